@@ -1,0 +1,157 @@
+"""The record of a result: what was asked, what ran, what came out. Everything else is a view of records on disk."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data.benchmark import Item
+from stylegallery import figures
+from stylegallery.errors import InputError
+from stylegallery.images import to_pixels, write_png
+from stylegallery.method import Stylization
+
+SCHEMA = 1
+RECORD = "record.json"
+ENVIRONMENT = ("torch", "diffusers", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a result answers to. Equal digests, equal bytes on one machine.
+
+    inputs: file -> sha256; config: the resolved method, model and encoder settings; code: digest of the sources.
+    """
+
+    item: str
+    seed: int
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    wishes: dict[str, Any]
+    code: str
+
+    @classmethod
+    def of(cls, item: Item, seed: int, config: Mapping[str, Any]) -> "Request":
+        """Raises InputError where a file of the item cannot be read."""
+        wishes = {
+            "pins": {str(region): list(target) for region, target in item.pins.items()},
+            "excluded": list(item.excluded),
+            "forbidden": [list(triple) for triple in item.forbidden],
+        }
+        inputs = {str(path): file_digest(path) for path in item.files()}
+        return cls(item.id, seed, dict(config), inputs, wishes, code_digest())
+
+    def digest(self) -> str:
+        """Address of the result: file names do not matter, their contents and order do."""
+        content = asdict(self) | {"inputs": list(self.inputs.values())}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+
+
+def code_digest() -> str:
+    """Digest of the method's sources, so that a result made by other code is never taken for this one's."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted([*root.glob("stylegallery/*.py"), *root.glob("baselines/*.py"), *root.glob("data/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a finished result in a folder; None where there is none or it is not whole."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        whole = record["schema"] == SCHEMA and all((folder / name).is_file() for name in record["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if whole else None
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make sure a result can be written before anything is computed.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
+
+
+def write_result(folder: Path, request: Request, result: Stylization, content_weight: float) -> dict[str, Any]:
+    """Write all files of a result and, last, its record; a folder without record is not a result.
+
+    Files are made in a temporary folder beside their place and moved when all are whole, so that a full disk or a
+    kill leaves what was there before.
+
+    Raises:
+        InputError: the disk is full or the folder not writable.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
+            partial = Path(temporary)
+            write_files(partial, request, result, content_weight)
+            record = {
+                "schema": SCHEMA,
+                "digest": request.digest(),
+                **asdict(request),
+                "size": [result.image.shape[-1], result.image.shape[-2]],
+                "seconds": result.seconds,
+                "peak_memory_mib": result.peak_memory_mib,
+                "environment": {"python": platform.python_version()} | {name: version(name) for name in ENVIRONMENT},
+                "files": sorted(path.name for path in partial.iterdir()),
+            }
+            (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+            (folder / RECORD).unlink(missing_ok=True)
+            for name in [*record["files"], RECORD]:
+                os.replace(partial / name, folder / name)
+    except OSError as error:
+        free = shutil.disk_usage(folder).free // 2**20
+        raise InputError(
+            f"the result could not be written to {folder} ({error.strerror}, {free} MiB free); "
+            "make room or pass another out= and run again"
+        ) from error
+    return record
+
+
+def write_files(folder: Path, request: Request, result: Stylization, content_weight: float) -> None:
+    """stylised.png, region maps, matches, energies and the explaining figures, as far as the method has them."""
+    provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code, "item": request.item}
+    write_png(folder / "stylised.png", to_pixels(result.image), provenance)
+    pictures = [("content", result.content, result.content_labels)]
+    labels = result.reference_labels or [None] * len(result.references)
+    pictures += [
+        (f"reference_{number}", image, label)
+        for number, (image, label) in enumerate(zip(result.references, labels, strict=True), 1)
+    ]
+    for name, image, label in pictures:
+        if label is not None:
+            figures.write_indexed_png(folder / f"regions_{name}.png", label, (image.shape[-2], image.shape[-1]))
+            palette = figures.colours(figures.region_count(label))
+            write_png(folder / f"overlay_{name}.png", figures.overlay(image, label, palette))
+    figures.overview(result, request.item).savefig(folder / "overview.png", dpi=120)
+    if result.matches:
+        matches = [asdict(match) for match in result.matches]
+        (folder / "matches.json").write_text(json.dumps(matches, indent=1) + "\n")
+        figures.match_figure(result).savefig(folder / "matches.png", dpi=110)
+    if result.energies:
+        pd.DataFrame(result.energies).to_csv(folder / "energies.csv", index=False)
+        figures.energy_figure(result.energies, content_weight).savefig(folder / "energies.png", dpi=110)

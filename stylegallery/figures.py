@@ -1,0 +1,171 @@
+"""Pictures that explain a run: region overlays, matches, energies and the overview."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+
+from stylegallery.guidance import Energy
+from stylegallery.images import to_pixels
+from stylegallery.matching import Match
+from stylegallery.method import Stylization
+from stylegallery.regions import region_count, resize_labels
+
+GREY = (0.55, 0.55, 0.55)
+HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+SHOWN_REFERENCES = 6
+
+
+def colours(count: int) -> np.ndarray:
+    """`count` well separated RGB colours (count, 3) in [0, 1]: golden-angle hues, alternating value."""
+    index = np.arange(count)
+    hue = (0.58 + index * 0.381966) % 1
+    return hsv_to_rgb(np.stack([hue, np.full(count, 0.72), np.where(index % 2, 0.72, 0.95)], axis=1))
+
+
+def write_indexed_png(path: Path, labels: Tensor, size: tuple[int, int]) -> None:
+    """The label map at picture size (H, W) as palette PNG: index = label, so that it can be edited and passed as mask."""
+    palette = np.vstack([np.zeros((1, 3)), colours(max(1, region_count(labels)))])
+    image = Image.fromarray(resize_labels(labels, size).numpy().astype(np.uint8))
+    image.putpalette((palette * 255).astype(np.uint8).ravel().tolist())
+    image.save(path, format="png")
+
+
+def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float = 0.55) -> np.ndarray:
+    """Picture (1, 3, H, W) tinted by region with white borders, uint8 (H, W, 3); palette (R, 3) in [0, 1]."""
+    pixels = to_pixels(image) / 255
+    labels_large = resize_labels(labels, (pixels.shape[0], pixels.shape[1])).numpy()
+    tint = np.vstack([np.zeros((1, 3)), palette])[labels_large]
+    grey = pixels.mean(-1, keepdims=True)
+    mixed = (1 - strength) * (0.5 * pixels + 0.5 * grey) + strength * tint
+    border = (labels_large != ndimage.grey_erosion(labels_large, 2)) & (labels_large > 0)
+    mixed[border] = 1
+    return (mixed * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def heart(labels: Tensor, label: int, shape: tuple[int, int]) -> tuple[float, float]:
+    """The pixel (x, y) of a picture of shape (H, W) farthest from the borders of a region: where its number goes."""
+    inside = np.pad((labels == label).numpy(), 1)
+    row, column = np.unravel_index(ndimage.distance_transform_edt(inside).argmax(), inside.shape)
+    return (column - 0.5) * shape[1] / labels.shape[1], (row - 0.5) * shape[0] / labels.shape[0]
+
+
+def show(axes: Axes, pixels: np.ndarray, title: str = "") -> None:
+    axes.imshow(pixels, interpolation="lanczos")
+    axes.set_title(title, fontsize=10)
+    axes.axis("off")
+
+
+def show_content_regions(axes: Axes, result: Stylization) -> None:
+    assert result.content_labels is not None
+    palette = colours(region_count(result.content_labels))
+    pixels = overlay(result.content, result.content_labels, palette)
+    show(axes, pixels)
+    for label in range(1, len(palette) + 1):
+        x, y = heart(result.content_labels, label, pixels.shape[:2])
+        axes.text(x, y, str(label), ha="center", va="center", fontsize=11, weight="bold", path_effects=HALO)
+
+
+def show_reference_regions(axes: Axes, result: Stylization, number: int) -> None:
+    """Regions of a reference in the colour of the content region that takes them; grey where nobody does."""
+    assert result.content_labels is not None
+    labels, image = result.reference_labels[number - 1], result.references[number - 1]
+    content_colours = colours(region_count(result.content_labels))
+    palette = np.tile(GREY, (region_count(labels), 1))
+    takers: dict[int, list[int]] = {}
+    for match in result.matches:
+        if match.reference == number:
+            takers.setdefault(match.reference_region, []).append(match.content_region)
+    for region, content_regions in takers.items():
+        palette[region - 1] = content_colours[content_regions[0] - 1]
+    pixels = overlay(image, labels, palette)
+    show(axes, pixels)
+    for label in range(1, len(palette) + 1):
+        x, y = heart(labels, label, pixels.shape[:2])
+        text = f"{label} → {', '.join(map(str, takers[label]))}" if label in takers else str(label)
+        axes.text(x, y, text, ha="center", va="center", fontsize=9, weight="bold", path_effects=HALO)
+
+
+def overview(result: Stylization, title: str) -> Figure:
+    """Content, regions, references and their regions in matching colours, and the result, on one page."""
+    used = {match.reference for match in result.matches}
+    numbers = sorted(range(1, len(result.references) + 1), key=lambda number: (number not in used, number))
+    hidden = len(numbers) - SHOWN_REFERENCES
+    numbers = numbers[:SHOWN_REFERENCES]
+    columns = 1 + len(numbers)
+    figure = Figure(figsize=(2.6 * columns + 5.2, 5.9), layout="constrained")
+    grid = figure.add_gridspec(2, columns + 2)
+    show(figure.add_subplot(grid[0, 0]), to_pixels(result.content), "content")
+    if result.content_labels is not None:
+        show_content_regions(figure.add_subplot(grid[1, 0]), result)
+    for column, number in enumerate(numbers, 1):
+        note = "" if number in used or not result.matches else " (unused)"
+        show(figure.add_subplot(grid[0, column]), to_pixels(result.references[number - 1]), f"reference {number}{note}")
+        if result.reference_labels:
+            show_reference_regions(figure.add_subplot(grid[1, column]), result, number)
+    show(figure.add_subplot(grid[:, columns:]), to_pixels(result.image), "result")
+    more = f"  ·  {hidden} more references not shown" if hidden > 0 else ""
+    note = (
+        "  ·  colour and “j → i”: region j of the reference gives its style to content region i"
+        if result.matches
+        else ""
+    )
+    figure.suptitle(title + more + note, fontsize=10)
+    return figure
+
+
+def match_figure(result: Stylization) -> Figure:
+    """The content's regions joined by lines to the reference regions they take their style from, with scores."""
+    assert result.content_labels is not None
+    used = sorted({match.reference for match in result.matches})
+    rows = len(used)
+    figure = Figure(figsize=(8.5, max(4.5, 3.2 * rows)), layout="constrained")
+    grid = figure.add_gridspec(rows, 2, width_ratios=[1, 1], wspace=0.35)
+    left = figure.add_subplot(grid[:, 0])
+    show_content_regions(left, result)
+    left.set_title("content", fontsize=10)
+    palette = colours(region_count(result.content_labels))
+    right = {}
+    for row, number in enumerate(used):
+        right[number] = figure.add_subplot(grid[row, 1])
+        show_reference_regions(right[number], result, number)
+        right[number].set_title(f"reference {number}", fontsize=10)
+    for match in result.matches:
+        labels, image = result.reference_labels[match.reference - 1], result.references[match.reference - 1]
+        start = heart(result.content_labels, match.content_region, result.content.shape[-2:])
+        end = heart(labels, match.reference_region, image.shape[-2:])
+        line = ConnectionPatch(
+            start, end, "data", "data", axesA=left, axesB=right[match.reference], arrowstyle="<-", linewidth=2.2,
+            color=palette[match.content_region - 1], path_effects=HALO,
+        )  # fmt: skip
+        figure.add_artist(line)
+    legend = "   ".join(f"{m.content_region}: {'pinned' if m.pinned else f'{m.score:.2f}'}" for m in result.matches)
+    figure.suptitle(f"score of every content region's match   {legend}", fontsize=9)
+    return figure
+
+
+def energy_figure(energies: Sequence[Energy], content_weight: float) -> Figure:
+    """Energy and its two parts over the updates."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    steps = [energy.step for energy in energies]
+    axes.plot(steps, [energy.energy for energy in energies], label="energy", color="black")
+    axes.plot(steps, [energy.style for energy in energies], label="regional style loss")
+    axes.plot(steps, [content_weight * e.content for e in energies], label=f"{content_weight:g} · global content loss")
+    axes.set(xlabel="update", ylabel="energy", ylim=(0, None))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def scores_summary(matches: Sequence[Match]) -> str:
+    """`1 ← 2.3` for every content region: takes region 3 of reference 2."""
+    return ", ".join(f"{m.content_region} ← {m.reference}.{m.reference_region}" for m in matches)

@@ -1,0 +1,186 @@
+"""Stage 3: optimise the latent under a regional style loss and a global content loss (paper §3.3).
+
+Energy = RSL + λ_c · GCL. Attention is sparse by gathering: every content region's queries meet the keys and
+values of its matched reference region and nothing else, Σ n_i m_j logits instead of K N².
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylegallery.attention import SelfAttention
+from stylegallery.diffusion import DiffusionModel
+from stylegallery.matching import Match
+from stylegallery.regions import resize_labels
+from stylegallery.segmentation import ImageAnalysis
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Settings of stage 3; the defaults are the paper's for Stable Diffusion 1.5."""
+
+    steps: int = 150  # DDIM timesteps, from high to low
+    iterations: int = 1  # optimiser updates per timestep
+    learning_rate: float = 0.05
+    final_learning_rate: float = 0.05  # reached linearly at the last step
+    content_weight: float = 0.26  # λ_c
+    attention_scale: float = 1.5  # of the query in the style target
+    layers: int = 6  # the last self-attention layers
+    highest_timestep: int = 1000  # timesteps above are left out
+    initial: Literal["inverted", "content"] = "inverted"
+    normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
+    projection_timestep: int = 0  # 0: none; else one clean-latent estimate at this timestep ends the run
+
+
+class Energy(NamedTuple):
+    """Energy of one update and its two parts, at a timestep."""
+
+    step: int
+    timestep: int
+    energy: float
+    style: float
+    content: float
+
+
+def optimise(
+    model: DiffusionModel,
+    content: ImageAnalysis,
+    references: Sequence[ImageAnalysis],
+    matches: Sequence[Match],
+    config: GuidanceConfig,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[Tensor, list[Energy]]:
+    """The stylised latent (1, C, h, w) and the energy of every update.
+
+    References without a match are not run. `advance` is called after every update.
+
+    Raises:
+        FloatingPointError: energy or gradient are not finite; the message names the timestep.
+    """
+    layers = range(model.layer_count - config.layers, model.layer_count)
+    used = sorted({match.reference for match in matches})
+    fixed = [content.latent, *(references[number - 1].latent for number in used)]
+    timesteps = guidance_timesteps(model, config)
+    latent = initial_latent(content, config).clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([latent], lr=config.learning_rate)
+    total = len(timesteps) * config.iterations
+    energies: list[Energy] = []
+    for timestep in timesteps:
+        with torch.no_grad():
+            content_attention, *reference_attention = attention_of_each(model, fixed, timestep, layers)
+        by_reference = dict(zip(used, reference_attention, strict=True))
+        for _ in range(config.iterations):
+            step = len(energies)
+            for group in optimizer.param_groups:
+                progress = step / max(1, total - 1)
+                group["lr"] = config.learning_rate + progress * (config.final_learning_rate - config.learning_rate)
+            attention = model.self_attention(latent, timestep, layers)
+            style = regional_style_loss(attention, by_reference, content, references, matches, config)
+            global_content = content_loss(attention, content_attention)
+            energy = style + config.content_weight * global_content
+            optimizer.zero_grad()
+            energy.backward()
+            if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
+                raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
+            optimizer.step()
+            energies.append(Energy(step, timestep, energy.item(), style.item(), global_content.item()))
+            advance()
+    result = latent.detach()
+    if config.projection_timestep > 0:
+        result = model.project(result, config.projection_timestep)
+    return result, energies
+
+
+def guidance_timesteps(model: DiffusionModel, config: GuidanceConfig) -> list[int]:
+    """The timesteps the energy is lowered at, high to low."""
+    return [timestep for timestep in model.timesteps(config.steps) if timestep <= config.highest_timestep]
+
+
+def initial_latent(content: ImageAnalysis, config: GuidanceConfig) -> Tensor:
+    """Where the optimisation starts: the inverted content latent, standardised over channels at every token
+    (z − mean_c) / (std_c + 1e-8), or the content latent itself."""
+    if config.initial == "content":
+        return content.latent
+    inverted = content.inverted
+    return (inverted - inverted.mean(1, keepdim=True)) / (inverted.std(1, keepdim=True) + 1e-8)
+
+
+def attention_of_each(
+    model: DiffusionModel, latents: Sequence[Tensor], timestep: int, layers: Sequence[int]
+) -> list[list[SelfAttention]]:
+    """Self-attention of every latent at one timestep; latents of one shape share one UNet call."""
+    results: dict[int, list[SelfAttention]] = {}
+    for shape in {latent.shape: None for latent in latents}:
+        indices = [i for i, latent in enumerate(latents) if latent.shape == shape]
+        batch = model.self_attention(torch.cat([latents[i] for i in indices]), timestep, layers)
+        for row, index in enumerate(indices):
+            results[index] = [SelfAttention(*(tensor[row : row + 1] for tensor in layer)) for layer in batch]
+    return [results[index] for index in range(len(latents))]
+
+
+def content_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
+    """GCL = Σ_layers mean |Q_z − Q_content|."""
+    differences = [(a.query - c.query).abs().mean() for a, c in zip(attention, content, strict=True)]
+    return torch.stack(differences).sum()
+
+
+def regional_style_loss(
+    attention: Sequence[SelfAttention],
+    reference_attention: dict[int, list[SelfAttention]],
+    content: ImageAnalysis,
+    references: Sequence[ImageAnalysis],
+    matches: Sequence[Match],
+    config: GuidanceConfig,
+) -> Tensor:
+    """RSL = Σ_layers Σ_(i→j) |out_z − softmax(s · Q_z K_jᵀ / √D) V_j| over region i, as a mean over all tokens.
+
+    `reference_attention[number]` holds the layers of that reference. A region that has no token left on a
+    layer's coarser grid, on either side of the match, takes no part in that layer.
+    """
+    total = attention[0].query.new_zeros(())
+    for depth, layer in enumerate(attention):
+        labels = flat_labels(content.labels, layer.query.shape[2])
+        shares = []
+        for match in matches:
+            queries = torch.nonzero(labels == match.content_region)[:, 0]
+            reference = reference_attention[match.reference][depth]
+            reference_labels = flat_labels(references[match.reference - 1].labels, reference.key.shape[2])
+            keys = torch.nonzero(reference_labels == match.reference_region)[:, 0]
+            if len(queries) == 0 or len(keys) == 0:
+                continue
+            target = style_target(layer.query[:, :, queries], reference, keys, config.attention_scale)
+            difference = (layer.output[:, :, queries] - target).abs()
+            shares.append(
+                difference.mean() if config.normalise == "regions" else difference.sum() / layer.output.numel()
+            )
+        if shares:
+            mean = len(shares) if config.normalise == "regions" else 1
+            total = total + torch.stack(shares).sum() / mean
+    return total
+
+
+@torch.no_grad()
+def style_target(query: Tensor, reference: SelfAttention, keys: Tensor, scale: float) -> Tensor:
+    """softmax(scale · Q K_jᵀ / √D) V_j for queries (1, H, n, D) and the reference's tokens `keys` (m); no gradient."""
+    return F.scaled_dot_product_attention(
+        query, reference.key[:, :, keys], reference.value[:, :, keys], scale=scale / math.sqrt(query.shape[-1])
+    )
+
+
+def flat_labels(labels: Tensor, tokens: int) -> Tensor:
+    """Labels (h, w) on the grid of a layer with that many tokens, flat; layers halve the latent grid, rounding up.
+
+    Raises:
+        ValueError: no halving of the grid has that many tokens.
+    """
+    height, width = labels.shape
+    while height * width > tokens:
+        height, width = (height + 1) // 2, (width + 1) // 2
+    if height * width != tokens:
+        raise ValueError(f"a layer of {tokens} tokens does not fit the latent grid {tuple(labels.shape)}")
+    return resize_labels(labels, (height, width)).flatten()

@@ -1,0 +1,77 @@
+"""The contract of a method: `stylize(item, generator, progress) -> Stylization`. StyleGallery and every baseline
+are this and nothing more."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from data.benchmark import Item
+from stylegallery.guidance import Energy
+from stylegallery.matching import Match
+
+
+@dataclass(frozen=True)
+class Stylization:
+    """Result of a method on one item.
+
+    image, content and references are (1, 3, H, W) float32 in [0, 1], the latter two as the method saw them;
+    label maps, matches and energies stay empty for methods that have none.
+    """
+
+    image: Tensor
+    content: Tensor
+    references: list[Tensor]
+    content_labels: Tensor | None = None
+    reference_labels: list[Tensor] = field(default_factory=list)
+    matches: list[Match] = field(default_factory=list)
+    energies: list[Energy] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mib: float = 0.0
+
+
+class Progress(Protocol):
+    """Shows stages: `stage(name, steps)` opens one and returns the call that advances it by one step."""
+
+    def stage(self, name: str, steps: int) -> Callable[[], None]: ...
+
+
+class Silent:
+    """A progress that shows nothing."""
+
+    def stage(self, name: str, steps: int) -> Callable[[], None]:
+        return lambda: None
+
+
+class Method(Protocol):
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization: ...
+
+
+class Stopwatch:
+    """Seconds per stage and peak memory of the process (of the GPU where there is one)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+    def peak_memory_mib(self) -> float:
+        if self.device.type == "cuda":
+            return round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

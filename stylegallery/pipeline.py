@@ -1,0 +1,85 @@
+"""StyleGallery: the three stages, one call each. Start reading here."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from data.benchmark import Item
+from stylegallery.diffusion import DiffusionModel
+from stylegallery.guidance import GuidanceConfig, guidance_timesteps, optimise
+from stylegallery.images import read_image, resize
+from stylegallery.matching import MatchingConfig, Wishes, describe, match
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.regions import read_mask
+from stylegallery.segmentation import SegmentationConfig, analyse
+
+
+class StyleGallery:
+    """Training-free, semantic-aware style transfer from any number of references (CVPR 2026, arXiv 2603.10354)."""
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        encoder: Callable[[Tensor], Tensor],
+        segmentation: SegmentationConfig,
+        matching: MatchingConfig,
+        guidance: GuidanceConfig,
+        resolution: int,
+        resizing: Literal["square", "keep"],
+    ) -> None:
+        self.model, self.encoder = model, encoder
+        self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
+        self.resolution, self.resizing = resolution, resizing
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        """Stylise one item; every draw comes from `generator`.
+
+        Raises:
+            InputError: a picture, mask, pin or veto of the item cannot be used.
+        """
+        images = [
+            resize(read_image(path), self.resolution, self.resizing, self.model.stride)
+            for path in (item.content, *item.references)
+        ]
+        masks = [read_mask(path) if path else None for path in item.masks()]
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        watch = Stopwatch(self.model.device)
+
+        # Stage 1: semantic regions of every picture (paper §3.1)
+        with watch("segmentation"):
+            advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(images))
+            analyses = [
+                analyse(self.model, image, self.segmentation, seed, mask, advance=advance)
+                for image, mask in zip(images, masks, strict=True)
+            ]
+
+        # Stage 2: the best region of any reference for every content region (paper §3.2)
+        with watch("matching"):
+            advance = progress.stage("2 matches", len(images))
+            descriptors = []
+            for image, analysis in zip(images, analyses, strict=True):
+                descriptors.append(describe(analysis.labels, analysis.features, image, self.encoder))
+                advance()
+            wishes = Wishes(item.pins, item.excluded, item.forbidden)
+            matches = match(descriptors[0], descriptors[1:], self.matching, wishes)
+
+        # Stage 3: optimise the latent under the regional energy (paper §3.3)
+        with watch("guidance"):
+            updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
+            advance = progress.stage("3 energy", updates)
+            latent, energies = optimise(self.model, analyses[0], analyses[1:], matches, self.guidance, advance)
+            image = self.model.decode(latent).cpu()
+
+        return Stylization(
+            image=image,
+            content=images[0],
+            references=images[1:],
+            content_labels=analyses[0].labels,
+            reference_labels=[analysis.labels for analysis in analyses[1:]],
+            matches=matches,
+            energies=energies,
+            seconds=watch.seconds,
+            peak_memory_mib=watch.peak_memory_mib(),
+        )

@@ -1,0 +1,160 @@
+"""Stage 1: cut an image into semantic regions by clustering diffusion features (paper §3.1).
+
+inversion → fused features → standardise, PCA, K-means with silhouette → merge by latent colour
+→ split and merge by depth → clean up → user masks on top.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import silhouette_score
+from torch import Tensor
+
+from stylegallery.diffusion import DiffusionModel
+from stylegallery.regions import absorb_small_components, override, resize_labels, without_gaps
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """Settings of stage 1; the defaults are the paper's for Stable Diffusion 1.5."""
+
+    inversion_steps: int = 15
+    components: int = 60  # of the PCA
+    clusters: tuple[int, int] = (2, 10)  # K is chosen within, by silhouette
+    silhouette_tolerance: float = 0.0  # take the largest K whose silhouette is within this of the best
+    restarts: int = 10
+    merge_distance: float = 0.85  # between mean latents
+    depth_span: float = 0.75  # 5-95 % span above which a cluster is split, of depth in [0, 1]
+    depth_merge_latent: float = 0.35
+    depth_merge_depth: float = 0.3
+    smallest_component: int = 20  # cells
+
+
+@dataclass(frozen=True)
+class ImageAnalysis:
+    """What stages 2 and 3 need to know of an image.
+
+    labels (h, w) int64; features F_mix (C', h, w); latent the clean one and inverted the last of the inversion,
+    both (1, C, h, w).
+    """
+
+    labels: Tensor
+    features: Tensor
+    latent: Tensor
+    inverted: Tensor
+
+
+def analyse(
+    model: DiffusionModel,
+    image: Tensor,
+    config: SegmentationConfig,
+    seed: int,
+    mask: Tensor | None = None,
+    depth: Tensor | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> ImageAnalysis:
+    """Stage 1 for one image (1, 3, H, W) in [0, 1].
+
+    `mask` is a user's label map of any size and `depth` a depth map (H', W'); `advance` is called after every
+    inversion step.
+    """
+    latent = model.encode(image)
+    steps, inverted = [], latent
+    for step in model.invert(latent, config.inversion_steps):
+        steps.append(step.features)
+        inverted = step.latents
+        advance()
+    features = fuse(steps)[0]
+    grid = (latent.shape[-2], latent.shape[-1])
+    if features.shape[-2:] != latent.shape[-2:]:
+        features = F.interpolate(features[None], grid, mode="bilinear")[0]
+    labels = segment(features, latent[0], config, seed, depth)
+    if mask is not None:
+        labels = override(labels, resize_labels(mask, grid))
+    return ImageAnalysis(labels, features, latent, inverted)
+
+
+def fuse(features: list[Tensor]) -> Tensor:
+    """F_mix = Σ d(i) F_i / Σ d, d(i) = 1 / (1 + exp(5 (i/T − 0.7))), i = 0 the least noisy step."""
+    count = len(features)
+    weights = 1 / (1 + torch.exp(5 * (torch.arange(count, dtype=torch.float32) / count - 0.7)))
+    weights = (weights / weights.sum()).to(features[0].device)
+    return torch.stack([weight * feature for weight, feature in zip(weights, features, strict=True)]).sum(0)
+
+
+def segment(
+    features: Tensor, latent: Tensor, config: SegmentationConfig, seed: int, depth: Tensor | None = None
+) -> Tensor:
+    """Label map (h, w), 1..R, of features (C', h, w) and the clean latent (C, h, w)."""
+    grid = (features.shape[-2], features.shape[-1])
+    points = principal_components(features.flatten(1).T.cpu().numpy(), config.components, seed)
+    labels = cluster(points, config, seed)
+    latents = latent.flatten(1).T.cpu().numpy().astype(np.float64)
+    labels = merge(labels, [(latents, config.merge_distance)])
+    if depth is not None:
+        depths = normalised_depth(depth, grid)
+        labels = split_by_depth(labels, depths, config.depth_span, seed)
+        closeness = [(latents, config.depth_merge_latent), (depths[:, None], config.depth_merge_depth)]
+        labels = merge(labels, closeness)
+    label_map = torch.from_numpy(labels.reshape(grid)).long() + 1
+    return without_gaps(absorb_small_components(label_map, config.smallest_component))
+
+
+def principal_components(tokens: np.ndarray, components: int, seed: int) -> np.ndarray:
+    """Standardise every channel over the tokens (N, C'), then project on the leading principal components."""
+    standardised = (tokens - tokens.mean(0)) / (tokens.std(0, ddof=1) + 1e-8)
+    count = min(components, *standardised.shape)
+    return PCA(count, svd_solver="randomized", random_state=seed).fit_transform(standardised)
+
+
+def cluster(points: np.ndarray, config: SegmentationConfig, seed: int) -> np.ndarray:
+    """K-means labels (N,), 0-based, of points (N, P); K by silhouette.
+
+    The best silhouette likes few clusters. With a tolerance above 0 the largest K that comes close to it wins.
+    """
+    smallest, largest = config.clusters
+    labellings, scores = [], []
+    for k in range(smallest, min(largest, len(points) - 1) + 1):
+        kmeans = KMeans(k, init="random", n_init=config.restarts, max_iter=64, random_state=seed).fit(points)
+        labellings.append(kmeans.labels_.astype(np.int64))
+        scores.append(silhouette_score(points, kmeans.labels_) if smallest < largest else 0.0)
+    good = [i for i, score in enumerate(scores) if score >= max(scores) - config.silhouette_tolerance]
+    return labellings[good[-1] if config.silhouette_tolerance > 0 else int(np.argmax(scores))]
+
+
+def merge(labels: np.ndarray, closeness: list[tuple[np.ndarray, float]]) -> np.ndarray:
+    """Join clusters whose means are closer than the distance in every one of the spaces ((N, P), distance).
+
+    Connected components of "closer than", so that the order of clusters does not matter.
+    """
+    count = labels.max() + 1
+    close = np.ones((count, count), dtype=bool)
+    for values, distance in closeness:
+        means = np.stack([values[labels == label].mean(0) for label in range(count)])
+        close &= np.linalg.norm(means[:, None] - means[None], axis=-1) < distance
+    return connected_components(close)[1].astype(np.int64)[labels]
+
+
+def normalised_depth(depth: Tensor, grid: tuple[int, int]) -> np.ndarray:
+    """Depth on the grid, min-max normalised after the resize, flat (N,)."""
+    values = resize_labels(depth, grid).double().flatten().numpy()
+    return (values - values.min()) / (values.max() - values.min() + 1e-6)
+
+
+def split_by_depth(labels: np.ndarray, depths: np.ndarray, span: float, seed: int) -> np.ndarray:
+    """Cut in two, by K-means on depth, every cluster of at least 20 tokens whose 5-95 % depth span reaches `span`."""
+    labels = labels.copy()
+    for label in range(labels.max() + 1):
+        inside = np.flatnonzero(labels == label)
+        ordered = np.sort(depths[inside])
+        if len(inside) < 20 or ordered[int(0.95 * len(inside))] - ordered[int(0.05 * len(inside))] < span:
+            continue
+        halves = KMeans(2, n_init=1, random_state=seed).fit_predict(depths[inside, None])
+        labels[inside[halves == 1]] = labels.max() + 1
+    return labels
