@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import tempfile
@@ -13,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from data.benchmark import Item
 from stylegallery import figures
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
+from stylegallery.regions import region_count
 
 SCHEMA = 1
 RECORD = "record.json"
@@ -122,7 +123,7 @@ def write_result(folder: Path, request: Request, result: Stylization, content_we
             (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
             (folder / RECORD).unlink(missing_ok=True)
             for name in [*record["files"], RECORD]:
-                os.replace(partial / name, folder / name)
+                (partial / name).replace(folder / name)
     except OSError as error:
         free = shutil.disk_usage(folder).free // 2**20
         raise InputError(
@@ -132,21 +133,21 @@ def write_result(folder: Path, request: Request, result: Stylization, content_we
     return record
 
 
+def write_regions(folder: Path, name: str, image: Tensor, labels: Tensor) -> None:
+    """The label map of a picture as indexed PNG and as coloured overlay."""
+    figures.write_indexed_png(folder / f"regions_{name}.png", labels, (image.shape[-2], image.shape[-1]))
+    palette = figures.colours(region_count(labels))
+    write_png(folder / f"overlay_{name}.png", figures.overlay(image, labels, palette))
+
+
 def write_files(folder: Path, request: Request, result: Stylization, content_weight: float) -> None:
     """stylised.png, region maps, matches, energies and the explaining figures, as far as the method has them."""
     provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code, "item": request.item}
     write_png(folder / "stylised.png", to_pixels(result.image), provenance)
-    pictures = [("content", result.content, result.content_labels)]
-    labels = result.reference_labels or [None] * len(result.references)
-    pictures += [
-        (f"reference_{number}", image, label)
-        for number, (image, label) in enumerate(zip(result.references, labels, strict=True), 1)
-    ]
-    for name, image, label in pictures:
-        if label is not None:
-            figures.write_indexed_png(folder / f"regions_{name}.png", label, (image.shape[-2], image.shape[-1]))
-            palette = figures.colours(figures.region_count(label))
-            write_png(folder / f"overlay_{name}.png", figures.overlay(image, label, palette))
+    if result.content_labels is not None:
+        write_regions(folder, "content", result.content, result.content_labels)
+    for number, labels in enumerate(result.reference_labels, 1):
+        write_regions(folder, f"reference_{number}", result.references[number - 1], labels)
     figures.overview(result, request.item).savefig(folder / "overview.png", dpi=120)
     if result.matches:
         matches = [asdict(match) for match in result.matches]

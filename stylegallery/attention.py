@@ -74,7 +74,7 @@ def record_self_attention(unet: nn.Module, layers: Sequence[int]) -> Iterator[li
     records: list[SelfAttention] = []
     try:
         for module in modules:
-            module.processor = RecordingProcessor(records)
+            module.processor = RecordingProcessor(records)  # type: ignore[assignment]
         yield records
     finally:
         for module, original in zip(modules, originals, strict=True):

@@ -8,14 +8,17 @@ import importlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
+from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.errors import InputError
+
+disable_progress_bar()  # of loading weights: it would break into the bars of a run
 
 COMPONENT_LIBRARIES = {"diffusers", "transformers", "stylegallery.embedded.autoencoder"}
 
@@ -31,16 +34,14 @@ class InversionStep(NamedTuple):
 class DiffusionModel:
     """UNet, autoencoder, DDIM schedule and null prompt of a pretrained latent diffusion model."""
 
-    def __init__(
-        self, unet: nn.Module, autoencoder: nn.Module, scheduler: DDIMScheduler, null_prompt: Tensor, name: str
-    ) -> None:
-        self.unet = unet.eval().requires_grad_(False)
-        self.autoencoder = autoencoder.eval().requires_grad_(False)
+    def __init__(self, unet: nn.Module, autoencoder: nn.Module, scheduler: DDIMScheduler, null_prompt: Tensor) -> None:
+        # Any: diffusers' models carry a `config` and methods that nn.Module's type does not know.
+        self.unet = cast(Any, unet.eval().requires_grad_(False))
+        self.autoencoder = cast(Any, autoencoder.eval().requires_grad_(False))
         self.scheduler = scheduler
         self.null_prompt = null_prompt
-        self.name = name
         self.device, self.dtype = null_prompt.device, null_prompt.dtype
-        self.latent_channels: int = unet.config["in_channels"]
+        self.latent_channels: int = self.unet.config["in_channels"]
         self.stride: int = 64 // self.encode(torch.zeros(1, 3, 64, 64)).shape[-1]
         self.layer_count = len(self_attention_layers(unet))
 
@@ -71,7 +72,7 @@ class DiffusionModel:
         tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
         with torch.no_grad():
             null_prompt = text_encoder.to(place)(tokens.input_ids.to(place)).last_hidden_state
-        return cls(unet.to(place), autoencoder.to(place), scheduler, null_prompt, name=str(path))
+        return cls(unet.to(place), autoencoder.to(place), scheduler, null_prompt)
 
     # --- images and latents ---
 

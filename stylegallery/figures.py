@@ -32,7 +32,7 @@ def colours(count: int) -> np.ndarray:
 
 
 def write_indexed_png(path: Path, labels: Tensor, size: tuple[int, int]) -> None:
-    """The label map at picture size (H, W) as palette PNG: index = label, so that it can be edited and passed as mask."""
+    """The label map at picture size (H, W) as palette PNG; index = label, so it can be edited and passed as a mask."""
     palette = np.vstack([np.zeros((1, 3)), colours(max(1, region_count(labels)))])
     image = Image.fromarray(resize_labels(labels, size).numpy().astype(np.uint8))
     image.putpalette((palette * 255).astype(np.uint8).ravel().tolist())
@@ -51,7 +51,7 @@ def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float 
     return (mixed * 255).round().clip(0, 255).astype(np.uint8)
 
 
-def heart(labels: Tensor, label: int, shape: tuple[int, int]) -> tuple[float, float]:
+def heart(labels: Tensor, label: int, shape: Sequence[int]) -> tuple[float, float]:
     """The pixel (x, y) of a picture of shape (H, W) farthest from the borders of a region: where its number goes."""
     inside = np.pad((labels == label).numpy(), 1)
     row, column = np.unravel_index(ndimage.distance_transform_edt(inside).argmax(), inside.shape)

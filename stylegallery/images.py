@@ -1,7 +1,6 @@
 """Pictures in and out of files: one reader, one resize, one writer for the whole project."""
 
 import math
-import os
 import warnings
 from pathlib import Path
 
@@ -58,7 +57,8 @@ def read_image(path: Path) -> Tensor:
     image = open_image(path)
     if min(image.size) < SMALLEST_SIDE:
         raise InputError(
-            f"{path} has {image.width}x{image.height} pixels, fewer than {SMALLEST_SIDE} on a side; pass a larger picture"
+            f"{path} has {image.width}x{image.height} pixels, fewer than {SMALLEST_SIDE} on a side; "
+            "pass a larger picture"
         )
     if image.mode in ("I;16", "I;16B", "I", "F"):
         values = np.asarray(image).astype(np.float32)
@@ -101,7 +101,7 @@ def write_png(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = 
         text.add_text(key, value)
     temporary = path.with_suffix(".tmp")
     Image.fromarray(pixels).save(temporary, format="png", pnginfo=text)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def list_images(source: str) -> list[Path]:

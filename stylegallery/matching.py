@@ -160,7 +160,7 @@ def match(
     matches = []
     for region in range(1, len(terms) + 1):
         if region in wishes.pins:
-            best = columns.index(tuple(wishes.pins[region]))  # type: ignore[arg-type]
+            best = columns.index(wishes.pins[region])
         else:
             allowed = [
                 index
@@ -170,15 +170,10 @@ def match(
             if not allowed:
                 raise InputError(f"content region {region} has no region left to match; exclude or forbid less")
             best = max(allowed, key=lambda index: scores[region - 1, index])
-        matches.append(
-            Match(
-                region,
-                *columns[best],
-                float(scores[region - 1, best]),
-                *map(float, terms[region - 1, best]),
-                pinned=region in wishes.pins,
-            )
-        )
+        reference, reference_region = columns[best]
+        statistics, semantics, geometry = terms[region - 1, best].tolist()
+        score, pinned = float(scores[region - 1, best]), region in wishes.pins
+        matches.append(Match(region, reference, reference_region, score, statistics, semantics, geometry, pinned))
     return matches
 
 

@@ -14,18 +14,20 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 
+def zero_convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution that starts as zero."""
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+    for parameter in convolution.parameters():
+        nn.init.zeros_(parameter)
+    return convolution
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions on (B, width, h, w); starts as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
-        nn.init.zeros_(self.body[-1].weight)
-        nn.init.zeros_(self.body[-1].bias)
+        self.body = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), zero_convolution(width, width))
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.body(features)
@@ -60,11 +62,9 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
             nn.Conv2d(width, 4 * half, 3, padding=1),
             nn.PixelShuffle(2),
             *(ResidualBlock(half) for _ in range(fine_blocks)),
-            nn.Conv2d(half, 3 * (stride // 2) ** 2, 3, padding=1),
+            zero_convolution(half, 3 * (stride // 2) ** 2),
             nn.PixelShuffle(stride // 2),
         )
-        nn.init.zeros_(self.residual[-2].weight)
-        nn.init.zeros_(self.residual[-2].bias)
 
     def encode(self, images: Tensor) -> AutoencoderKLOutput:
         mean = self.analysis(images)

@@ -1,0 +1,99 @@
+"""Does stage 1 find regions whose borders are known? Composites of 3-4 textures and photographs, scored by the
+adjusted Rand index against K-means on raw colour with the same choice of K.
+
+    python benchmarks/regions.py [--pictures folder ...] [--count 24] [--show outputs/regions.png]
+
+Without `--pictures` the bundled samples are cut up.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from scipy import ndimage
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+from torch import Tensor
+
+from stylegallery.embedded import load
+from stylegallery.figures import colours, overlay
+from stylegallery.images import list_images, read_image, to_pixels
+from stylegallery.regions import region_count, resize_labels
+from stylegallery.segmentation import analyse
+
+
+def known_regions(count: int, size: int, generator: np.random.Generator) -> Tensor:
+    """A label map (size, size) of `count` regions with smoothly bent borders, each at least an eighth of the area."""
+    while True:
+        centres = generator.uniform(0.15, 0.85, (count, 2)) * size
+        bend = [ndimage.gaussian_filter(generator.normal(size=(size, size)), size / 12) for _ in range(2)]
+        rows, columns = np.mgrid[:size, :size] + np.stack(bend) / np.std(bend) * size * 0.04
+        distances = (rows[None] - centres[:, :1, None]) ** 2 + (columns[None] - centres[:, 1:, None]) ** 2
+        labels = distances.argmin(0)
+        if np.bincount(labels.ravel(), minlength=count).min() > size**2 / 8:
+            return torch.from_numpy(labels) + 1
+
+
+def composite(pictures: list[Tensor], count: int, size: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Image (1, 3, size, size) whose regions show parts of different pictures, and its label map."""
+    labels = known_regions(count, size, generator)
+    image = torch.zeros(1, 3, size, size)
+    for label, index in enumerate(generator.choice(len(pictures), count, replace=False), 1):
+        picture = pictures[index]
+        height, width = picture.shape[-2:]
+        side = min(height, width) // 2
+        top, left = generator.integers(0, height - side), generator.integers(0, width - side)
+        part = picture[..., top : top + side, left : left + side]
+        part = F.interpolate(part, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        image = torch.where(labels == label, part, image)
+    return image, labels
+
+
+def colour_kmeans(image: Tensor, grid: tuple[int, int], clusters: tuple[int, int], seed: int) -> np.ndarray:
+    """K-means labels of mean colours on the grid, K by silhouette: what stage 1 would be without a model."""
+    points = F.adaptive_avg_pool2d(image, grid)[0].flatten(1).T.numpy()
+    labellings = [
+        KMeans(k, n_init=10, random_state=seed).fit_predict(points) for k in range(clusters[0], clusters[1] + 1)
+    ]
+    return max(labellings, key=lambda labels: silhouette_score(points, labels))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", nargs="+", default=["data/samples/content", "data/samples/style"])
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--show", type=Path, help="write the composites with the regions found")
+    args = parser.parse_args()
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
+        settings = instantiate(compose("config").method.segmentation, _convert_="all")
+    pictures = [read_image(path) for source in args.pictures for path in list_images(source)]
+    generator = np.random.default_rng(0)
+    model, ours, plain, rows = load(), [], [], []
+    for index in range(args.count):
+        image, truth = composite(pictures, 3 + index % 2, args.size, generator)
+        found = analyse(model, image, settings, seed=index).labels
+        grid = (found.shape[0], found.shape[1])
+        flat_truth = resize_labels(truth, grid).flatten().numpy()
+        ours.append(adjusted_rand_score(flat_truth, found.flatten().numpy()))
+        plain.append(adjusted_rand_score(flat_truth, colour_kmeans(image, grid, settings.clusters, index)))
+        print(
+            f"{index:3d}  regions {3 + index % 2} found {region_count(found)}  ARI {ours[-1]:.3f}  colour {plain[-1]:.3f}"
+        )
+        truth_overlay = overlay(image, truth, colours(region_count(truth)))
+        rows.append(np.hstack([to_pixels(image), truth_overlay, overlay(image, found, colours(region_count(found)))]))
+    print(f"mean adjusted Rand index over {args.count} composites: stage 1 {np.mean(ours):.3f}, "
+          f"colour K-means {np.mean(plain):.3f}, difference {np.mean(ours) - np.mean(plain):.3f}")  # fmt: skip
+    if args.show:
+        columns = [np.vstack(rows[start::3]) for start in range(3)] if len(rows) % 3 == 0 else [np.vstack(rows)]
+        Image.fromarray(np.hstack(columns)).save(args.show)
+
+
+if __name__ == "__main__":
+    main()
