@@ -28,8 +28,9 @@ class StyleGallery:
         guidance: GuidanceConfig,
         resolution: int,
         resizing: Literal["square", "keep"],
+        depth: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.model, self.encoder = model, encoder
+        self.model, self.encoder, self.depth = model, encoder, depth
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
         self.resolution, self.resizing = resolution, resizing
 
@@ -51,7 +52,9 @@ class StyleGallery:
         with watch("segmentation"):
             advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(images))
             analyses = [
-                analyse(self.model, image, self.segmentation, seed, mask, advance=advance)
+                analyse(
+                    self.model, image, self.segmentation, seed, mask, self.depth(image) if self.depth else None, advance
+                )
                 for image, mask in zip(images, masks, strict=True)
             ]
 
