@@ -1,26 +1,31 @@
-"""Does stage 1 find regions whose borders are known? Composites of 3-4 textures and photographs, scored by the
-adjusted Rand index against K-means on raw colour with the same choice of K.
+"""Does stage 1 find regions whose borders are known? Composites of 3-4 materials, cut from the photographs and textures
+that scikit-image and scikit-learn bundle, scored by the adjusted Rand index against K-means on raw colour.
 
-    python benchmarks/regions.py [--pictures folder ...] [--count 24] [--show outputs/regions.png]
+    python benchmarks/regions.py [--count 24] [--show outputs/regions.png]
 
-Without `--pictures` the bundled samples are cut up.
+Both sides choose K by silhouette. A composite's region shows one material (fur, wood, leaves, petals, brick, ...), whose
+colours vary within and overlap with its neighbours'.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+import skimage.data
 import torch
 import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from PIL import Image
 from scipy import ndimage
 from sklearn.cluster import KMeans
+from sklearn.datasets import load_sample_image
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from torch import Tensor
 
 from stylegallery.embedded import load
 from stylegallery.figures import colours, overlay
-from stylegallery.images import list_images, read_image, to_pixels
+from stylegallery.images import to_pixels
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.segmentation import analyse
 
@@ -37,18 +42,48 @@ def known_regions(count: int, size: int, generator: np.random.Generator) -> Tens
             return torch.from_numpy(labels) + 1
 
 
-def composite(pictures: list[Tensor], count: int, size: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Image (1, 3, size, size) whose regions show parts of different pictures, and its label map."""
+# name -> (picture, top, left, side): squares of one material each
+MATERIALS = {
+    "fur": ("chelsea", 160, 40, 100),
+    "wood": ("coffee", 230, 440, 150),
+    "leaves": ("china", 300, 400, 120),
+    "facade": ("china", 160, 110, 180),
+    "petals": ("flower", 140, 210, 190),
+    "shade": ("flower", 40, 470, 160),
+    "suit": ("astronaut", 235, 60, 105),
+    "tissue": ("immunohistochemistry", 0, 0, 200),
+    "stars": ("hubble_deep_field", 100, 100, 300),
+    "vessels": ("retina", 700, 450, 350),
+    "brick": ("brick", 0, 0, 512),
+    "grass": ("grass", 0, 0, 512),
+    "gravel": ("gravel", 0, 0, 512),
+}
+
+
+def material(name: str, size: int, generator: np.random.Generator) -> Tensor:
+    """A random mirrored crop of a material, (1, 3, size, size) in [0, 1]; grey textures get two random colours."""
+    picture, top, left, side = MATERIALS[name]
+    if picture in ("china", "flower"):
+        pixels = load_sample_image(f"{picture}.jpg")
+    else:
+        pixels = getattr(skimage.data, picture)()
+    square = torch.from_numpy(pixels[top : top + side, left : left + side].astype(np.float32) / 255)
+    if square.ndim == 2:
+        dark, light = generator.uniform(0, 0.5, 3), generator.uniform(0.5, 1, 3)
+        square = torch.from_numpy(dark + (light - dark) * square.numpy()[..., None]).float()
+    crop = int(side * generator.uniform(0.6, 1))
+    top, left = generator.integers(0, side - crop + 1, 2)
+    part = square[top : top + crop, left : left + crop].permute(2, 0, 1)[None]
+    part = part.flip(-1) if generator.random() < 0.5 else part
+    return F.interpolate(part, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def composite(count: int, size: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Image (1, 3, size, size) of `count` different materials, and its label map."""
     labels = known_regions(count, size, generator)
     image = torch.zeros(1, 3, size, size)
-    for label, index in enumerate(generator.choice(len(pictures), count, replace=False), 1):
-        picture = pictures[index]
-        height, width = picture.shape[-2:]
-        side = min(height, width) // 2
-        top, left = generator.integers(0, height - side), generator.integers(0, width - side)
-        part = picture[..., top : top + side, left : left + side]
-        part = F.interpolate(part, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-        image = torch.where(labels == label, part, image)
+    for label, name in enumerate(generator.choice(list(MATERIALS), count, replace=False), 1):
+        image = torch.where(labels == label, material(name, size, generator), image)
     return image, labels
 
 
@@ -63,21 +98,16 @@ def colour_kmeans(image: Tensor, grid: tuple[int, int], clusters: tuple[int, int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", nargs="+", default=["data/samples/content", "data/samples/style"])
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--show", type=Path, help="write the composites with the regions found")
     args = parser.parse_args()
-    from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
-
     with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
         settings = instantiate(compose("config").method.segmentation, _convert_="all")
-    pictures = [read_image(path) for source in args.pictures for path in list_images(source)]
     generator = np.random.default_rng(0)
     model, ours, plain, rows = load(), [], [], []
     for index in range(args.count):
-        image, truth = composite(pictures, 3 + index % 2, args.size, generator)
+        image, truth = composite(3 + index % 2, args.size, generator)
         found = analyse(model, image, settings, seed=index).labels
         grid = (found.shape[0], found.shape[1])
         flat_truth = resize_labels(truth, grid).flatten().numpy()

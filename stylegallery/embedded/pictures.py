@@ -48,29 +48,38 @@ def random_crops(photos: list[Tensor], art: list[Tensor], size: int, batch: int,
 
 
 def semantic_maps(pictures: list[Tensor], path: Path) -> list[Tensor]:
-    """EfficientNet tokens of every picture on its latent grid, (96, H / 8, W / 8) float16, computed once.
+    """What EfficientNet sees in every picture, on its latent grid, (88, H / 8, W / 8) float16, computed once.
 
-    Texture-level (stride 16) and object-level (stride 32) tokens of the doubled picture, each standardised and
-    reduced by PCA to 48 half-whitened components, so that no common direction dominates their cosine.
+    Materials: block 4 (stride 8) averaged over 5 x 5 cells, so that a texture is one thing. Objects: block 15
+    (stride 32). Both of the doubled picture, standardised, reduced by PCA to at most 48 half-whitened components
+    and brought to the same variance, so that neither and no common direction dominates their cosine.
     """
     if path.exists():
         return torch.load(path, weights_only=True)
     levels = []
-    for block in (10, 15):
+    for block, window in ((4, 5), (15, 1)):
         encoder = EfficientNetEncoder(block=block, scale=2.0)
         maps = []
         for picture in pictures:
             grid = [side // STRIDE for side in picture.shape[-2:]]
-            maps.append(F.interpolate(encoder(picture[None] / 255), grid, mode="bilinear")[0].half())
-        sample = torch.cat([m.flatten(1)[:, ::29] for m in maps], dim=1).float()
-        mean, std = sample.mean(1, keepdim=True), sample.std(1, keepdim=True) + 1e-6
-        values, vectors = torch.linalg.eigh(torch.cov((sample - mean) / std))
-        projection = vectors[:, -48:].T / values[-48:, None] ** 0.25
-        projected = [projection @ ((m.flatten(1).float() - mean) / std) for m in maps]
-        levels.append([p.reshape(48, *m.shape[1:]).half() for p, m in zip(projected, maps, strict=True)])
+            tokens = F.interpolate(encoder(picture[None] / 255), grid, mode="bilinear")
+            maps.append(F.avg_pool2d(tokens, window, 1, window // 2, count_include_pad=False)[0].half())
+        levels.append(half_whitened(maps, 48))
     combined = [torch.cat(pair) for pair in zip(*levels, strict=True)]
     save_checkpoint(path, combined)
     return combined
+
+
+def half_whitened(maps: list[Tensor], components: int) -> list[Tensor]:
+    """Leading principal components of the standardised maps (C, h, w), each divided by the fourth root of its
+    variance; one is the variance of all together."""
+    sample = torch.cat([m.flatten(1)[:, ::29] for m in maps], dim=1).float()
+    mean, std = sample.mean(1, keepdim=True), sample.std(1, keepdim=True) + 1e-6
+    values, vectors = torch.linalg.eigh(torch.cov((sample - mean) / std))
+    values, vectors = values[-components:], vectors[:, -components:]
+    projection = vectors.T / values[:, None] ** 0.25 / values.sqrt().sum().sqrt()
+    projected = [projection @ ((m.flatten(1).float() - mean) / std) for m in maps]
+    return [p.reshape(-1, *m.shape[1:]).half() for p, m in zip(projected, maps, strict=True)]
 
 
 def recolour(images: Tensor, draw: random.Random) -> Tensor:
@@ -95,7 +104,7 @@ def training_batch(
     photos: list[tuple[Tensor, Tensor]], art: list[tuple[Tensor, Tensor]], size: int, batch: int, draw: random.Random
 ) -> tuple[Tensor, Tensor]:
     """From (picture, semantic map) pairs: images (batch, 3, size, size) in [-1, 1] and their semantic targets
-    (batch, 96, size / 8, size / 8)."""
+    (batch, 88, size / 8, size / 8)."""
     images, targets = [], []
     for _ in range(batch):
         picture, semantics = draw.choice(art if draw.random() < ART_SHARE else photos)

@@ -78,12 +78,12 @@ class AlignedUNet(nn.Module):
     def __init__(self, prompt: Tensor) -> None:
         super().__init__()
         self.unet = make_unet()
-        self.head = nn.Conv2d(self.unet.config.block_out_channels[1], 96, 1)
+        self.head = nn.Conv2d(self.unet.config.block_out_channels[1], 88, 1)
         self.prompt: Tensor
         self.register_buffer("prompt", prompt, persistent=False)
 
     def forward(self, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted noise (B, 16, h, w) and semantics (B, 96, h, w)."""
+        """Predicted noise (B, 16, h, w) and semantics (B, 88, h, w)."""
         caught: list[Tensor] = []
         hook = self.unet.up_blocks[2].register_forward_hook(lambda module, inputs, output: caught.append(output))
         noise = self.unet(latents, timesteps, self.prompt.expand(len(latents), -1, -1)).sample
@@ -143,7 +143,7 @@ def train_unet(args: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             error, misalignment = losses(model, encode(images), targets, alpha_bar, generator)
         optimizer.zero_grad()
-        (error + 0.5 * misalignment).backward()
+        (error + misalignment).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step += 1
