@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hydra
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -24,14 +25,19 @@ def run(config: DictConfig, console: Console) -> None:
     item = custom_item(**{key: values[key] for key in ITEM_KEYS})
     settings = {key: values[key] for key in ("method", "encoder", "model")}
     request = Request.of(item, config.seed, settings)
-    folder = Path(config.out or f"outputs/{item.id}-{request.digest()}")
+    folder = Path(str(config.out or f"outputs/{item.id}-{request.digest()}"))
     prepare_folder(folder)
     record = read_record(folder)
     if record is not None and record["digest"] == request.digest():
         console.print(f"{folder} already holds this result; nothing to do")
     else:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        method = instantiate(config.method, _convert_="all")
+        try:
+            method = instantiate(config.method, _convert_="all")
+        except InstantiationException as error:
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            raise
         seed = hashlib.sha256(f"{config.seed} {item.id}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(seed[:6], "big"))
         with Bars(console) as progress:
@@ -44,7 +50,7 @@ def summary(record: dict, folder: Path) -> Table:
     table = Table(title=f"{record['item']} · {record['size'][0]}x{record['size'][1]} px", show_header=False)
     table.add_row("result", str(folder / "stylised.png"))
     table.add_row("at a glance", str(folder / "overview.png"))
-    table.add_row("references", str(len([*record["inputs"]]) - 1))
+    table.add_row("references", str(sum(role.startswith("reference ") for role in record["inputs"])))
     for stage, seconds in record["seconds"].items():
         table.add_row(stage, f"{seconds:.1f} s")
     table.add_row("peak memory", f"{record['peak_memory_mib'] / 1024:.2f} GiB")

@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_image
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from torch import Tensor
 
-from stylegallery.embedded import load
+from stylegallery.diffusion import DiffusionModel
 from stylegallery.figures import colours, overlay
 from stylegallery.images import to_pixels
 from stylegallery.regions import region_count, resize_labels
@@ -105,7 +105,8 @@ def main() -> None:
     with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
         settings = instantiate(compose("config").method.segmentation, _convert_="all")
     generator = np.random.default_rng(0)
-    model, ours, plain, rows = load(), [], [], []
+    model = DiffusionModel.from_directory("embedded")
+    ours, plain, rows = [], [], []
     for index in range(args.count):
         image, truth = composite(3 + index % 2, args.size, generator)
         found = analyse(model, image, settings, seed=index).labels

@@ -30,9 +30,11 @@ class Item:
         """The masks of content and references, one entry per picture."""
         return [self.mask, *self.reference_masks, *[None] * (len(self.references) - len(self.reference_masks))]
 
-    def files(self) -> list[Path]:
-        """Every file the item reads."""
-        return [self.content, *self.references, *(path for path in self.masks() if path)]
+    def files(self) -> dict[str, Path]:
+        """Every file the item reads, by its role."""
+        roles = ["content", *(f"reference {number}" for number in range(1, len(self.references) + 1))]
+        masks = {f"mask of {role}": path for role, path in zip(roles, self.masks(), strict=True) if path}
+        return dict(zip(roles, [self.content, *self.references], strict=True)) | masks
 
 
 def custom_item(
@@ -49,6 +51,14 @@ def custom_item(
     Raises:
         InputError: no references, more masks than references, or a pin that is not region:[reference, region].
     """
+    if not isinstance(content, str):
+        raise InputError(f"content is {content!r}; pass the path of a picture")
+    if not isinstance(references, str) and not (
+        isinstance(references, Sequence) and all(isinstance(source, str) for source in references)
+    ):
+        raise InputError(f"references is {references!r}; pass a path or a list of paths")
+    if not isinstance(excluded, Sequence) or not all(isinstance(number, int) for number in excluded):
+        raise InputError(f"excluded is {excluded!r}; pass a list of reference numbers")
     sources = [references] if isinstance(references, str) else references
     paths = tuple(path for source in sources for path in list_images(source))
     if not paths:
@@ -58,7 +68,7 @@ def custom_item(
     try:
         parsed_pins = {int(region): (int(r), int(j)) for region, (r, j) in (pins or {}).items()}
         parsed_forbidden = tuple((int(i), int(r), int(j)) for i, r, j in forbidden)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
             "pins are written {content region: [reference, region]} and forbidden pairs "
             "[[content region, reference, region]], all numbers from 1"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from data.benchmark import Item
 from stylegallery import figures
+from stylegallery.diffusion import locate
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
@@ -30,14 +31,16 @@ ENVIRONMENT = ("torch", "diffusers", "scikit-learn", "numpy")
 class Request:
     """What a result answers to. Equal digests, equal bytes on one machine.
 
-    inputs: file -> sha256; config: the resolved method, model and encoder settings; code: digest of the sources.
+    inputs: role -> path and sha256; config: the resolved method, model and encoder settings; weights: digests of the
+    folders they load; code: digest of the sources.
     """
 
     item: str
     seed: int
     config: dict[str, Any]
-    inputs: dict[str, str]
+    inputs: dict[str, dict[str, str]]
     wishes: dict[str, Any]
+    weights: dict[str, str]
     code: str
 
     @classmethod
@@ -48,12 +51,15 @@ class Request:
             "excluded": list(item.excluded),
             "forbidden": [list(triple) for triple in item.forbidden],
         }
-        inputs = {str(path): file_digest(path) for path in item.files()}
-        return cls(item.id, seed, dict(config), inputs, wishes, code_digest())
+        inputs = {role: {"path": str(path), "sha256": file_digest(path)} for role, path in item.files().items()}
+        weights = {
+            name: weights_digest(locate(part["path"])) for name, part in config.items() if part and "path" in part
+        }
+        return cls(item.id, seed, dict(config), inputs, wishes, weights, code_digest())
 
     def digest(self) -> str:
         """Address of the result: file names do not matter, their contents and order do."""
-        content = asdict(self) | {"inputs": list(self.inputs.values())}
+        content = asdict(self) | {"inputs": {role: entry["sha256"] for role, entry in self.inputs.items()}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -64,11 +70,26 @@ def file_digest(path: Path) -> str:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
 
 
+def weights_digest(folder: Path) -> str:
+    """Digest of the names, sizes and sixteen samples of 64 KiB of every weight file: seconds for any model size."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder)} {size}".encode())
+        with path.open("rb") as file:
+            for index in range(16):
+                file.seek(index * size // 16)
+                digest.update(file.read(2**16))
+    return digest.hexdigest()[:12]
+
+
 def code_digest() -> str:
     """Digest of the method's sources, so that a result made by other code is never taken for this one's."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted([*root.glob("stylegallery/*.py"), *root.glob("baselines/*.py"), *root.glob("data/*.py")]):
+    for path in sorted(
+        path for package in ("stylegallery", "baselines", "data") for path in root.glob(f"{package}/*.py")
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -121,13 +142,16 @@ def write_result(folder: Path, request: Request, result: Stylization, content_we
                 "files": sorted(path.name for path in partial.iterdir()),
             }
             (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+            old = read_record(folder)
             (folder / RECORD).unlink(missing_ok=True)
+            for name in set(old["files"] if old else ()) - set(record["files"]):
+                (folder / name).unlink(missing_ok=True)
             for name in [*record["files"], RECORD]:
                 (partial / name).replace(folder / name)
     except OSError as error:
         free = shutil.disk_usage(folder).free // 2**20
         raise InputError(
-            f"the result could not be written to {folder} ({error.strerror}, {free} MiB free); "
+            f"the result could not be written to {folder} ({error.strerror or error}, {free} MiB free); "
             "make room or pass another out= and run again"
         ) from error
     return record

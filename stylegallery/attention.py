@@ -67,7 +67,7 @@ def record_self_attention(unet: nn.Module, layers: Sequence[int]) -> Iterator[li
         IndexError: a layer number the model does not have.
     """
     names = self_attention_layers(unet)
-    if any(layer >= len(names) for layer in layers):
+    if not all(0 <= layer < len(names) for layer in layers):
         raise IndexError(f"the model has self-attention layers 0..{len(names) - 1}, asked for {list(layers)}")
     modules = [unet.get_submodule(names[layer]) for layer in layers]
     originals = [module.processor for module in modules]

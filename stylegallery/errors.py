@@ -3,3 +3,9 @@
 
 class InputError(ValueError):
     """Something the user passed cannot be used; the message names it and the remedy in one sentence."""
+
+
+def require(holds: bool, rule: str, value: object) -> None:
+    """Raise InputError, naming the rule and the value that broke it, where a setting is out of its range."""
+    if not holds:
+        raise InputError(f"{rule}, not {value}")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stylegallery.attention import SelfAttention
 from stylegallery.diffusion import DiffusionModel
+from stylegallery.errors import InputError, require
 from stylegallery.matching import Match
 from stylegallery.regions import resize_labels
 from stylegallery.segmentation import ImageAnalysis
@@ -35,6 +36,14 @@ class GuidanceConfig:
     initial: Literal["inverted", "content"] = "inverted"
     normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
     projection_timestep: int = 0  # 0: none; else one clean-latent estimate at this timestep ends the run
+
+    def __post_init__(self) -> None:
+        require(1 <= self.steps <= 1000, "guidance.steps is between 1 and 1000", self.steps)
+        require(self.iterations >= 1, "guidance.iterations is at least 1", self.iterations)
+        require(self.layers >= 1, "guidance.layers is at least 1", self.layers)
+        require(0 <= self.projection_timestep < 1000, "projection_timestep is in 0..999", self.projection_timestep)
+        require(self.initial in ("inverted", "content"), "guidance.initial is inverted or content", self.initial)
+        require(self.normalise in ("tokens", "regions"), "guidance.normalise is tokens or regions", self.normalise)
 
 
 class Energy(NamedTuple):
@@ -60,8 +69,11 @@ def optimise(
     References without a match are not run. `advance` is called after every update.
 
     Raises:
+        InputError: the settings ask for more layers than the model has, or leave no timestep.
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
+    if config.layers > model.layer_count:
+        raise InputError(f"guidance.layers is {config.layers}, but the model has {model.layer_count} layers")
     layers = range(model.layer_count - config.layers, model.layer_count)
     used = sorted({match.reference for match in matches})
     fixed = [content.latent, *(references[number - 1].latent for number in used)]
@@ -98,7 +110,10 @@ def optimise(
 
 def guidance_timesteps(model: DiffusionModel, config: GuidanceConfig) -> list[int]:
     """The timesteps the energy is lowered at, high to low."""
-    return [timestep for timestep in model.timesteps(config.steps) if timestep <= config.highest_timestep]
+    timesteps = [timestep for timestep in model.timesteps(config.steps) if timestep <= config.highest_timestep]
+    if not timesteps:
+        raise InputError(f"none of the {config.steps} timesteps is at or below {config.highest_timestep}; raise either")
+    return timesteps
 
 
 def initial_latent(content: ImageAnalysis, config: GuidanceConfig) -> Tensor:

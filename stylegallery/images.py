@@ -30,20 +30,20 @@ def open_image(path: Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path)
             frames = getattr(image, "n_frames", 1)
-            if frames > 1:
+            if frames > 1 and image.format != "MPO":
                 raise InputError(f"{path} is animated ({frames} frames); save the frame you want as a PNG")
             image.load()
+            return ImageOps.exif_transpose(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path} has more than {LARGEST_AREA // 10**6} megapixels; make it smaller first") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture that Pillow can read; convert it to PNG or JPEG") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read; change its permissions") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is damaged ({error}); restore it from its source") from error
-    return ImageOps.exif_transpose(image)
 
 
 def read_image(path: Path) -> Tensor:
@@ -111,12 +111,16 @@ def list_images(source: str) -> list[Path]:
         InputError: nothing there.
     """
     path = Path(source)
+    if path.is_file():
+        return [path]
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        candidates = path.iterdir()
     elif any(character in source for character in "*?["):
-        found = sorted(p for p in Path().glob(source)) if not path.is_absolute() else sorted(Path("/").glob(source[1:]))
+        root = Path(path.anchor)
+        candidates = root.glob(str(path.relative_to(root)))
     else:
         return [path]
+    found = sorted(candidate for candidate in candidates if candidate.suffix.lower() in SUFFIXES)
     if not found:
         raise InputError(f"{source} holds no picture ({', '.join(sorted(SUFFIXES))}); check the path")
     return found

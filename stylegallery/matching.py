@@ -107,12 +107,16 @@ def region_semantics(labels: Tensor, tokens: Tensor, size: tuple[int, int]) -> T
 
 
 def enclosing_circles(labels: Tensor) -> np.ndarray:
-    """Minimum enclosing circle (row, column, radius) of every region's cells, (R, 3), on a grid of side 1."""
+    """Minimum enclosing circle (row, column, radius) of every region's cells, (R, 3), on a grid of side 1.
+
+    OpenCV gets cell units: it takes triangles that are small in absolute terms for straight lines.
+    """
+    side = max(labels.shape)
     circles = []
     for label in range(1, region_count(labels) + 1):
-        cells = torch.nonzero(labels == label).float() / torch.tensor(labels.shape)
+        cells = torch.nonzero(labels == label).float() * (side / torch.tensor(labels.shape))
         (row, column), radius = cv2.minEnclosingCircle(cells.numpy())
-        circles.append((row, column, radius))
+        circles.append((row / side, column / side, radius / side))
     return np.array(circles)
 
 

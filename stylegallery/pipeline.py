@@ -8,6 +8,7 @@ from torch import Tensor
 
 from data.benchmark import Item
 from stylegallery.diffusion import DiffusionModel
+from stylegallery.errors import require
 from stylegallery.guidance import GuidanceConfig, guidance_timesteps, optimise
 from stylegallery.images import read_image, resize
 from stylegallery.matching import MatchingConfig, Wishes, describe, match
@@ -30,6 +31,8 @@ class StyleGallery:
         resizing: Literal["square", "keep"],
         depth: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        require(resizing in ("square", "keep"), "resizing is square or keep", resizing)
+        require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
         self.model, self.encoder, self.depth = model, encoder, depth
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
         self.resolution, self.resizing = resolution, resizing

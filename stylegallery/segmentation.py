@@ -17,6 +17,7 @@ from sklearn.metrics import silhouette_score
 from torch import Tensor
 
 from stylegallery.diffusion import DiffusionModel
+from stylegallery.errors import require
 from stylegallery.regions import absorb_small_components, override, resize_labels, without_gaps
 
 
@@ -25,15 +26,20 @@ class SegmentationConfig:
     """Settings of stage 1; the defaults are the paper's for Stable Diffusion 1.5."""
 
     inversion_steps: int = 15
+    smoothing: int = 1  # cells: window of the mean filter over features before clustering, 1 for none
     components: int = 60  # of the PCA
     clusters: tuple[int, int] = (2, 10)  # K is chosen within, by silhouette
-    silhouette_tolerance: float = 0.0  # take the largest K whose silhouette is within this of the best
     restarts: int = 10
     merge_distance: float = 0.85  # between mean latents
     depth_span: float = 0.75  # 5-95 % span above which a cluster is split, of depth in [0, 1]
     depth_merge_latent: float = 0.35
     depth_merge_depth: float = 0.3
     smallest_component: int = 20  # cells
+
+    def __post_init__(self) -> None:
+        require(1 <= self.inversion_steps <= 1000, "inversion_steps is between 1 and 1000", self.inversion_steps)
+        require(self.smoothing % 2 == 1 and self.smoothing > 0, "smoothing is an odd number of cells", self.smoothing)
+        require(2 <= self.clusters[0] <= self.clusters[1], "clusters is [smallest, largest] from 2", self.clusters)
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,9 @@ def segment(
 ) -> Tensor:
     """Label map (h, w), 1..R, of features (C', h, w) and the clean latent (C, h, w)."""
     grid = (features.shape[-2], features.shape[-1])
-    points = principal_components(features.flatten(1).T.cpu().numpy(), config.components, seed)
+    window = config.smoothing
+    smooth = F.avg_pool2d(features[None], window, 1, window // 2, count_include_pad=False)[0]
+    points = principal_components(smooth.flatten(1).T.cpu().numpy(), config.components, seed)
     labels = cluster(points, config, seed)
     latents = latent.flatten(1).T.cpu().numpy().astype(np.float64)
     labels = merge(labels, [(latents, config.merge_distance)])
@@ -114,18 +122,15 @@ def principal_components(tokens: np.ndarray, components: int, seed: int) -> np.n
 
 
 def cluster(points: np.ndarray, config: SegmentationConfig, seed: int) -> np.ndarray:
-    """K-means labels (N,), 0-based, of points (N, P); K by silhouette.
-
-    The best silhouette likes few clusters. With a tolerance above 0 the largest K that comes close to it wins.
-    """
+    """K-means labels (N,), 0-based, of points (N, P); K by the best silhouette (Euclidean)."""
     smallest, largest = config.clusters
     labellings, scores = [], []
     for k in range(smallest, min(largest, len(points) - 1) + 1):
         kmeans = KMeans(k, init="random", n_init=config.restarts, max_iter=64, random_state=seed).fit(points)
-        labellings.append(kmeans.labels_.astype(np.int64))
-        scores.append(silhouette_score(points, kmeans.labels_) if smallest < largest else 0.0)
-    good = [i for i, score in enumerate(scores) if score >= max(scores) - config.silhouette_tolerance]
-    return labellings[good[-1] if config.silhouette_tolerance > 0 else int(np.argmax(scores))]
+        labels = np.unique(kmeans.labels_, return_inverse=True)[1].reshape(-1)  # fewer than K where points coincide
+        labellings.append(labels)
+        scores.append(silhouette_score(points, labels) if smallest < largest and labels.any() else -1.0)
+    return labellings[int(np.argmax(scores))]
 
 
 def merge(labels: np.ndarray, closeness: list[tuple[np.ndarray, float]]) -> np.ndarray:

@@ -13,6 +13,8 @@ from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, save_checkpoint
 from stylegallery.embedded.pictures import STRIDE, load_pictures, random_crops, split
 
+CROP, CHECK = 128, 256  # pixels: sides of the crops that train and that measure
+
 
 def initialise_with_patch_pca(model: LappedAutoencoder, photos: list[Tensor], art: list[Tensor]) -> None:
     """Analysis and synthesis start as the PCA of 8x8 patches, placed in the middle of the longer window."""
@@ -67,9 +69,9 @@ def train_encoder(args: argparse.Namespace) -> None:
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.steps)
     draw, log = random.Random(args.seed), Log(args.work, "encoder")
-    check = random_crops(held_out, held_out, 256, 48, random.Random(1))
+    check = random_crops(held_out, held_out, CHECK, 48, random.Random(1))
     for step in range(args.steps):
-        images = random_crops(photos, art, 128, 16, draw)
+        images = random_crops(photos, art, CROP, 16, draw)
         loss = (model.synthesis(model.analysis(images)) - images)[..., 4:-4, 4:-4].square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -77,7 +79,7 @@ def train_encoder(args: argparse.Namespace) -> None:
         schedule.step()
         if step % 100 == 0:
             log(step, loss=loss.item(), psnr=psnr(model, check))
-    canonicalise(model, random_crops(photos, art, 256, 200, draw), args.exponent)
+    canonicalise(model, random_crops(photos, art, CHECK, 200, draw), args.exponent)
     log(args.steps, psnr=psnr(model, check))
     model.save_pretrained(args.work / "vae")
 
@@ -110,13 +112,13 @@ def train_decoder(args: argparse.Namespace) -> None:
         optimizer.load_state_dict(state["optimizer"])
         step, average = state["step"], state["average"]
     log, start = Log(args.work, "decoder"), time.time()
-    check = random_crops(held_out, held_out, 256, 32, random.Random(1))
+    check = random_crops(held_out, held_out, CHECK, 32, random.Random(1))
     while step < args.steps and time.time() - start < 60 * args.minutes:
         draw = random.Random(f"{args.seed} {step}")
         generator = torch.Generator().manual_seed(draw.randrange(2**62))
         for group in optimizer.param_groups:
             group["lr"] = args.lr * min(1.0, step / 50) * (0.02 + 0.98 * max(0.0, 1 - step / args.steps))
-        images = random_crops(photos, art, 128, args.batch, draw).to(memory_format=torch.channels_last)
+        images = random_crops(photos, art, CROP, args.batch, draw).to(memory_format=torch.channels_last)
         latents = model.encode(images).latent_dist.mode()
         sigma = args.noise * torch.rand(args.batch, 1, 1, 1, generator=generator).square()
         latents = latents + sigma * torch.randn(latents.shape, generator=generator)

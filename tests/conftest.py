@@ -1,0 +1,247 @@
+"""What all tests share: a tiny Stable Diffusion, small pictures, broken pictures, and two ways to call run.py."""
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from PIL import Image
+from rich.console import Console
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # run.py is a script, not part of the installed packages
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in diffusers layout: Stable Diffusion 1.5's topology, randomly initialised, 16 px wide."""
+    folder = tmp_path_factory.mktemp("tiny_model")
+    letters = [chr(number) for number in range(ord("a"), ord("z") + 1)]
+    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
+    tokenizer = CLIPTokenizer({token: i for i, token in enumerate(tokens)}, [], model_max_length=4)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        text = CLIPTextConfig(
+            vocab_size=len(tokens), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=4, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        )  # fmt: skip
+        CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+        unet = UNet2DConditionModel(
+            sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32, 32, 32), layers_per_block=2,
+            cross_attention_dim=16, attention_head_dim=2, norm_num_groups=8,
+        )  # fmt: skip
+        unet.save_pretrained(folder / "unet")
+        autoencoder = AutoencoderKL(
+            block_out_channels=(8, 8, 8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=64,
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        )  # fmt: skip
+        autoencoder.save_pretrained(folder / "vae")
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1,
+    )  # fmt: skip
+    scheduler.save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "vae": ["diffusers", "AutoencoderKL"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+# --- pictures ---
+
+
+def paint(path: Path, seed: int, size: tuple[int, int] = (64, 64)) -> Path:
+    """Write a smooth random colour picture of size (width, height)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+class Pictures(NamedTuple):
+    content: Path
+    first: Path
+    second: Path
+
+    def overrides(self) -> tuple[str, str]:
+        return f"content={self.content}", f"references=[{self.first},{self.second}]"
+
+
+def paint_three(folder: Path) -> Pictures:
+    """Not square and not of one size: mixed up rows and columns, or pictures, show."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Pictures(
+        paint(folder / "content.png", 1, (80, 64)),
+        paint(folder / "first.png", 2),
+        paint(folder / "second.jpg", 3, (72, 64)),
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Pictures:
+    return paint_three(tmp_path / "pictures")
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def claim_size(path: Path, width: int, height: int) -> None:
+    """A PNG of a few bytes whose header claims any size: what a reader must refuse before it allocates."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 64)) + png_chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def truncate(path: Path, form: str) -> None:
+    """The first half of a picture of noise, so that half of its pixels are there."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).save(data, form)
+    path.write_bytes(data.getvalue()[: len(data.getvalue()) // 2])
+
+
+def animate(path: Path, form: str) -> None:
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(path, form, save_all=True, append_images=frames[1:])
+
+
+def not_finite(path: Path) -> None:
+    values = np.full((64, 64), 0.5, dtype=np.float32)
+    values[3, 3] = np.nan
+    Image.fromarray(values).save(path, "tiff")
+
+
+class Broken(NamedTuple):
+    """A picture nobody can use: its file name, how to make it, and what the error must say."""
+
+    name: str
+    make: Callable[[Path], object]
+    says: str
+
+
+BROKEN = {
+    "missing": Broken("missing.png", lambda path: None, "check the path"),
+    "truncated_png": Broken("half.png", lambda path: truncate(path, "PNG"), "restore it"),
+    "truncated_jpeg": Broken("half.jpg", lambda path: truncate(path, "JPEG"), "restore it"),
+    "zero_bytes": Broken("empty.png", lambda path: path.write_bytes(b""), "convert it"),
+    "huge": Broken("huge.png", lambda path: claim_size(path, 20000, 20000), "make it smaller"),
+    "large": Broken("large.png", lambda path: claim_size(path, 11000, 11000), "make it smaller"),
+    "gif": Broken("moving.gif", lambda path: animate(path, "GIF"), "save the frame you want"),
+    "apng": Broken("moving.png", lambda path: animate(path, "PNG"), "save the frame you want"),
+    "text": Broken("notes.png", lambda path: path.write_text("not a picture\n"), "convert it"),
+}
+BROKEN_PICTURES = BROKEN | {  # a mask may be small and has no float values to read
+    "one_pixel": Broken("dot.png", lambda path: Image.new("RGB", (1, 1)).save(path), "pass a larger picture"),
+    "nan": Broken("nan.tif", not_finite, "export it again"),
+}
+
+
+# --- run.py ---
+
+
+@pytest.fixture(scope="session")
+def small(tiny_model: Path) -> tuple[str, ...]:
+    """Overrides for the tiny model. Its latents lie so close together that the paper's merging would leave one
+    region everywhere; three clusters without merging leave several."""
+    return (
+        "model=sd15",
+        f"model.path={tiny_model}",
+        "encoder=efficientnet",
+        "device=cpu",
+        "method.resolution=64",
+        "method.guidance.steps=2",
+        "method.segmentation.inversion_steps=2",
+        "method.segmentation.clusters=[3,3]",
+        "method.segmentation.restarts=1",
+        "method.segmentation.merge_distance=0",
+        "method.segmentation.smallest_component=2",
+    )
+
+
+RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+RunInside = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def command(small: tuple[str, ...]) -> list[str]:
+    """The command line of `python run.py` with the tiny model."""
+    return [sys.executable, str(ROOT / "run.py"), *small]
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Of a child process: as many threads as this one, since sums over threads decide the last bits."""
+    return os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="session")
+def run_cli(command: list[str], environment: dict[str, str]) -> RunCli:
+    """`python run.py` with the tiny model and further overrides, in a process of its own."""
+
+    def call(*overrides: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, *overrides], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def composed(small: tuple[str, ...]) -> Callable[..., DictConfig]:
+    """The config that run.py would get for the overrides."""
+
+    def call(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("config", overrides=[*small, *overrides])
+
+    return call
+
+
+@pytest.fixture
+def run_inside(composed: Callable[..., DictConfig]) -> Iterator[RunInside]:
+    """The same as `run_cli` without a process: `run.run` on the composed config; returns what it printed."""
+    import run
+
+    def call(*overrides: str) -> str:
+        console = Console(file=io.StringIO(), width=200)
+        run.run(composed(*overrides), console)
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    yield call
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@pytest.fixture(scope="session")
+def built(composed: Callable[..., DictConfig]) -> object:
+    """The method of the unchanged small config, built once."""
+    return instantiate(composed().method, _convert_="all")
+
+
+@pytest.fixture
+def run_built(built: object, run_inside: RunInside, monkeypatch: pytest.MonkeyPatch) -> RunInside:
+    """`run_inside` without building the method again: for the many calls that must fail on their input."""
+    monkeypatch.setattr("run.instantiate", lambda *_, **__: built)
+    return run_inside

@@ -1,0 +1,261 @@
+"""Pictures from files: every kind of file a user has, and every way a file can be broken."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import BROKEN_PICTURES, claim_size, paint
+from PIL import Image
+
+from stylegallery.errors import InputError
+from stylegallery.images import list_images, open_image, read_image, resize, to_pixels, write_png
+
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 48), dtype=np.uint8)
+
+
+def at(image: torch.Tensor, row: int, column: int) -> list[float]:
+    return image[0, :, row, column].tolist()
+
+
+# --- kinds of files ---
+
+
+def test_rgb_values_and_orientation(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 48, 3), dtype=np.uint8)
+    pixels[5, 7] = (255, 51, 102)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.shape == (1, 3, 32, 48)
+    assert image.dtype == torch.float32
+    assert at(image, 5, 7) == pytest.approx([1.0, 0.2, 0.4])
+    assert image.sum().item() == pytest.approx(1.6)
+
+
+def test_greyscale_equals_rgb_of_equal_channels(tmp_path: Path) -> None:
+    Image.fromarray(NOISE).save(tmp_path / "grey.png")
+    Image.fromarray(np.stack([NOISE] * 3, axis=-1)).save(tmp_path / "rgb.png")
+    grey, rgb = read_image(tmp_path / "grey.png"), read_image(tmp_path / "rgb.png")
+    assert grey.shape == (1, 3, 40, 48)
+    assert torch.equal(grey, rgb)
+    assert at(grey, 3, 4) == pytest.approx([NOISE[3, 4] / 255] * 3)
+
+
+def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32, 4), dtype=np.uint8)
+    pixels[..., 0] = 255
+    pixels[0, 0, 3], pixels[0, 1, 3], pixels[0, 2, 3] = 255, 51, 0
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert at(image, 0, 0) == [1, 0, 0]
+    assert at(image, 0, 1) == pytest.approx([1, 0.8, 0.8], abs=1 / 255)
+    assert at(image, 0, 2) == [1, 1, 1]
+
+
+def test_grey_with_alpha(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32, 2), dtype=np.uint8)
+    pixels[0, 0] = (0, 255)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert at(image, 0, 0) == [0, 0, 0]
+    assert at(image, 0, 1) == [1, 1, 1]
+
+
+def test_palette_with_transparency(tmp_path: Path) -> None:
+    indices = np.zeros((32, 32), dtype=np.uint8)
+    indices[0, 0], indices[0, 1] = 1, 2
+    image = Image.fromarray(indices)
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+    image.save(tmp_path / "a.png", transparency=0)
+    result = read_image(tmp_path / "a.png")
+    assert at(result, 0, 0) == [1, 0, 0]
+    assert at(result, 0, 1) == [0, 0, 1]
+    assert at(result, 5, 5) == [1, 1, 1]
+
+
+def test_sixteen_bit_png_is_scaled(tmp_path: Path) -> None:
+    values = np.zeros((32, 32), dtype=np.uint16)
+    values[0, 0], values[0, 1] = 65535, 13107
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as opened:
+        assert opened.mode == "I;16"
+    image = read_image(tmp_path / "a.png")
+    assert at(image, 0, 0) == [1, 1, 1]
+    assert at(image, 0, 1) == pytest.approx([0.2, 0.2, 0.2])
+    assert at(image, 9, 9) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(0.5, 1.0), (8.0, 8.0)])
+def test_float_tiff_is_scaled_when_above_one(tmp_path: Path, largest: float, scale: float) -> None:
+    values = np.full((32, 32), 0.25, dtype=np.float32)
+    values[0, 0] = largest
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    image = read_image(tmp_path / "a.tif")
+    assert at(image, 0, 0) == pytest.approx([largest / scale] * 3)
+    assert at(image, 1, 1) == pytest.approx([0.25 / scale] * 3)
+
+
+@pytest.mark.parametrize(("orientation", "row", "column"), [(1, 0, 0), (3, 39, 63), (6, 0, 39), (8, 63, 0)])
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, row: int, column: int) -> None:
+    image = Image.new("RGB", (64, 40))
+    image.paste((255, 255, 255), (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    result = read_image(tmp_path / "a.jpg")
+    assert result.shape[-2:] == ((40, 64) if orientation in (1, 3) else (64, 40))
+    assert min(at(result, row, column)) > 0.95
+    assert result.mean().item() == pytest.approx(16 * 16 / (64 * 40), abs=0.02)
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    red, green, blue = at(read_image(tmp_path / "a.jpg"), 9, 9)
+    assert (red > 0.95, green < 0.05, blue < 0.05) == (True, True, True)
+
+
+def test_phone_picture_with_a_preview_is_not_an_animation(tmp_path: Path) -> None:
+    """Cameras append a preview or depth map to a JPEG (MPO); the first frame is the picture."""
+    picture = Image.new("RGB", (48, 40), "red")
+    picture.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (48, 40), "blue")])
+    assert read_image(tmp_path / "phone.jpg").shape == (1, 3, 40, 48)
+    assert at(read_image(tmp_path / "phone.jpg"), 9, 9)[0] > 0.95
+
+
+def test_smallest_side(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 500)).save(tmp_path / "enough.png")
+    Image.new("RGB", (500, 31)).save(tmp_path / "small.png")
+    assert read_image(tmp_path / "enough.png").shape == (1, 3, 500, 32)
+    with pytest.raises(InputError, match=r"small\.png has 500x31 pixels, fewer than 32"):
+        read_image(tmp_path / "small.png")
+
+
+# --- broken files ---
+
+
+@pytest.mark.parametrize("kind", BROKEN_PICTURES)
+def test_broken_picture_is_named(tmp_path: Path, kind: str) -> None:
+    name, make, says = BROKEN_PICTURES[kind]
+    make(tmp_path / name)
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path / name)
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / name))
+    assert (says if kind != "missing" else "pass the path of a picture") in message
+    assert "\n" not in message
+
+
+def test_folder_is_not_a_picture(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a folder; pass the path of a picture"):
+        read_image(tmp_path)
+
+
+def test_huge_header_costs_no_memory(tmp_path: Path) -> None:
+    """Refused by the header alone: 30000² RGB would be 2.7 GB."""
+    resource = pytest.importorskip("resource")
+    claim_size(tmp_path / "a.png", 30000, 30000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="more than 100 megapixels"):
+        open_image(tmp_path / "a.png")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+
+
+def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint(tmp_path / "a.png", 0)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(InputError, match=r"a\.png may not be read; change its permissions"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP"])
+def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path, form: str) -> None:
+    """Bit rot anywhere in a file gives a picture or an InputError, whatever Pillow raises inside."""
+    path = tmp_path / "a.bin"
+    Image.fromarray(np.stack([NOISE] * 3, axis=-1)).save(path, form)
+    whole = path.read_bytes()
+    random = np.random.default_rng(1)
+    refused = 0
+    for _ in range(60):
+        data = bytearray(whole)
+        for position in random.integers(0, min(len(data), 400), 5):
+            data[position] = random.integers(256)
+        path.write_bytes(data[: random.integers(len(data) // 2, len(data) + 1)])
+        try:
+            read_image(path)
+        except InputError as error:
+            refused += 1
+            assert str(error).startswith(str(path))
+    assert refused > 5
+
+
+# --- lists of pictures ---
+
+
+def test_folder_lists_its_pictures_in_order(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", "c.webp"):
+        paint(tmp_path / name, 0)
+    (tmp_path / "notes.txt").write_text("")
+    assert [path.name for path in list_images(str(tmp_path))] == ["a.jpg", "b.PNG", "c.webp"]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool) -> None:
+    for name in ("b1.png", "b2.png", "a1.png"):
+        paint(tmp_path / name, 0)
+    monkeypatch.chdir(tmp_path)
+    found = list_images("b?.png" if relative else f"{tmp_path}/b*.png")
+    assert [path.name for path in found] == ["b1.png", "b2.png"]
+    assert all(path.is_file() for path in found)
+
+
+@pytest.mark.parametrize("source", ["", "/*.png"])
+def test_nothing_there(tmp_path: Path, source: str) -> None:
+    with pytest.raises(InputError, match="holds no picture") as caught:
+        list_images(f"{tmp_path}{source}")
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_file_name_with_brackets_is_a_file(tmp_path: Path) -> None:
+    """Browsers save `photo[1].png`; what exists under that very name is meant."""
+    path = paint(tmp_path / "photo[1].png", 0)
+    assert list_images(str(path)) == [path]
+
+
+# --- resize and writing ---
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "expected"),
+    [
+        ((300, 500), "square", (64, 64)),
+        ((100, 100), "keep", (64, 64)),
+        ((64, 80), "keep", (56, 72)),
+        ((2000, 32), "keep", (504, 32)),  # the short side never falls below four cells
+    ],
+)
+def test_resize_sides(size: tuple[int, int], mode: str, expected: tuple[int, int]) -> None:
+    assert resize(torch.rand(1, 3, *size), 64, mode, 8).shape[-2:] == expected
+
+
+def test_resize_keeps_values_in_range_and_constant_pictures_constant() -> None:
+    edge = torch.zeros(1, 3, 64, 64)
+    edge[..., 32:] = 1
+    resized = resize(edge, 96, "square", 8)
+    assert (resized.min().item(), resized.max().item()) == (0, 1)
+    constant = resize(torch.full((1, 3, 50, 70), 0.3), 64, "keep", 8)
+    assert torch.allclose(constant, torch.tensor(0.3), atol=1e-6)
+
+
+def test_pixels_round_to_nearest_and_come_back(tmp_path: Path) -> None:
+    values = torch.tensor([0, 0.4, 0.6, 254.5001, 255]).view(1, 1, 1, 5).expand(1, 3, 1, 5) / 255
+    assert to_pixels(values)[0, :, 0].tolist() == [0, 0, 1, 255, 255]
+    pixels = np.stack([NOISE, NOISE[::-1], NOISE[:, ::-1]], axis=-1)
+    write_png(tmp_path / "a.png", pixels, {"seed": "7"})
+    assert np.array_equal(to_pixels(read_image(tmp_path / "a.png")), pixels)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info["seed"] == "7"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -1,0 +1,302 @@
+"""Records: what decides a result's address, and that nothing half written is ever taken for a result."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Pictures, paint
+from matplotlib.figure import Figure
+from PIL import Image
+
+from data.benchmark import Item
+from evaluation import record as recording
+from evaluation.record import Request, prepare_folder, read_record, write_result
+from stylegallery.errors import InputError
+from stylegallery.images import read_image, to_pixels
+from stylegallery.method import Stylization
+
+CONFIG = {"method": {"steps": 2}}
+
+
+def item_of(pictures: Pictures, **changes: Any) -> Item:
+    values = {"id": "item", "content": pictures.content, "references": (pictures.first, pictures.second)}
+    return Item(**(values | changes))
+
+
+def digest_of(item: Item, seed: int = 0, config: dict[str, Any] = CONFIG) -> str:
+    return Request.of(item, seed, config).digest()
+
+
+def outcome(pictures: Pictures, value: float = 0.5) -> Stylization:
+    """What a baseline returns: an image and no regions, which is quick to write."""
+    image = torch.full((1, 3, 64, 72), value)
+    return Stylization(image, read_image(pictures.content), [read_image(pictures.first)], seconds={"all": 1.5})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def quick_overview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the overview shows is tested elsewhere and drawing it would take most of the time here."""
+    monkeypatch.setattr(recording.figures, "overview", lambda *_: Figure(figsize=(1, 1)))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def request_one(pictures: Pictures) -> Request:
+    return Request.of(item_of(pictures), 0, CONFIG)
+
+
+@pytest.fixture
+def request_two(pictures: Pictures) -> Request:
+    return Request.of(item_of(pictures), 1, CONFIG)
+
+
+# --- the address ---
+
+
+def test_digest_repeats_and_ignores_where_files_lie(pictures: Pictures, tmp_path: Path) -> None:
+    copies = [path.rename(tmp_path / f"moved_{path.name}") for path in pictures]
+    moved = digest_of(item_of(Pictures(*copies)))
+    for copy, path in zip(copies, pictures, strict=True):
+        copy.rename(path)
+    assert digest_of(item_of(pictures)) == digest_of(item_of(pictures)) == moved
+    assert len(moved) == 16
+
+
+def test_every_part_of_the_request_decides(pictures: Pictures, tmp_path: Path) -> None:
+    base = item_of(pictures)
+    digests = [
+        digest_of(base),
+        digest_of(base, seed=1),
+        digest_of(base, config={"method": {"steps": 3}}),
+        digest_of(item_of(pictures, id="other")),
+        digest_of(item_of(pictures, content=pictures.second)),
+        digest_of(item_of(pictures, references=(pictures.second, pictures.first))),
+        digest_of(item_of(pictures, references=(pictures.first,))),
+        digest_of(item_of(pictures, pins={1: (2, 1)})),
+        digest_of(item_of(pictures, excluded=(1,))),
+        digest_of(item_of(pictures, forbidden=((1, 2, 1),))),
+        digest_of(item_of(pictures, mask=paint(tmp_path / "mask.png", 4))),
+    ]
+    assert len(set(digests)) == len(digests)
+
+
+def test_role_of_a_file_decides(pictures: Pictures) -> None:
+    """The same files mean something else as content, reference, mask of the content or mask of a reference."""
+    first, second, mask = pictures.first, pictures.second, pictures.content
+    items = {
+        "plain": item_of(pictures),
+        "repeated": item_of(pictures, references=(first, second, first)),
+        "content among references": item_of(pictures, references=(pictures.content, first, second)),
+        "second as mask": item_of(pictures, references=(first,), mask=second),
+        "second as reference mask": item_of(pictures, references=(first,), reference_masks=(second,)),
+        "mask": item_of(pictures, content=second, references=(first, first), mask=mask),
+        "first mask": item_of(pictures, content=second, references=(first, first), reference_masks=(mask,)),
+        "second mask": item_of(pictures, content=second, references=(first, first), reference_masks=(None, mask)),
+    }
+    seen: dict[str, list[str]] = {}
+    for name, item in items.items():
+        seen.setdefault(digest_of(item), []).append(name)
+    assert [names for names in seen.values() if len(names) > 1] == []
+
+
+def test_changed_bytes_change_the_digest(pictures: Pictures) -> None:
+    for path in pictures:
+        before = digest_of(item_of(pictures))
+        path.write_bytes(path.read_bytes() + b"\0")
+        assert digest_of(item_of(pictures)) != before
+
+
+def test_changed_code_changes_the_digest(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = digest_of(item_of(pictures))
+    monkeypatch.setattr(recording, "code_digest", lambda: "of other sources")
+    assert digest_of(item_of(pictures)) != before
+
+
+def test_input_that_cannot_be_read(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path == pictures.second:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"second\.jpg cannot be read \(Permission denied\); check the path"):
+        Request.of(item_of(pictures), 0, CONFIG)
+
+
+# --- writing ---
+
+
+def test_written_record_reads_back(pictures: Pictures, request_one: Request, out: Path) -> None:
+    written = write_result(out, request_one, outcome(pictures), 0.26)
+    assert read_record(out) == written
+    assert written["digest"] == request_one.digest()
+    assert written["size"] == [72, 64]
+    assert written["seconds"] == {"all": 1.5}
+    assert written["files"] == ["overview.png", "stylised.png"]
+    assert {path.name for path in out.iterdir()} == {"overview.png", "stylised.png", "record.json"}
+    assert to_pixels(read_image(out / "stylised.png")).tolist() == [[[128] * 3] * 72] * 64
+
+
+def test_provenance_is_in_the_picture(pictures: Pictures, request_two: Request, out: Path) -> None:
+    write_result(out, request_two, outcome(pictures), 0.26)
+    record = json.loads((out / "record.json").read_text())
+    with Image.open(out / "stylised.png") as image:
+        text = {key: image.info[key] for key in ("config", "seed", "code", "item")}
+    assert text == {"config": record["digest"], "seed": "1", "code": record["code"], "item": "item"}
+
+
+@pytest.mark.parametrize("damage", ["no record", "cut", "not json", "other schema", "a list", "file gone"])
+def test_record_that_is_not_whole_is_none(pictures: Pictures, request_one: Request, out: Path, damage: str) -> None:
+    record = write_result(out, request_one, outcome(pictures), 0.26)
+    path = out / "record.json"
+    assert read_record(out) is not None
+    if damage == "no record":
+        path.unlink()
+    elif damage == "cut":
+        path.write_text(path.read_text()[:200])
+    elif damage == "not json":
+        path.write_bytes(b"\xff\xfe\x00")
+    elif damage == "other schema":
+        path.write_text(json.dumps(record | {"schema": -1}))
+    elif damage == "a list":
+        path.write_text("[1]")
+    else:
+        (out / "overview.png").unlink()
+    assert read_record(out) is None
+
+
+class Killed(BaseException):
+    """Nothing in the product catches it, as nothing catches a SIGKILL."""
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_kill_while_moving_never_leaves_a_mixture(
+    pictures: Pictures, request_one: Request, request_two: Request, out: Path,
+    monkeypatch: pytest.MonkeyPatch, moves: int,
+) -> None:  # fmt: skip
+    """An old result lies there; the new one is killed after `moves` of its three files are in their place."""
+    write_result(out, request_one, outcome(pictures, 0.25), 0.26)
+    real, done = Path.replace, 0
+
+    def replace(path: Path, target: Path) -> Path:
+        nonlocal done
+        if Path(target).parent == out:
+            if done == moves:
+                raise Killed
+            done += 1
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        if moves < 3:
+            with pytest.raises(Killed):
+                write_result(out, request_two, outcome(pictures, 0.75), 0.26)
+        else:
+            write_result(out, request_two, outcome(pictures, 0.75), 0.26)
+    record = read_record(out)
+    if record is not None:
+        pixel = to_pixels(read_image(out / "stylised.png"))[0, 0, 0]
+        assert (record["digest"], pixel) in ((request_one.digest(), 64), (request_two.digest(), 191))
+    assert (record is not None) == (moves == 3)
+    again = write_result(out, request_two, outcome(pictures, 0.75), 0.26)
+    assert read_record(out) == again
+
+
+@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, "No space left on device")])
+def test_old_result_survives_a_failed_new_one(
+    pictures: Pictures, request_one: Request, request_two: Request, out: Path,
+    monkeypatch: pytest.MonkeyPatch, error: BaseException,
+) -> None:  # fmt: skip
+    write_result(out, request_one, outcome(pictures), 0.26)
+    before = contents(out)
+
+    def fail(folder: Path, *_: object) -> None:
+        (folder / "stylised.png").write_bytes(b"half a picture")
+        raise error
+
+    monkeypatch.setattr(recording, "write_files", fail)
+    with pytest.raises(InputError if isinstance(error, OSError) else Killed) as caught:
+        write_result(out, request_two, outcome(pictures), 0.26)
+    if isinstance(error, OSError):
+        assert str(out) in str(caught.value)
+        assert "No space left on device" in str(caught.value)
+        assert "make room or pass another out=" in str(caught.value)
+    assert contents(out) == before
+    record = read_record(out)
+    assert record is not None
+    assert record["digest"] == request_one.digest()
+
+
+def test_error_without_a_reason_is_still_a_sentence(
+    pictures: Pictures, request_one: Request, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow raises OSError with a message and no errno."""
+
+    def fail(*_: object) -> None:
+        raise OSError("encoder error -2 when writing image file")
+
+    monkeypatch.setattr(recording, "write_files", fail)
+    with pytest.raises(InputError) as caught:
+        write_result(out, request_one, outcome(pictures), 0.26)
+    assert "None" not in str(caught.value)
+    assert "encoder error -2" in str(caught.value)
+
+
+def test_files_of_an_older_result_do_not_stay(
+    pictures: Pictures, request_one: Request, request_two: Request, out: Path
+) -> None:
+    """Otherwise the regions of a reference that is gone look like a part of the new result. The user's own stay."""
+    labels = torch.ones(8, 9, dtype=torch.int64)
+    labels[4:] = 2
+    result = outcome(pictures)
+    rich = Stylization(result.image, result.content, result.references, labels, [labels[:, :8]])
+    write_result(out, request_one, rich, 0.26)
+    assert (out / "regions_reference_1.png").is_file()
+    (out / "notes.txt").write_text("mine")
+    record = write_result(out, request_two, result, 0.26)
+    assert {path.name for path in out.iterdir()} == {*record["files"], "record.json", "notes.txt"}
+
+
+# --- the folder ---
+
+
+def test_folder_is_made(tmp_path: Path) -> None:
+    prepare_folder(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_folder_below_a_file_or_a_file_itself(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=r"out folder .*file.* cannot be written .*; pass another out="):
+            prepare_folder(folder)
+    assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("place", ["mkdir", "probe"])
+def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    if place == "mkdir":
+        monkeypatch.setattr(Path, "mkdir", refuse)
+    else:
+        monkeypatch.setattr(recording.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); pass another out="):
+        prepare_folder(tmp_path / "out")
