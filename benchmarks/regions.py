@@ -3,8 +3,8 @@ that scikit-image and scikit-learn bundle, scored by the adjusted Rand index aga
 
     python benchmarks/regions.py [--count 24] [--show outputs/regions.png]
 
-Both sides choose K by silhouette. A composite's region shows one material (fur, wood, leaves, petals, brick, ...), whose
-colours vary within and overlap with its neighbours'.
+Both sides choose K by silhouette. A composite's region shows one material (fur, wood, leaves, petals, brick, ...),
+whose colours vary within and overlap with its neighbours'.
 """
 
 import argparse
@@ -63,10 +63,8 @@ MATERIALS = {
 def material(name: str, size: int, generator: np.random.Generator) -> Tensor:
     """A random mirrored crop of a material, (1, 3, size, size) in [0, 1]; grey textures get two random colours."""
     picture, top, left, side = MATERIALS[name]
-    if picture in ("china", "flower"):
-        pixels = load_sample_image(f"{picture}.jpg")
-    else:
-        pixels = getattr(skimage.data, picture)()
+    bundled = picture in ("china", "flower")
+    pixels = load_sample_image(f"{picture}.jpg") if bundled else getattr(skimage.data, picture)()
     square = torch.from_numpy(pixels[top : top + side, left : left + side].astype(np.float32) / 255)
     if square.ndim == 2:
         dark, light = generator.uniform(0, 0.5, 3), generator.uniform(0.5, 1, 3)
@@ -115,7 +113,8 @@ def main() -> None:
         ours.append(adjusted_rand_score(flat_truth, found.flatten().numpy()))
         plain.append(adjusted_rand_score(flat_truth, colour_kmeans(image, grid, settings.clusters, index)))
         print(
-            f"{index:3d}  regions {3 + index % 2} found {region_count(found)}  ARI {ours[-1]:.3f}  colour {plain[-1]:.3f}"
+            f"{index:3d}  regions {3 + index % 2} found {region_count(found)}  "
+            f"ARI {ours[-1]:.3f}  colour {plain[-1]:.3f}"
         )
         truth_overlay = overlay(image, truth, colours(region_count(truth)))
         rows.append(np.hstack([to_pixels(image), truth_overlay, overlay(image, found, colours(region_count(found)))]))

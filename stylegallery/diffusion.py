@@ -69,8 +69,9 @@ class DiffusionModel:
                 folder / "text_encoder", dtype=getattr(torch, dtype), local_files_only=True
             )
         except (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
+            first_line = str(error).partition("\n")[0]
             raise InputError(
-                f"{folder} is not a readable diffusers model ({type(error).__name__}: {str(error).partition(chr(10))[0]}); "
+                f"{folder} is not a readable diffusers model ({type(error).__name__}: {first_line}); "
                 "restore the folder or pass another model.path"
             ) from error
         place = pick_device(device)

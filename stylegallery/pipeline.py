@@ -1,6 +1,7 @@
 """StyleGallery: the three stages, one call each. Start reading here."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from stylegallery.guidance import GuidanceConfig, guidance_timesteps, optimise
 from stylegallery.images import read_image, resize
 from stylegallery.matching import MatchingConfig, Wishes, describe, match
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.recolouring import recolour
 from stylegallery.regions import read_mask
 from stylegallery.segmentation import SegmentationConfig, analyse
 
@@ -29,11 +31,13 @@ class StyleGallery:
         guidance: GuidanceConfig,
         resolution: int,
         resizing: Literal["square", "keep"],
+        recolouring: float = 0.0,
         depth: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         require(resizing in ("square", "keep"), "resizing is square or keep", resizing)
         require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
-        self.model, self.encoder, self.depth = model, encoder, depth
+        require(0 <= recolouring <= 1, "recolouring is between 0 and 1", recolouring)
+        self.model, self.encoder, self.depth, self.recolouring = model, encoder, depth, recolouring
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
         self.resolution, self.resizing = resolution, resizing
 
@@ -73,9 +77,14 @@ class StyleGallery:
 
         # Stage 3: optimise the latent under the regional energy (paper §3.3)
         with watch("guidance"):
+            content = analyses[0]
+            if self.recolouring > 0:
+                labels = [analysis.labels for analysis in analyses]
+                coloured = recolour(images[0], labels[0], images[1:], labels[1:], matches, self.recolouring)
+                content = replace(content, latent=self.model.encode(coloured))
             updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
             advance = progress.stage("3 energy", updates)
-            latent, energies = optimise(self.model, analyses[0], analyses[1:], matches, self.guidance, advance)
+            latent, energies = optimise(self.model, content, analyses[1:], matches, self.guidance, advance)
             image = self.model.decode(latent).cpu()
 
         return Stylization(
