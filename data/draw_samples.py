@@ -1,7 +1,7 @@
 """Draw the sample pictures in ``data/samples``: content photos, and style references in five media.
 
 The photos come from the wheels of scikit-image and scikit-learn; the styles are painted from the scenes described in
-``data/samples/scenes.py``. Run ``python -m data.draw_samples``; the bytes never vary.
+``data/scenes.py``. Run ``python -m data.draw_samples``; the bytes never vary.
 """
 
 from __future__ import annotations

@@ -87,10 +87,9 @@ def code_digest() -> str:
     """Digest of the method's sources, so that a result made by other code is never taken for this one's."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted(
-        path for package in ("stylegallery", "baselines", "data") for path in root.glob(f"{package}/*.py")
-    ):
-        digest.update(path.read_bytes())
+    for package in ("stylegallery", "baselines", "data"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 

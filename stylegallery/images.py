@@ -28,21 +28,21 @@ def open_image(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":
-                raise InputError(f"{path} is animated ({frames} frames); save the frame you want as a PNG")
-            image.load()
-            return ImageOps.exif_transpose(image)
+            with Image.open(path) as image:
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1 and image.format != "MPO":  # cameras write a JPEG and its preview as MPO
+                    raise InputError(f"{path} is animated ({frames} frames); save the frame you want as a PNG")
+                image.load()
+                return ImageOps.exif_transpose(image)
+    except InputError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path} has more than {LARGEST_AREA // 10**6} megapixels; make it smaller first") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture that Pillow can read; convert it to PNG or JPEG") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read; change its permissions") from error
-    except Exception as error:
-        if isinstance(error, InputError):
-            raise
+    except Exception as error:  # Pillow's decoders raise whatever they meet in damaged bytes
         raise InputError(f"{path} is damaged ({error}); restore it from its source") from error
 
 
