@@ -45,12 +45,12 @@ def known_regions(count: int, size: int, generator: np.random.Generator) -> Tens
 # name -> (picture, top, left, side): squares of one material each
 MATERIALS = {
     "fur": ("chelsea", 160, 40, 100),
-    "wood": ("coffee", 230, 440, 150),
-    "leaves": ("china", 300, 400, 120),
+    "wood": ("coffee", 0, 480, 110),
+    "leaves": ("china", 325, 410, 100),
     "facade": ("china", 160, 110, 180),
     "petals": ("flower", 140, 210, 190),
     "shade": ("flower", 40, 470, 160),
-    "suit": ("astronaut", 235, 60, 105),
+    "suit": ("astronaut", 245, 70, 85),
     "tissue": ("immunohistochemistry", 0, 0, 200),
     "stars": ("hubble_deep_field", 100, 100, 300),
     "vessels": ("retina", 700, 450, 350),

@@ -41,7 +41,7 @@ def recolour(
         coloured = transport(image, image[0][:, inside], reference[0][:, taken == match.reference_region])
         mask = guided_filter(image.mean(1, keepdim=True), inside.float()[None, None], 3 * cell // 2).clamp(0, 1) + 1e-6
         result, weights = result + mask * coloured, weights + mask
-    return torch.lerp(image, result / weights, strength).clamp(0, 1)
+    return torch.lerp(image, (result / weights).clamp(0, 1), strength)
 
 
 def transport(image: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def transport(image: Tensor, source: Tensor, target: Tensor) -> Tensor:
 
     x ↦ A (x − μ_s) + μ_t with A = Σ_s^-½ (Σ_s^½ Σ_t Σ_s^½)^½ Σ_s^-½, its gains bounded.
     """
-    grain = 1e-4 * torch.eye(3, dtype=torch.float64)
+    grain = 1e-6 * torch.eye(3, dtype=torch.float64)
     source, target = source.double(), target.double()
     root = matrix_power(torch.cov(source, correction=0) + grain, 0.5)
     inverse = torch.linalg.inv(root)

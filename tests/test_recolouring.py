@@ -1,0 +1,79 @@
+"""Recolouring: the colour map has a closed form, and regions keep to themselves."""
+
+import torch
+
+from stylegallery.matching import Match
+from stylegallery.recolouring import GREATEST_GAIN, guided_filter, recolour, transport
+
+
+def match(content_region: int, reference: int, reference_region: int) -> Match:
+    return Match(content_region, reference, reference_region, 1.0, 1.0, 1.0, 1.0, pinned=False)
+
+
+def random_colours(seed: int, mixing: list[list[float]], mean: list[float], count: int = 4096) -> torch.Tensor:
+    noise = torch.randn(3, count, generator=torch.Generator().manual_seed(seed))
+    return torch.tensor(mixing) @ noise + torch.tensor(mean)[:, None]
+
+
+SOURCE = random_colours(0, [[0.1, 0.0, 0.0], [0.03, 0.12, 0.0], [0.0, 0.02, 0.09]], [0.4, 0.5, 0.6])
+TARGET = random_colours(1, [[0.2, 0.0, 0.0], [-0.05, 0.08, 0.0], [0.01, 0.0, 0.11]], [0.7, 0.3, 0.2])
+
+
+def test_transport_gives_the_targets_mean_and_covariance() -> None:
+    moved = transport(SOURCE.reshape(1, 3, 64, 64), SOURCE, TARGET)[0].flatten(1)
+    assert torch.allclose(moved.mean(1), TARGET.mean(1), atol=1e-5)
+    assert torch.allclose(torch.cov(moved), torch.cov(TARGET), atol=2e-4)
+
+
+def test_transport_to_the_same_colours_changes_nothing() -> None:
+    image = SOURCE.reshape(1, 3, 64, 64)
+    assert torch.allclose(transport(image, SOURCE, SOURCE), image, atol=1e-5)
+
+
+def test_a_flat_source_does_not_turn_its_noise_into_texture() -> None:
+    flat = 0.5 + 1e-3 * torch.randn(3, 4096, generator=torch.Generator().manual_seed(2))
+    moved = transport(flat.reshape(1, 3, 64, 64), flat, TARGET)[0].flatten(1)
+    assert (moved.std(1) <= GREATEST_GAIN * flat.std(1).max() * 1.001).all()
+
+
+def test_two_halves_take_two_palettes_and_meet_at_the_edge() -> None:
+    content = torch.zeros(1, 3, 64, 64)
+    content[..., 32:] = 0.9
+    labels = torch.ones(8, 8, dtype=torch.long)
+    labels[:, 4:] = 2
+    red, green = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    red[:, 0], green[:, 1] = 0.8, 0.6
+    whole = torch.ones(8, 8, dtype=torch.long)
+    result = recolour(content, labels, [red, green], [whole, whole], [match(1, 1, 1), match(2, 2, 1)], 1.0)
+    assert torch.allclose(result[..., :31], red[..., :31], atol=0.02)
+    assert torch.allclose(result[..., 33:], green[..., 33:], atol=0.02)
+
+
+def test_an_edge_inside_a_cell_is_followed_to_the_pixel() -> None:
+    """The label border lies three pixels off the picture's edge; the colours change at the edge."""
+    content = torch.zeros(1, 3, 64, 64)
+    content[..., 35:] = 0.9
+    labels = torch.ones(8, 8, dtype=torch.long)
+    labels[:, 4:] = 2
+    red, green = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    red[:, 0], green[:, 1] = 0.8, 0.6
+    whole = torch.ones(8, 8, dtype=torch.long)
+    result = recolour(content, labels, [red, green], [whole, whole], [match(1, 1, 1), match(2, 2, 1)], 1.0)
+    assert (result[0, 0, :, 33] > 2 * result[0, 1, :, 33]).all()
+
+
+def test_strength_fades_between_content_and_recoloured() -> None:
+    content = SOURCE.reshape(1, 3, 64, 64).clamp(0, 1)
+    reference = TARGET.reshape(1, 3, 64, 64).clamp(0, 1)
+    whole = torch.ones(8, 8, dtype=torch.long)
+    none, half, full = (
+        recolour(content, whole, [reference], [whole], [match(1, 1, 1)], strength) for strength in (0.0, 0.5, 1.0)
+    )
+    assert torch.equal(none, content)
+    assert torch.allclose(half, (content + full) / 2, atol=1e-6)
+    assert (full - content).abs().mean() > 0.1
+
+
+def test_guided_filter_of_a_mask_that_is_linear_in_the_guide_is_the_mask() -> None:
+    guide = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(3))
+    assert torch.allclose(guided_filter(guide, 0.2 + 0.5 * guide, 4, tolerance=1e-9), 0.2 + 0.5 * guide, atol=1e-3)
