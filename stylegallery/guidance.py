@@ -17,7 +17,7 @@ from stylegallery.attention import SelfAttention
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError, require
 from stylegallery.matching import Match
-from stylegallery.regions import resize_labels
+from stylegallery.regions import region_count, resize_labels
 from stylegallery.segmentation import ImageAnalysis
 
 
@@ -35,6 +35,7 @@ class GuidanceConfig:
     highest_timestep: int = 1000  # timesteps above are left out
     initial: Literal["inverted", "content"] = "inverted"
     normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
+    keep_region_means: bool = False  # set every region's mean latent back to where it started
     projection_timestep: int = 0  # 0: none; else one clean-latent estimate at this timestep ends the run
 
     def __post_init__(self) -> None:
@@ -105,6 +106,8 @@ def optimise(
     result = latent.detach()
     if config.projection_timestep > 0:
         result = model.project(result, config.projection_timestep)
+    if config.keep_region_means:
+        result = with_region_means(result, initial_latent(content, config), content.labels)
     return result, energies
 
 
@@ -123,6 +126,19 @@ def initial_latent(content: ImageAnalysis, config: GuidanceConfig) -> Tensor:
         return content.latent
     inverted = content.inverted
     return (inverted - inverted.mean(1, keepdim=True)) / (inverted.std(1, keepdim=True) + 1e-8)
+
+
+def with_region_means(latent: Tensor, source: Tensor, labels: Tensor) -> Tensor:
+    """`latent` (1, C, h, w) shifted, region by region and channel by channel, to the means of `source`.
+
+    The sign gradients of L1 losses push all cells of a region the same way; a latent whose channels are waves within a
+    cell shows such a drift as a pattern with the period of the grid.
+    """
+    result = latent.clone()
+    for label in range(1, region_count(labels) + 1):
+        inside = labels == label
+        result[:, :, inside] += (source - latent)[:, :, inside].mean(-1, keepdim=True)
+    return result
 
 
 def attention_of_each(

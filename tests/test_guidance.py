@@ -26,6 +26,7 @@ from stylegallery.guidance import (
     optimise,
     regional_style_loss,
     style_target,
+    with_region_means,
 )
 from stylegallery.matching import Match
 from stylegallery.regions import region_count, resize_labels
@@ -547,3 +548,16 @@ def test_more_layers_than_the_model_has_are_refused(model: DiffusionModel) -> No
     content, references, matches = scene((8, 8), (8, 8))
     with pytest.raises((ValueError, IndexError)):
         optimise(model, content, references, matches, replace(QUICK, layers=17))
+
+
+def test_region_means_come_back_and_nothing_else_changes() -> None:
+    generator = torch.Generator().manual_seed(5)
+    latent, source = (torch.randn(1, 4, 6, 5, generator=generator) for _ in range(2))
+    labels = torch.ones(6, 5, dtype=torch.long)
+    labels[3:] = 2
+    result = with_region_means(latent, source, labels)
+    for label in (1, 2):
+        inside = labels == label
+        assert torch.allclose(result[:, :, inside].mean(-1), source[:, :, inside].mean(-1), atol=1e-6)
+        shift = (result - latent)[:, :, inside]
+        assert torch.allclose(shift, shift[..., :1].expand_as(shift), atol=1e-6)
