@@ -1,7 +1,7 @@
 """Does stage 1 find regions whose borders are known? Composites of 3-4 materials, cut from the photographs and textures
 that scikit-image and scikit-learn bundle, scored by the adjusted Rand index against K-means on raw colour.
 
-    python benchmarks/regions.py [--count 24] [--show outputs/regions.png]
+    python benchmarks/regions.py [--count 24] [--seed 0] [--show outputs/regions.png]
 
 Both sides choose K by silhouette. A composite's region shows one material (fur, wood, leaves, petals, brick, ...),
 whose colours vary within and overlap with its neighbours'.
@@ -45,15 +45,13 @@ def known_regions(count: int, size: int, generator: np.random.Generator) -> Tens
 # name -> (picture, top, left, side): squares of one material each
 MATERIALS = {
     "fur": ("chelsea", 160, 40, 100),
-    "wood": ("coffee", 0, 480, 110),
+    "wood": ("coffee", 240, 490, 110),
     "leaves": ("china", 325, 410, 100),
     "facade": ("china", 160, 110, 180),
     "petals": ("flower", 140, 210, 190),
     "shade": ("flower", 40, 470, 160),
-    "suit": ("astronaut", 245, 70, 85),
     "tissue": ("immunohistochemistry", 0, 0, 200),
     "stars": ("hubble_deep_field", 100, 100, 300),
-    "vessels": ("retina", 700, 450, 350),
     "brick": ("brick", 0, 0, 512),
     "grass": ("grass", 0, 0, 512),
     "gravel": ("gravel", 0, 0, 512),
@@ -97,12 +95,13 @@ def colour_kmeans(image: Tensor, grid: tuple[int, int], clusters: tuple[int, int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--show", type=Path, help="write the composites with the regions found")
     args = parser.parse_args()
     with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
         settings = instantiate(compose("config").method.segmentation, _convert_="all")
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(args.seed)
     model = DiffusionModel.from_directory("embedded")
     ours, plain, rows = [], [], []
     for index in range(args.count):
