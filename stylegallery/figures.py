@@ -46,7 +46,7 @@ def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float 
     tint = np.vstack([np.zeros((1, 3)), palette])[labels_large]
     grey = pixels.mean(-1, keepdims=True)
     mixed = (1 - strength) * (0.5 * pixels + 0.5 * grey) + strength * tint
-    border = ndimage.grey_dilation(labels_large, 2) != ndimage.grey_erosion(labels_large, 2)
+    border = ndimage.grey_dilation(labels_large, 3) != ndimage.grey_erosion(labels_large, 3)
     mixed[border] = 1
     return (mixed * 255).round().clip(0, 255).astype(np.uint8)
 

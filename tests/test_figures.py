@@ -1,0 +1,30 @@
+"""The overlay draws every border, whichever side has the larger label."""
+
+import numpy as np
+import torch
+
+from stylegallery.figures import colours, heart, overlay
+
+
+def test_borders_are_drawn_in_every_direction() -> None:
+    labels = torch.tensor([[1, 2, 1], [2, 3, 2], [1, 2, 1]])
+    pixels = overlay(torch.full((1, 3, 48, 48), 0.4), labels, colours(3))
+    white = (pixels == 255).all(-1)
+    for edge in (16, 32):
+        for middle in (8, 24, 40):
+            assert white[middle, edge - 1 : edge + 1].all()
+            assert white[edge - 1 : edge + 1, middle].all()
+    assert not white[24, 20:28].any()
+
+
+def test_a_region_is_labelled_inside_itself() -> None:
+    labels = torch.ones(8, 8, dtype=torch.long)
+    labels[2:7, 3:8] = 2
+    x, y = heart(labels, 2, (80, 80))
+    assert labels[int(y // 10), int(x // 10)] == 2
+
+
+def test_colours_differ() -> None:
+    palette = colours(10)
+    distances = np.linalg.norm(palette[:, None] - palette[None], axis=-1) + np.eye(10)
+    assert distances.min() > 0.1
