@@ -15,7 +15,6 @@ from torch import Tensor
 
 from stylegallery.guidance import Energy
 from stylegallery.images import to_pixels
-from stylegallery.matching import Match
 from stylegallery.method import Stylization
 from stylegallery.regions import region_count, resize_labels
 
@@ -164,8 +163,3 @@ def energy_figure(energies: Sequence[Energy], content_weight: float) -> Figure:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def scores_summary(matches: Sequence[Match]) -> str:
-    """`1 ← 2.3` for every content region: takes region 3 of reference 2."""
-    return ", ".join(f"{m.content_region} ← {m.reference}.{m.reference_region}" for m in matches)

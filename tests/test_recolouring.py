@@ -36,29 +36,28 @@ def test_a_flat_source_does_not_turn_its_noise_into_texture() -> None:
     assert (moved.std(1) <= GREATEST_GAIN * flat.std(1).max() * 1.001).all()
 
 
-def test_two_halves_take_two_palettes_and_meet_at_the_edge() -> None:
+def red_and_green_halves(edge: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A content that turns light at column `edge`, its halves recoloured red and green; and the references."""
     content = torch.zeros(1, 3, 64, 64)
-    content[..., 32:] = 0.9
+    content[..., edge:] = 0.9
     labels = torch.ones(8, 8, dtype=torch.long)
     labels[:, 4:] = 2
     red, green = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
     red[:, 0], green[:, 1] = 0.8, 0.6
     whole = torch.ones(8, 8, dtype=torch.long)
     result = recolour(content, labels, [red, green], [whole, whole], [match(1, 1, 1), match(2, 2, 1)], 1.0)
+    return result, red, green
+
+
+def test_two_halves_take_two_palettes_and_meet_at_the_edge() -> None:
+    result, red, green = red_and_green_halves(edge=32)
     assert torch.allclose(result[..., :31], red[..., :31], atol=0.02)
     assert torch.allclose(result[..., 33:], green[..., 33:], atol=0.02)
 
 
 def test_an_edge_inside_a_cell_is_followed_to_the_pixel() -> None:
     """The label border lies three pixels off the picture's edge; the colours change at the edge."""
-    content = torch.zeros(1, 3, 64, 64)
-    content[..., 35:] = 0.9
-    labels = torch.ones(8, 8, dtype=torch.long)
-    labels[:, 4:] = 2
-    red, green = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
-    red[:, 0], green[:, 1] = 0.8, 0.6
-    whole = torch.ones(8, 8, dtype=torch.long)
-    result = recolour(content, labels, [red, green], [whole, whole], [match(1, 1, 1), match(2, 2, 1)], 1.0)
+    result, _, _ = red_and_green_halves(edge=35)
     assert (result[0, 0, :, 33] > 2 * result[0, 1, :, 33]).all()
 
 
