@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from stylegallery.diffusion import locate
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.train_autoencoder import psnr
 from stylegallery.images import SUFFIXES, read_image, resize
+from stylegallery.weights import locate
 
 
 def main() -> None:

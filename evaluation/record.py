@@ -16,11 +16,11 @@ from torch import Tensor
 
 from data.benchmark import Item
 from stylegallery import figures
-from stylegallery.diffusion import locate
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
 from stylegallery.regions import region_count
+from stylegallery.weights import locate
 
 SCHEMA = 1
 RECORD = "record.json"

@@ -7,7 +7,6 @@ Grid, channels, layer numbers, null prompt and prediction type all come from the
 import importlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -18,6 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.errors import InputError, require
+from stylegallery.weights import locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
 
@@ -166,28 +166,6 @@ def pick_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name} is not to be had here; pass device=cpu or device=auto") from error
-
-
-def locate(path: str) -> Path:
-    """The directory of a model: `embedded` for the shipped one, a local path, or a hub name already downloaded.
-
-    Raises:
-        InputError: neither is on this machine.
-    """
-    if path == "embedded":
-        return Path(__file__).parent / "embedded" / "weights"
-    if Path(path).is_dir():
-        return Path(path)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(path, local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError) as error:
-        raise InputError(
-            f"model {path} is neither a directory nor in the local Hugging Face cache; "
-            f"download it with: hf download {path}"
-        ) from error
 
 
 def component(index: dict[str, Any], part: str) -> Any:

@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Dinov2Model
 
-from stylegallery.diffusion import locate, pick_device
+from stylegallery.diffusion import pick_device
 from stylegallery.errors import InputError
 from stylegallery.images import resize
+from stylegallery.weights import locate
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

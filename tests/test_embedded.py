@@ -11,11 +11,12 @@ from PIL import Image
 from scipy import ndimage
 
 from stylegallery.attention import self_attention_layers
-from stylegallery.diffusion import DiffusionModel, locate
+from stylegallery.diffusion import DiffusionModel
 from stylegallery.embedded import train as training
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.train_autoencoder import canonicalise, psnr
 from stylegallery.images import list_images, read_image, resize
+from stylegallery.weights import locate
 
 WEIGHTS = locate("embedded")
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"

@@ -1,0 +1,70 @@
+"""The contract of a metric: one file in `evaluation/metrics/`, one config in `conf/metric/`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from stylegallery.matching import Match
+
+Direction = Literal["up", "down"]  # which way is better
+
+
+@dataclass(frozen=True)
+class Question:
+    """What regional scores ask of an item, the same for all methods: made once by stages 1 and 2 of StyleGallery.
+
+    content_labels (h, w) and reference_labels, one (h, w) per reference, are int64 label maps 1..R on the latent
+    grid; matches say which reference region each content region should take its style from.
+    """
+
+    content_labels: Tensor
+    reference_labels: list[Tensor]
+    matches: list[Match]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished item as metrics see it; images are (1, 3, H, W) float32 in [0, 1], all at one resolution.
+
+    `features` is scratch space of the backbones, so that several metrics share one forward pass per image.
+    """
+
+    item: str
+    content: Tensor
+    references: list[Tensor]
+    image: Tensor
+    question: Question | None = None
+    features: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
+
+
+class Metric(Protocol):
+    """A score of single items.
+
+    name: what computed it, as in `lpips_alex`; version: raised whenever values change; direction: which way is
+    better; bounds: smallest and largest possible value; kind: what it measures, which decides how its calibration
+    rows must lie (`structure`: identity best; `style`: reference_copy best; `regional`: no fixed order).
+    """
+
+    name: str
+    version: int
+    direction: Direction
+    bounds: tuple[float, float]
+    kind: Literal["structure", "style", "regional"]
+
+    def __call__(self, samples: Sequence[Sample]) -> list[float]:
+        """One value per sample, in order; batched inside as the backbone likes. Raises ValueError where a sample
+        lacks what the metric needs."""
+        ...
+
+
+class SetMetric(Protocol):
+    """A score of a whole set of items, such as FID."""
+
+    name: str
+    version: int
+    direction: Direction
+    bounds: tuple[float, float]
+
+    def __call__(self, samples: Sequence[Sample]) -> float: ...
