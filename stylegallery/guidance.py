@@ -32,6 +32,8 @@ class GuidanceConfig:
     content_weight: float = 0.26  # λ_c
     attention_scale: float = 1.5  # of the query in the style target
     layers: int = 6  # the last self-attention layers
+    outside_keys: Literal["excluded", "zeroed", "attended"] = "excluded"  # see `style_target`; published: zeroed
+    batched: bool = True  # content and references in one UNet call; published: one call each
     highest_timestep: int = 1000  # timesteps above are left out
     initial: Literal["inverted", "content"] = "inverted"
     normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
@@ -44,6 +46,11 @@ class GuidanceConfig:
         require(self.layers >= 1, "guidance.layers is at least 1", self.layers)
         require(0 <= self.projection_timestep < 1000, "projection_timestep is in 0..999", self.projection_timestep)
         require(self.initial in ("inverted", "content"), "guidance.initial is inverted or content", self.initial)
+        require(
+            self.outside_keys in ("excluded", "zeroed", "attended"),
+            "guidance.outside_keys is excluded, zeroed or attended",
+            self.outside_keys,
+        )
         require(self.normalise in ("tokens", "regions"), "guidance.normalise is tokens or regions", self.normalise)
 
 
@@ -85,7 +92,7 @@ def optimise(
     energies: list[Energy] = []
     for timestep in timesteps:
         with torch.no_grad():
-            content_attention, *reference_attention = attention_of_each(model, fixed, timestep, layers)
+            content_attention, *reference_attention = attention_of_each(model, fixed, timestep, layers, config.batched)
         by_reference = dict(zip(used, reference_attention, strict=True))
         for _ in range(config.iterations):
             step = len(energies)
@@ -142,9 +149,15 @@ def with_region_means(latent: Tensor, source: Tensor, labels: Tensor) -> Tensor:
 
 
 def attention_of_each(
-    model: DiffusionModel, latents: Sequence[Tensor], timestep: int, layers: Sequence[int]
+    model: DiffusionModel, latents: Sequence[Tensor], timestep: int, layers: Sequence[int], batched: bool = True
 ) -> list[list[SelfAttention]]:
-    """Self-attention of every latent at one timestep; latents of one shape share one UNet call."""
+    """Self-attention of every latent at one timestep; latents of one shape share one UNet call if `batched`.
+
+    The gradients of L1 losses are signs: where a difference is near zero the rounding decides, which is not the
+    same in a batch. Equality with the published run needs batches of one.
+    """
+    if not batched:
+        return [model.self_attention(latent, timestep, layers) for latent in latents]
     results: dict[int, list[SelfAttention]] = {}
     for shape in {latent.shape: None for latent in latents}:
         indices = [i for i, latent in enumerate(latents) if latent.shape == shape]
@@ -171,7 +184,8 @@ def regional_style_loss(
     """RSL = Σ_layers Σ_(i→j) |out_z − softmax(s · Q_z K_jᵀ / √D) V_j| over region i, as a mean over all tokens.
 
     `reference_attention[number]` holds the layers of that reference. A region that has no token left on a
-    layer's coarser grid, on either side of the match, takes no part in that layer.
+    layer's coarser grid, on either side of the match, takes no part in that layer. Where outside keys are zeroed,
+    as published, outside queries are too and meet the mean value of region j: a constant without gradient.
     """
     total = attention[0].query.new_zeros(())
     for depth, layer in enumerate(attention):
@@ -182,9 +196,15 @@ def regional_style_loss(
             reference = reference_attention[match.reference][depth]
             reference_labels = flat_labels(references[match.reference - 1].labels, reference.key.shape[2])
             keys = torch.nonzero(reference_labels == match.reference_region)[:, 0]
-            if len(queries) == 0 or len(keys) == 0:
+            if config.outside_keys == "zeroed" and config.normalise == "tokens":
+                mean_value = reference.value[:, :, keys].sum(2) / reference.key.shape[2]
+                outside = layer.query.shape[2] - len(queries)
+                total = total + outside * mean_value.abs().sum() / layer.output.numel()
+            if len(queries) == 0 or (len(keys) == 0 and config.outside_keys == "excluded"):
                 continue
-            target = style_target(layer.query[:, :, queries], reference, keys, config.attention_scale)
+            target = style_target(
+                layer.query[:, :, queries], reference, keys, config.attention_scale, config.outside_keys
+            )
             difference = (layer.output[:, :, queries] - target).abs()
             shares.append(
                 difference.mean() if config.normalise == "regions" else difference.sum() / layer.output.numel()
@@ -196,11 +216,28 @@ def regional_style_loss(
 
 
 @torch.no_grad()
-def style_target(query: Tensor, reference: SelfAttention, keys: Tensor, scale: float) -> Tensor:
-    """softmax(scale · Q K_jᵀ / √D) V_j for queries (1, H, n, D) and the reference's tokens `keys` (m); no gradient."""
-    return F.scaled_dot_product_attention(
-        query, reference.key[:, :, keys], reference.value[:, :, keys], scale=scale / math.sqrt(query.shape[-1])
-    )
+def style_target(
+    query: Tensor,
+    reference: SelfAttention,
+    keys: Tensor,
+    scale: float,
+    outside_keys: Literal["excluded", "zeroed", "attended"] = "excluded",
+) -> Tensor:
+    """softmax(scale · Q K_jᵀ / √D) V_j for queries (1, H, n, D) and the reference's tokens `keys` (m); no gradient.
+
+    The other N − m tokens are `excluded` from the softmax, `attended` like the region's own, or, as published,
+    `zeroed`: keys and values of zeros stay in the softmax, which equals one more key of value 0 and logit log(N − m).
+    """
+    softmax_scale = scale / math.sqrt(query.shape[-1])
+    if outside_keys == "attended":
+        return F.scaled_dot_product_attention(query, reference.key, reference.value, scale=softmax_scale)
+    key, value = reference.key[:, :, keys], reference.value[:, :, keys]
+    if outside_keys == "excluded":
+        return F.scaled_dot_product_attention(query, key, value, scale=softmax_scale)
+    bias = query.new_zeros(1, 1, 1, len(keys) + 1)
+    bias[..., -1] = math.log(outside) if (outside := reference.key.shape[2] - len(keys)) else -math.inf
+    key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
+    return F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)
 
 
 def flat_labels(labels: Tensor, tokens: int) -> Tensor:

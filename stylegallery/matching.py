@@ -6,24 +6,43 @@ score = 0.25 · statistics + 1 · semantics + 0.125 · geometry; the user's pins
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, require
 from stylegallery.regions import region_count
 
 
 @dataclass(frozen=True)
 class MatchingConfig:
-    """Weights of the three terms (paper §3.2)."""
+    """Weights of the three terms (paper §3.2), and how a region is described: the paper's ways are the defaults, the
+    others what the published code computes (see docs/deviations.md)."""
 
     statistics: float = 0.25
     semantics: float = 1.0
     geometry: float = 0.125
+    aggregation: Literal["attention", "random_transformer", "none"] = "attention"  # of a region before its statistics
+    variance: Literal["region", "map"] = "region"  # map: over the whole zero-filled map, divided by the region's size
+    encoder_view: Literal["whole", "centre"] = "whole"  # centre: tokens of the central 7/8 are laid over the whole
+    lone_token: Literal["kept", "dropped"] = "kept"  # dropped: a region of one encoder token has no semantics
+    circle: Literal["minimum", "centroid"] = "minimum"
+
+    def __post_init__(self) -> None:
+        choices = {
+            "aggregation": ("attention", "random_transformer", "none"),
+            "variance": ("region", "map"),
+            "encoder_view": ("whole", "centre"),
+            "lone_token": ("kept", "dropped"),
+            "circle": ("minimum", "centroid"),
+        }
+        for name, allowed in choices.items():
+            require(getattr(self, name) in allowed, f"matching.{name} is one of {allowed}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -63,33 +82,88 @@ class RegionDescriptors:
     circles: np.ndarray
 
 
-def describe(labels: Tensor, features: Tensor, image: Tensor, encoder: Callable[[Tensor], Tensor]) -> RegionDescriptors:
-    """Descriptors of all regions of labels (h, w), from F_mix (C', h, w) and the image (1, 3, H, W)."""
+def describe(
+    labels: Tensor,
+    features: Tensor,
+    image: Tensor,
+    encoder: Callable[[Tensor], Tensor],
+    config: MatchingConfig = MatchingConfig(),
+    seed: int = 0,
+) -> RegionDescriptors:
+    """Descriptors of all regions of labels (h, w), from F_mix (C', h, w) and the image (1, 3, H, W).
+
+    `seed` draws the random transformer, where the config asks for one.
+    """
+    size = (image.shape[-2], image.shape[-1])
+    if config.encoder_view == "centre":
+        side = round(min(size) * 7 / 8)
+        top, left = (size[0] - side) // 2, (size[1] - side) // 2
+        image = image[..., top : top + side, left : left + side]
     return RegionDescriptors(
-        region_statistics(labels, features),
-        region_semantics(labels, encoder(image)[0], (image.shape[-2], image.shape[-1])),
-        enclosing_circles(labels),
+        region_statistics(labels, features, config, seed),
+        region_semantics(labels, encoder(image)[0], size, config.lone_token),
+        enclosing_circles(labels, config.circle),
     )
 
 
-def region_statistics(labels: Tensor, features: Tensor) -> Tensor:
-    """Mean and variance (R, 2C') of every region after parameter-free self-attention inside it.
+def region_statistics(
+    labels: Tensor, features: Tensor, config: MatchingConfig = MatchingConfig(), seed: int = 0
+) -> Tensor:
+    """Mean and variance (R, 2C') of every region's tokens F (n, C'), aggregated inside the region first.
 
-    A = softmax(F Fᵀ / √C') F over the region's tokens F (n, C').
+    `attention` is parameter-free: softmax(F Fᵀ / √C') F. `random_transformer` never was trained.
     """
     rows = []
     for label in range(1, region_count(labels) + 1):
-        tokens = features[:, labels == label].T
-        aggregated = F.scaled_dot_product_attention(tokens[None], tokens[None], tokens[None])[0]
-        rows.append(torch.cat([aggregated.mean(0), aggregated.var(0, correction=0)]))
+        inside = labels == label
+        tokens = features[:, inside].T
+        if config.aggregation == "attention":
+            tokens = F.scaled_dot_product_attention(tokens[None], tokens[None], tokens[None])[0]
+        elif config.aggregation == "random_transformer":
+            tokens = region_transformer(tokens.shape[1], seed).to(tokens.device)(tokens[None])[0]
+        if config.variance == "region":
+            rows.append(torch.cat([tokens.mean(0), tokens.var(0, correction=0)]))
+        else:
+            filled = tokens.new_zeros(labels.numel(), tokens.shape[1])
+            filled[inside.flatten()] = tokens
+            rows.append(torch.cat([filled.sum(0), filled.var(0)]) / (len(tokens) + 1e-8))
     return torch.stack(rows)
 
 
-def region_semantics(labels: Tensor, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+class RegionBlock(nn.Module):
+    """Pre-norm block of CLIP's kind: self-attention, then a GELU network of four times the width."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.ln_1 = nn.LayerNorm(width)
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_proj = nn.Linear(4 * width, width)
+        self.ln_2 = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, n, width) -> (B, n, width)."""
+        normed = self.ln_1(tokens)
+        tokens = tokens + self.attn(normed, normed, normed, need_weights=False)[0]
+        return tokens + self.c_proj(F.gelu(self.c_fc(self.ln_2(tokens))))
+
+
+@lru_cache(maxsize=1)
+def region_transformer(width: int, seed: int) -> nn.Sequential:
+    """The published code's eight blocks of four heads, never trained; here drawn by a seed of their own."""
+    require(width % 4 == 0, "a random transformer needs features of a multiple of 4 channels", width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(*(RegionBlock(width, heads=4) for _ in range(8))).eval().requires_grad_(False)
+
+
+def region_semantics(
+    labels: Tensor, tokens: Tensor, size: tuple[int, int], lone_token: Literal["kept", "dropped"] = "kept"
+) -> Tensor:
     """Mean encoder token (R, D) of every region; tokens (D, h', w') cover the whole picture of `size` pixels.
 
-    A token belongs to the region when more than 10 of the token's pixels do (paper: regions need enough tokens);
-    a region too small for that takes the token that holds most of it.
+    A token belongs to the region when more than 10 of the token's pixels do (paper: regions need enough tokens).
+    A region with fewer than two such tokens takes the token that holds most of it, or zeros where it is `dropped`.
     """
     height, width = size
     grid = tokens.shape[-2:]
@@ -102,20 +176,28 @@ def region_semantics(labels: Tensor, tokens: Tensor, size: tuple[int, int]) -> T
     flat, rows = tokens.flatten(1), []
     for label in range(1, region_count(labels) + 1):
         pixels = torch.bincount(token_of_pixel[pixel_labels == label], minlength=flat.shape[1])
-        rows.append(flat[:, pixels > min(10, int(pixels.max()) - 1)].mean(1))
+        if lone_token == "dropped" and (pixels > 10).sum() < 2:
+            rows.append(torch.zeros_like(flat[:, 0]))
+        else:
+            rows.append(flat[:, pixels > min(10, int(pixels.max()) - 1)].mean(1))
     return torch.stack(rows)
 
 
-def enclosing_circles(labels: Tensor) -> np.ndarray:
-    """Minimum enclosing circle (row, column, radius) of every region's cells, (R, 3), on a grid of side 1.
+def enclosing_circles(labels: Tensor, circle: Literal["minimum", "centroid"] = "minimum") -> np.ndarray:
+    """Enclosing circle (row, column, radius) of every region's cells, (R, 3), on a grid of side 1.
 
-    OpenCV gets cell units: it takes triangles that are small in absolute terms for straight lines.
+    `minimum` is the smallest one; `centroid` has its centre at the mean of the cells. OpenCV gets cell units: it
+    takes triangles that are small in absolute terms for straight lines.
     """
     side = max(labels.shape)
     circles = []
     for label in range(1, region_count(labels) + 1):
-        cells = torch.nonzero(labels == label).float() * (side / torch.tensor(labels.shape))
-        (row, column), radius = cv2.minEnclosingCircle(cells.numpy())
+        cells = torch.nonzero(labels == label).double() * (side / torch.tensor(labels.shape))
+        if circle == "minimum":
+            (row, column), radius = cv2.minEnclosingCircle(cells.float().numpy())
+        else:
+            row, column = cells.mean(0).tolist()
+            radius = torch.linalg.vector_norm(cells - cells.mean(0), dim=1).max().item()
         circles.append((row / side, column / side, radius / side))
     return np.array(circles)
 

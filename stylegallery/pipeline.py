@@ -1,7 +1,7 @@
 """StyleGallery: the three stages, one call each. Start reading here."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,11 +12,20 @@ from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import require
 from stylegallery.guidance import GuidanceConfig, guidance_timesteps, optimise
 from stylegallery.images import read_image, resize
-from stylegallery.matching import MatchingConfig, Wishes, describe, match
+from stylegallery.matching import Match, MatchingConfig, Wishes, describe, match
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.recolouring import recolour
 from stylegallery.regions import read_mask
-from stylegallery.segmentation import SegmentationConfig, analyse
+from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, analyse
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stages 1 and 2 decide of an item: content first, then the references, in `images` and `analyses`."""
+
+    images: list[Tensor]
+    analyses: list[ImageAnalysis]
+    matches: list[Match]
 
 
 class StyleGallery:
@@ -33,11 +42,13 @@ class StyleGallery:
         resizing: Literal["square", "keep"],
         recolouring: float = 0.0,
         depth: Callable[[Tensor], Tensor] | None = None,
+        segmenter: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         require(resizing in ("square", "keep"), "resizing is square or keep", resizing)
         require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
         require(0 <= recolouring <= 1, "recolouring is between 0 and 1", recolouring)
-        self.model, self.encoder, self.depth, self.recolouring = model, encoder, depth, recolouring
+        self.model, self.encoder, self.recolouring = model, encoder, recolouring
+        self.depth, self.segmenter = depth, segmenter
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
         self.resolution, self.resizing = resolution, resizing
 
@@ -47,54 +58,69 @@ class StyleGallery:
         Raises:
             InputError: a picture, mask, pin or veto of the item cannot be used.
         """
+        watch = Stopwatch(self.model.device)
+        plan = self.plan(item, generator, progress, watch)
+
+        # Stage 3: optimise the latent under the regional energy (paper §3.3)
+        with watch("guidance"):
+            content, *references = plan.analyses
+            if self.recolouring > 0:
+                labels = [analysis.labels for analysis in plan.analyses]
+                coloured = recolour(
+                    plan.images[0], labels[0], plan.images[1:], labels[1:], plan.matches, self.recolouring
+                )
+                content = replace(content, latent=self.model.encode(coloured))
+            updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
+            advance = progress.stage("3 energy", updates)
+            latent, energies = optimise(self.model, content, references, plan.matches, self.guidance, advance)
+            image = self.model.decode(latent).cpu()
+
+        return Stylization(
+            image=image,
+            content=plan.images[0],
+            references=plan.images[1:],
+            content_labels=content.labels,
+            reference_labels=[analysis.labels for analysis in references],
+            matches=plan.matches,
+            energies=energies,
+            seconds=watch.seconds,
+            peak_memory_mib=watch.peak_memory_mib(),
+        )
+
+    def plan(
+        self, item: Item, generator: torch.Generator, progress: Progress = Silent(), watch: Stopwatch | None = None
+    ) -> Plan:
+        """Stages 1 and 2: the regions of every picture and where each content region takes its style from.
+
+        Raises:
+            InputError: as `stylize`.
+        """
+        watch = watch or Stopwatch(self.model.device)
         images = [
             resize(read_image(path), self.resolution, self.resizing, self.model.stride)
             for path in (item.content, *item.references)
         ]
         masks = [read_mask(path) if path else None for path in item.masks()]
         seed = int(torch.randint(2**31, (1,), generator=generator))
-        watch = Stopwatch(self.model.device)
 
         # Stage 1: semantic regions of every picture (paper §3.1)
         with watch("segmentation"):
             advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(images))
-            analyses = [
-                analyse(
-                    self.model, image, self.segmentation, seed, mask, self.depth(image) if self.depth else None, advance
-                )
-                for image, mask in zip(images, masks, strict=True)
-            ]
+            analyses = []
+            for image, mask in zip(images, masks, strict=True):
+                depth = self.depth(image) if self.depth else None
+                proposals = self.segmenter(image) if self.segmenter else None
+                analyses.append(analyse(self.model, image, self.segmentation, seed, mask, depth, proposals, advance))
 
         # Stage 2: the best region of any reference for every content region (paper §3.2)
         with watch("matching"):
             advance = progress.stage("2 matches", len(images))
             descriptors = []
             for image, analysis in zip(images, analyses, strict=True):
-                descriptors.append(describe(analysis.labels, analysis.features, image, self.encoder))
+                labels, features = analysis.labels, analysis.features
+                descriptors.append(describe(labels, features, image, self.encoder, self.matching, seed))
                 advance()
             wishes = Wishes(item.pins, item.excluded, item.forbidden)
             matches = match(descriptors[0], descriptors[1:], self.matching, wishes)
 
-        # Stage 3: optimise the latent under the regional energy (paper §3.3)
-        with watch("guidance"):
-            content = analyses[0]
-            if self.recolouring > 0:
-                labels = [analysis.labels for analysis in analyses]
-                coloured = recolour(images[0], labels[0], images[1:], labels[1:], matches, self.recolouring)
-                content = replace(content, latent=self.model.encode(coloured))
-            updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
-            advance = progress.stage("3 energy", updates)
-            latent, energies = optimise(self.model, content, analyses[1:], matches, self.guidance, advance)
-            image = self.model.decode(latent).cpu()
-
-        return Stylization(
-            image=image,
-            content=images[0],
-            references=images[1:],
-            content_labels=analyses[0].labels,
-            reference_labels=[analysis.labels for analysis in analyses[1:]],
-            matches=matches,
-            energies=energies,
-            seconds=watch.seconds,
-            peak_memory_mib=watch.peak_memory_mib(),
-        )
+        return Plan(images, analyses, matches)

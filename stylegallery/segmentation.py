@@ -6,6 +6,7 @@ inversion → fused features → standardise, PCA, K-means with silhouette → m
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class SegmentationConfig:
     clusters: tuple[int, int] = (2, 10)  # K is chosen within, by silhouette
     restarts: int = 10
     merge_distance: float = 0.85  # between mean latents
+    proposal_merge_distance: float = 0.5  # the same where a segmenter's proposals replace the clusters
+    merging: Literal["connected", "sequential"] = "connected"  # see `merge`; the published code's is sequential
     depth_span: float = 0.75  # 5-95 % span above which a cluster is split, of depth in [0, 1]
     depth_merge_latent: float = 0.35
     depth_merge_depth: float = 0.3
@@ -40,6 +43,7 @@ class SegmentationConfig:
         require(1 <= self.inversion_steps <= 1000, "inversion_steps is between 1 and 1000", self.inversion_steps)
         require(self.smoothing % 2 == 1 and self.smoothing > 0, "smoothing is an odd number of cells", self.smoothing)
         require(2 <= self.clusters[0] <= self.clusters[1], "clusters is [smallest, largest] from 2", self.clusters)
+        require(self.merging in ("connected", "sequential"), "merging is connected or sequential", self.merging)
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,13 @@ def analyse(
     seed: int,
     mask: Tensor | None = None,
     depth: Tensor | None = None,
+    proposals: Tensor | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> ImageAnalysis:
     """Stage 1 for one image (1, 3, H, W) in [0, 1].
 
-    `mask` is a user's label map of any size and `depth` a depth map (H', W'); `advance` is called after every
-    inversion step.
+    `mask` is a user's label map, `depth` a depth map and `proposals` a segmenter's label map, all of any size;
+    `advance` is called after every inversion step.
     """
     latent = model.encode(image)
     steps, inverted = [], latent
@@ -80,7 +85,7 @@ def analyse(
     grid = (latent.shape[-2], latent.shape[-1])
     if features.shape[-2:] != latent.shape[-2:]:
         features = F.interpolate(features[None], grid, mode="bilinear")[0]
-    labels = segment(features, latent[0], config, seed, depth)
+    labels = segment(features, latent[0], config, seed, depth, proposals)
     if mask is not None:
         labels = override(labels, resize_labels(mask, grid))
     return ImageAnalysis(labels, features, latent, inverted)
@@ -95,21 +100,33 @@ def fuse(features: list[Tensor]) -> Tensor:
 
 
 def segment(
-    features: Tensor, latent: Tensor, config: SegmentationConfig, seed: int, depth: Tensor | None = None
+    features: Tensor,
+    latent: Tensor,
+    config: SegmentationConfig,
+    seed: int,
+    depth: Tensor | None = None,
+    proposals: Tensor | None = None,
 ) -> Tensor:
-    """Label map (h, w), 1..R, of features (C', h, w) and the clean latent (C, h, w)."""
+    """Label map (h, w), 1..R, of features (C', h, w) and the clean latent (C, h, w).
+
+    Cells that no proposal covers (0) are a region like the others.
+    """
     grid = (features.shape[-2], features.shape[-1])
-    window = config.smoothing
-    smooth = F.avg_pool2d(features[None], window, 1, window // 2, count_include_pad=False)[0]
-    points = principal_components(smooth.flatten(1).T.cpu().numpy(), config.components, seed)
-    labels = cluster(points, config, seed)
     latents = latent.flatten(1).T.cpu().numpy().astype(np.float64)
-    labels = merge(labels, [(latents, config.merge_distance)])
+    if proposals is None:
+        window = config.smoothing
+        smooth = F.avg_pool2d(features[None], window, 1, window // 2, count_include_pad=False)[0]
+        points = principal_components(smooth.flatten(1).T.cpu().numpy(), config.components, seed)
+        labels, distance = cluster(points, config, seed), config.merge_distance
+    else:
+        flat = resize_labels(proposals, grid).flatten().numpy()
+        labels, distance = np.unique(flat, return_inverse=True)[1].reshape(-1), config.proposal_merge_distance
+    labels = merge(labels, [(latents, distance)], config.merging)
     if depth is not None:
         depths = normalised_depth(depth, grid)
         labels = split_by_depth(labels, depths, config.depth_span, seed)
         closeness = [(latents, config.depth_merge_latent), (depths[:, None], config.depth_merge_depth)]
-        labels = merge(labels, closeness)
+        labels = merge(labels, closeness, config.merging)
     label_map = torch.from_numpy(labels.reshape(grid)).long() + 1
     return without_gaps(absorb_small_components(label_map, config.smallest_component))
 
@@ -133,17 +150,31 @@ def cluster(points: np.ndarray, config: SegmentationConfig, seed: int) -> np.nda
     return labellings[int(np.argmax(scores))]
 
 
-def merge(labels: np.ndarray, closeness: list[tuple[np.ndarray, float]]) -> np.ndarray:
+def merge(
+    labels: np.ndarray,
+    closeness: list[tuple[np.ndarray, float]],
+    rule: Literal["connected", "sequential"] = "connected",
+) -> np.ndarray:
     """Join clusters whose means are closer than the distance in every one of the spaces ((N, P), distance).
 
-    Connected components of "closer than", so that the order of clusters does not matter.
+    `connected`: connected components of "closer than", so that the order of clusters does not matter.
+    `sequential`: every cluster joins the last of the close clusters before it, and what that one has joined (the
+    published code visits pairs in order and the last writer wins). A cluster without tokens is close to none.
     """
     count = labels.max() + 1
     close = np.ones((count, count), dtype=bool)
     for values, distance in closeness:
-        means = np.stack([values[labels == label].mean(0) for label in range(count)])
+        inside = [labels == label for label in range(count)]
+        means = np.stack([values[i].mean(0) if i.any() else np.full(values.shape[1], np.nan) for i in inside])
         close &= np.linalg.norm(means[:, None] - means[None], axis=-1) < distance
-    return connected_components(close)[1].astype(np.int64)[labels]
+    if rule == "connected":
+        return connected_components(close)[1].astype(np.int64)[labels]
+    roots = np.arange(count)
+    for label in range(count):
+        earlier = np.flatnonzero(close[:label, label])
+        if earlier.size:
+            roots[label] = roots[earlier[-1]]
+    return np.unique(roots, return_inverse=True)[1].reshape(-1)[labels]
 
 
 def normalised_depth(depth: Tensor, grid: tuple[int, int]) -> np.ndarray:
