@@ -10,7 +10,7 @@ from torch import Tensor
 from data.benchmark import Item
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import require
-from stylegallery.guidance import GuidanceConfig, guidance_timesteps, optimise
+from stylegallery.guidance import Energy, GuidanceConfig, guidance_timesteps, optimise
 from stylegallery.images import read_image, resize
 from stylegallery.matching import Match, MatchingConfig, Wishes, describe, match
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
@@ -60,21 +60,9 @@ class StyleGallery:
         """
         watch = Stopwatch(self.model.device)
         plan = self.plan(item, generator, progress, watch)
-
-        # Stage 3: optimise the latent under the regional energy (paper §3.3)
         with watch("guidance"):
-            content, *references = plan.analyses
-            if self.recolouring > 0:
-                labels = [analysis.labels for analysis in plan.analyses]
-                coloured = recolour(
-                    plan.images[0], labels[0], plan.images[1:], labels[1:], plan.matches, self.recolouring
-                )
-                content = replace(content, latent=self.model.encode(coloured))
-            updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
-            advance = progress.stage("3 energy", updates)
-            latent, energies = optimise(self.model, content, references, plan.matches, self.guidance, advance)
-            image = self.model.decode(latent).cpu()
-
+            image, energies = self.render(plan, progress)
+        content, *references = plan.analyses
         return Stylization(
             image=image,
             content=plan.images[0],
@@ -124,3 +112,18 @@ class StyleGallery:
             matches = match(descriptors[0], descriptors[1:], self.matching, wishes)
 
         return Plan(images, analyses, matches)
+
+    def render(self, plan: Plan, progress: Progress = Silent()) -> tuple[Tensor, list[Energy]]:
+        """Stage 3: optimise the latent under the regional energy (paper §3.3).
+
+        Returns the stylised image (1, 3, H, W) and the energy of every update.
+        """
+        content, *references = plan.analyses
+        if self.recolouring > 0:
+            labels = [analysis.labels for analysis in plan.analyses]
+            coloured = recolour(plan.images[0], labels[0], plan.images[1:], labels[1:], plan.matches, self.recolouring)
+            content = replace(content, latent=self.model.encode(coloured))
+        updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
+        advance = progress.stage("3 energy", updates)
+        latent, energies = optimise(self.model, content, references, plan.matches, self.guidance, advance)
+        return self.model.decode(latent).cpu(), energies

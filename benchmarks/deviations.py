@@ -1,0 +1,115 @@
+"""What each deviation of the published code from the paper changes, one at a time, on the embedded model.
+
+python benchmarks/deviations.py --data ../shared/data/benchmark [--items 12]
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from sklearn.metrics import adjusted_rand_score
+
+from data.benchmark import Item
+from stylegallery.matching import Wishes, describe, match
+from stylegallery.pipeline import Plan, StyleGallery
+from stylegallery.segmentation import segment
+
+ROOT = Path(__file__).parent.parent
+DEVIATIONS: dict[str, dict[str, object]] = {
+    "merging": {"segmentation": {"merging": "sequential"}},
+    "aggregation": {"matching": {"aggregation": "random_transformer"}},
+    "aggregation, another seed": {"matching": {"aggregation": "random_transformer"}, "seed": 1},
+    "variance": {"matching": {"variance": "map"}},
+    "encoder_view": {"matching": {"encoder_view": "centre"}},
+    "lone_token": {"matching": {"lone_token": "dropped"}},
+    "circle": {"matching": {"circle": "centroid"}},
+    "outside_keys": {"guidance": {"outside_keys": "zeroed"}},
+    "batched": {"guidance": {"batched": False}},
+    "all of them": {
+        "segmentation": {"merging": "sequential"},
+        "matching": {
+            "aggregation": "random_transformer", "variance": "map", "encoder_view": "centre",
+            "lone_token": "dropped", "circle": "centroid",
+        },
+        "guidance": {"outside_keys": "zeroed", "batched": False},
+    },
+}  # fmt: skip
+
+
+def items(root: Path, count: int) -> list[Item]:
+    """Content i with the first picture of one family and the second of another."""
+    contents = sorted((root / "content").glob("*.png"))
+    families = sorted(path for path in (root / "style").iterdir() if path.is_dir())
+    found = []
+    for i in range(count):
+        first, second = (sorted(families[(2 * i + j) % len(families)].glob("*.png"))[j] for j in (0, 1))
+        found.append(Item(f"{i:02d}", contents[i % len(contents)], (first, second)))
+    return found
+
+
+def replan(method: StyleGallery, plan: Plan, deviation: dict, seed: int) -> Plan:
+    """The plan with the deviation's settings; the diffusion features of `plan` are used again."""
+    segmentation = replace(method.segmentation, **deviation.get("segmentation", {}))
+    matching = replace(method.matching, **deviation.get("matching", {}))
+    analyses = plan.analyses
+    if segmentation != method.segmentation:
+        analyses = [replace(a, labels=segment(a.features, a.latent[0], segmentation, seed)) for a in analyses]
+    described = [
+        describe(a.labels, a.features, image, method.encoder, matching, seed + int(deviation.get("seed", 0)))
+        for a, image in zip(analyses, plan.images, strict=True)
+    ]
+    return Plan(plan.images, analyses, match(described[0], described[1:], matching, Wishes()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--items", type=int, default=12)
+    arguments = parser.parse_args()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        method = instantiate(compose("config", overrides=["resizing=square"]).method, _convert_="all")
+    rows = []
+    for item in items(arguments.data, arguments.items):
+        seed = int(torch.randint(2**31, (1,), generator=torch.Generator().manual_seed(0)))
+        paper = method.plan(item, torch.Generator().manual_seed(0))
+        image = method.render(paper)[0]
+        for name, deviation in DEVIATIONS.items():
+            plan = replan(method, paper, deviation, seed)
+            ari = [
+                adjusted_rand_score(a.labels.flatten(), b.labels.flatten())
+                for a, b in zip(paper.analyses, plan.analyses, strict=True)
+            ]
+            target = {m.content_region: (m.reference, m.reference_region) for m in paper.matches}
+            moved = [target.get(m.content_region) != (m.reference, m.reference_region) for m in plan.matches]
+            changed_regions = min(ari) < 1
+            result = image
+            if changed_regions or any(moved) or "guidance" in deviation:
+                guidance = method.guidance
+                method.guidance = replace(guidance, **deviation.get("guidance", {}))
+                result = method.render(plan)[0]
+                method.guidance = guidance
+            rows.append(
+                {
+                    "deviation": name,
+                    "regions": np.mean(ari),
+                    "pictures": np.mean([value < 1 for value in ari]),
+                    "moved": np.nan if changed_regions else np.mean(moved),
+                    "grey": (result - image).abs().mean().item() * 255,
+                }
+            )
+            print(item.id, rows[-1], flush=True)
+    frame = pd.DataFrame(rows).groupby("deviation", sort=False)
+    table = frame.agg(
+        regions_ari=("regions", "mean"), pictures_changed=("pictures", "mean"), matches_moved=("moved", "mean"),
+        grey_levels=("grey", "mean"), grey_levels_largest=("grey", "max"), items=("grey", "size"),
+    )  # fmt: skip
+    print(table.round(3).to_markdown())
+
+
+if __name__ == "__main__":
+    main()
