@@ -1,14 +1,16 @@
-"""Read queries, keys, values and outputs of self-attention layers, through removable attention processors.
+"""Read and replace what self-attention layers compute, through removable attention processors.
 
 Layers are numbered in execution order: down blocks, middle block, up blocks. Stable Diffusion 1.x has sixteen of
 them, SDXL seventy; nothing here assumes either.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
@@ -41,6 +43,15 @@ def self_attention_layers(unet: nn.Module) -> list[str]:
     return sorted(names, key=execution_key)
 
 
+def project(attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value (B, heads, tokens, head width) of hidden states (B, tokens, C)."""
+    query, key, value = (
+        projection(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        for projection in (attn.to_q, attn.to_k, attn.to_v)
+    )
+    return query, key, value
+
+
 class RecordingProcessor:
     """Scaled dot-product self-attention that appends what it computed to `records`."""
 
@@ -48,18 +59,42 @@ class RecordingProcessor:
         self.records = records
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        query, key, value = (
-            project(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for project in (attn.to_q, attn.to_k, attn.to_v)
-        )
+        query, key, value = project(attn, hidden_states)
         output = F.scaled_dot_product_attention(query, key, value)
         self.records.append(SelfAttention(query, key, value, output))
         return attn.to_out[0](output.transpose(1, 2).flatten(2))
 
 
+class InjectingProcessor:
+    """Self-attention with the keys and values of a style and a share of the queries of a content (StyleID §4.1).
+
+    softmax(T · (γ Q_content + (1 − γ) Q) K_styleᵀ / √D) V_style with γ = `query_share` and T = `temperature`; the
+    style may have another number of tokens.
+    """
+
+    def __init__(self, content: SelfAttention, style: SelfAttention, query_share: float, temperature: float) -> None:
+        self.content, self.style = content, style
+        self.query_share, self.temperature = query_share, temperature
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        current, _key, _value = project(attn, hidden_states)
+        content, key, value = (
+            tensor.to(current.dtype) for tensor in (self.content.query, self.style.key, self.style.value)
+        )
+        query = self.query_share * content + (1 - self.query_share) * current
+        scale = self.temperature / math.sqrt(query.shape[-1])
+        output = F.scaled_dot_product_attention(query, key, value, scale=scale)
+        return attn.to_out[0](output.transpose(1, 2).flatten(2))
+
+
+def join_tokens(attentions: Sequence[SelfAttention]) -> SelfAttention:
+    """One layer of several pictures as one whose tokens are those of the first, then of the second, ..."""
+    return SelfAttention(*(torch.cat(tensors, dim=2) for tensors in zip(*attentions, strict=True)))
+
+
 @contextmanager
-def record_self_attention(unet: nn.Module, layers: Sequence[int]) -> Iterator[list[SelfAttention]]:
-    """Within the context every UNet call appends one `SelfAttention` per listed layer, in execution order.
+def replaced_processors(unet: nn.Module, layers: Sequence[int], processors: Sequence[Any]) -> Iterator[None]:
+    """Within the context the listed self-attention layers run the given processors, one each.
 
     The processors that were installed before come back on exit, also after an exception.
 
@@ -71,11 +106,22 @@ def record_self_attention(unet: nn.Module, layers: Sequence[int]) -> Iterator[li
         raise IndexError(f"the model has self-attention layers 0..{len(names) - 1}, asked for {list(layers)}")
     modules = [unet.get_submodule(names[layer]) for layer in layers]
     originals = [module.processor for module in modules]
-    records: list[SelfAttention] = []
     try:
-        for module in modules:
-            module.processor = RecordingProcessor(records)  # type: ignore[assignment]
-        yield records
+        for module, processor in zip(modules, processors, strict=True):
+            module.processor = processor
+        yield
     finally:
         for module, original in zip(modules, originals, strict=True):
             module.processor = original
+
+
+@contextmanager
+def record_self_attention(unet: nn.Module, layers: Sequence[int]) -> Iterator[list[SelfAttention]]:
+    """Within the context every UNet call appends one `SelfAttention` per listed layer, in execution order.
+
+    Raises:
+        IndexError: a layer number the model does not have.
+    """
+    records: list[SelfAttention] = []
+    with replaced_processors(unet, layers, [RecordingProcessor(records)] * len(layers)):
+        yield records

@@ -1,16 +1,21 @@
-"""The latent diffusion model: any diffusers directory of Stable Diffusion's topology behind five calls.
+"""The latent diffusion model: any diffusers directory of Stable Diffusion's topology (1.x, 2.x, XL) behind five calls.
 
 Images are float32 (B, 3, H, W) in [0, 1]; latents are scaled latents, float32 (B, C, H / stride, W / stride).
-Grid, channels, layer numbers, null prompt and prediction type all come from the loaded directory.
+Grid, channels, layer numbers, null prompt and prediction type all come from the loaded directory. Weights have the
+chosen dtype; what goes in and comes out, and its gradients, are float32.
 """
 
 import importlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, LCMScheduler
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from diffusers.models.attention import FeedForward
+from diffusers.models.resnet import ResnetBlock2D
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar
@@ -23,6 +28,8 @@ disable_progress_bar()  # of loading weights: it would break into the bars of a 
 
 PARAMETRISATIONS = ("epsilon", "v_prediction")
 COMPONENT_LIBRARIES = {"diffusers", "transformers", "stylegallery.embedded.autoencoder"}
+DTYPES = ("float32", "bfloat16", "float16")
+GRADIENT_SCALE = 2.0**12  # of gradients on their way through a float16 UNet, where those of mean losses would underflow
 
 
 class InversionStep(NamedTuple):
@@ -34,14 +41,29 @@ class InversionStep(NamedTuple):
 
 
 class DiffusionModel:
-    """UNet, autoencoder, DDIM schedule and null prompt of a pretrained latent diffusion model."""
+    """UNet, autoencoder, DDIM schedule and null prompt of a pretrained latent diffusion model.
 
-    def __init__(self, unet: nn.Module, autoencoder: nn.Module, scheduler: DDIMScheduler, null_prompt: Tensor) -> None:
+    `null_prompt` is (1, n, d), `pooled_prompt` (1, p) for UNets that take size and pooled text as added conditions.
+    `sampler` gives the timesteps of `timesteps`. Inversion follows `scheduler` and asks `inversion_unet`: the one
+    without the LoRA that accelerates the sampler, as published.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        autoencoder: nn.Module,
+        scheduler: DDIMScheduler,
+        null_prompt: Tensor,
+        pooled_prompt: Tensor | None = None,
+        inversion_unet: nn.Module | None = None,
+        sampler: DDIMScheduler | LCMScheduler | None = None,
+    ) -> None:
         # Any: diffusers' models carry a `config` and methods that nn.Module's type does not know.
         self.unet = cast(Any, unet.eval().requires_grad_(False))
+        self.inversion_unet = cast(Any, (inversion_unet or unet).eval().requires_grad_(False))
         self.autoencoder = cast(Any, autoencoder.eval().requires_grad_(False))
-        self.scheduler = scheduler
-        self.null_prompt = null_prompt
+        self.scheduler, self.sampler = scheduler, sampler or scheduler
+        self.null_prompt, self.pooled_prompt = null_prompt, pooled_prompt
         parametrisation = scheduler.config["prediction_type"]
         require(parametrisation in PARAMETRISATIONS, f"prediction_type is one of {PARAMETRISATIONS}", parametrisation)
         self.device, self.dtype = null_prompt.device, null_prompt.dtype
@@ -50,69 +72,119 @@ class DiffusionModel:
         self.layer_count = len(self_attention_layers(unet))
 
     @classmethod
-    def from_directory(cls, path: str, device: str = "auto", dtype: str = "float32") -> "DiffusionModel":
+    def from_directory(
+        cls,
+        path: str,
+        device: str = "auto",
+        dtype: str = "float32",
+        lora: str | None = None,
+        schedule: Literal["ddim", "trailing", "lcm"] = "ddim",
+        compile: bool = False,
+        channels_last: bool = False,
+    ) -> "DiffusionModel":
         """Load a directory in diffusers layout; a name that is no directory is looked up in the local hub cache.
 
+        `lora` is a file or the name of one, fused into the UNet; `schedule` chooses the timesteps to optimise at:
+        the model's own, its trailing ones (Hyper-SD) or LCM's. `compile` leaves attention eager: its processors are
+        exchanged while the model runs.
+
         Raises:
-            InputError: the model is not on this machine, or a part of it cannot be read.
+            InputError: the model or LoRA is not on this machine, or a part of it cannot be read.
         """
-        folder = locate(path)
-        require(dtype in ("float32", "bfloat16", "float16"), "dtype is float32, bfloat16 or float16", dtype)
-        options = {"torch_dtype": getattr(torch, dtype), "local_files_only": True}
+        folder, place = locate(path), pick_device(device)
+        require(dtype in DTYPES, f"dtype is one of {DTYPES}", dtype)
+        require(schedule in ("ddim", "trailing", "lcm"), "schedule is ddim, trailing or lcm", schedule)
+        precision = getattr(torch, dtype)
         try:
             index = json.loads((folder / "model_index.json").read_text())
             scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
-            unet = component(index, "unet").from_pretrained(folder / "unet", **options)
-            autoencoder = component(index, "vae").from_pretrained(folder / "vae", **options)
-            tokenizer = component(index, "tokenizer").from_pretrained(folder / "tokenizer")
-            text_encoder = component(index, "text_encoder").from_pretrained(
-                folder / "text_encoder", dtype=getattr(torch, dtype), local_files_only=True
-            )
+            unet = load(folder, index, "unet", precision)
+            autoencoder = load(folder, index, "vae", precision)
+            prompts = [prompt.to(place, precision) for prompt in null_prompts(folder, index, unet)]
+            accelerated = load(folder, index, "unet", torch.float32) if lora else unet
         except (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
             raise InputError(
                 f"{folder} is not a readable diffusers model ({type(error).__name__}: {first_line}); "
                 "restore the folder or pass another model.path"
             ) from error
-        place = pick_device(device)
-        tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
-        with torch.no_grad():
-            null_prompt = text_encoder.to(place)(tokens.input_ids.to(place)).last_hidden_state
-        return cls(unet.to(place), autoencoder.to(place), scheduler, null_prompt)
+        if lora:
+            from stylegallery.weights import locate_file
+
+            fuse_lora(accelerated, Path(lora) if Path(lora).is_file() else locate_file(lora))
+        sampler = scheduler
+        if schedule == "trailing":
+            sampler = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing")
+        elif schedule == "lcm":
+            sampler = LCMScheduler.from_config(scheduler.config)
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        unet, accelerated, autoencoder = (
+            network.to(place, precision, memory_format=layout) for network in (unet, accelerated, autoencoder)
+        )
+        if compile:
+            compile_blocks(unet)
+            compile_blocks(accelerated)
+        pooled = prompts[1] if len(prompts) == 2 else None
+        return cls(accelerated, autoencoder, scheduler, prompts[0], pooled, unet, sampler)
 
     # --- images and latents ---
 
     @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """Latents of images: posterior mean times the scaling factor."""
+    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Latents of images: posterior mean, or with a generator a sample, times the scaling factor.
+
+        Raises:
+            FloatingPointError: they are not finite.
+        """
         posterior = self.autoencoder.encode(images.to(self.device, self.dtype) * 2 - 1).latent_dist
-        return posterior.mode().float() * self.autoencoder.config["scaling_factor"]
+        latents = posterior.mode() if generator is None else posterior.sample(generator)
+        return finite(latents.float(), "the encoded latent") * self.autoencoder.config["scaling_factor"]
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images of latents, clamped to [0, 1]."""
+        """Images of latents, clamped to [0, 1].
+
+        Raises:
+            FloatingPointError: they are not finite, which would look like a black picture.
+        """
         scaled = (latents / self.autoencoder.config["scaling_factor"]).to(self.dtype)
-        return (self.autoencoder.decode(scaled).sample.float() / 2 + 0.5).clamp(0, 1)
+        images = finite(self.autoencoder.decode(scaled).sample.float(), "the decoded picture")
+        return (images / 2 + 0.5).clamp(0, 1)
 
     # --- the denoiser ---
 
     def timesteps(self, steps: int) -> list[int]:
-        """The scheduler's `steps` DDIM timesteps, high to low."""
-        self.scheduler.set_timesteps(steps)
-        return [int(t) for t in self.scheduler.timesteps]
+        """The sampler's `steps` timesteps, high to low.
 
-    def predict_noise(self, latents: Tensor, timestep: int) -> Tensor:
+        Raises:
+            InputError: the sampler has fewer.
+        """
+        return timesteps_of(self.sampler, steps)
+
+    def predict_noise(self, latents: Tensor, timestep: int, level: int | None = None) -> Tensor:
         """ε-prediction of the UNet under the null prompt, whatever its native parametrisation.
+
+        `level` is the timestep whose noise the latents have, where inversion asks the UNet for another one.
 
         Raises:
             FloatingPointError: the prediction is not finite.
         """
-        prompt = self.null_prompt.expand(len(latents), -1, -1)
-        prediction = self.unet(latents.to(self.dtype), timestep, encoder_hidden_states=prompt).sample.float()
-        if not prediction.isfinite().all():
-            raise FloatingPointError(f"the UNet's prediction is not finite at timestep {timestep}")
+        return self.noise_from(self.unet, latents, timestep, timestep if level is None else level)
+
+    def noise_from(self, unet: Any, latents: Tensor, timestep: int, level: int) -> Tensor:
+        """`predict_noise` of either UNet."""
+        count = len(latents)
+        conditions: dict[str, Any] = {"encoder_hidden_states": self.null_prompt.expand(count, -1, -1)}
+        if self.pooled_prompt is not None:
+            height, width = (side * self.stride for side in latents.shape[-2:])
+            # of the picture before and after the crop of training, and where that crop began
+            sizes = torch.tensor([[height, width, 0, 0, height, width]], device=self.device, dtype=torch.float32)
+            pooled = self.pooled_prompt.expand(count, -1)
+            conditions["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes.expand(count, -1)}
+        prediction = unet(latents.to(self.dtype), timestep, **conditions).sample.float()
+        finite(prediction, f"the UNet's prediction at timestep {timestep}")
         if self.scheduler.config["prediction_type"] == "v_prediction":
-            alpha_bar = self.alpha_bar(timestep)
+            alpha_bar = self.alpha_bar(level)
             return alpha_bar.sqrt() * prediction + (1 - alpha_bar).sqrt() * latents
         return prediction
 
@@ -129,12 +201,15 @@ class DiffusionModel:
         Features are the output of the UNet's third up block.
         """
         caught: list[Tensor] = []
-        hook = self.unet.up_blocks[2].register_forward_hook(lambda module, inputs, output: caught.append(output))
+        hook = self.inversion_unet.up_blocks[2].register_forward_hook(
+            lambda module, inputs, output: caught.append(output)
+        )
         interval = self.scheduler.config["num_train_timesteps"] // steps
         try:
-            for timestep in reversed(self.timesteps(steps)):
-                noise = self.predict_noise(latents, timestep)
-                now, following = self.alpha_bar(max(0, timestep - interval)), self.alpha_bar(timestep)
+            for timestep in reversed(timesteps_of(self.scheduler, steps)):
+                level = max(0, timestep - interval)
+                noise = self.noise_from(self.inversion_unet, latents, timestep, level)
+                now, following = self.alpha_bar(level), self.alpha_bar(timestep)
                 clean = (latents - (1 - now).sqrt() * noise) / now.sqrt()
                 latents = following.sqrt() * clean + (1 - following).sqrt() * noise
                 yield InversionStep(timestep, latents, caught.pop().float())
@@ -143,9 +218,17 @@ class DiffusionModel:
 
     def self_attention(self, latents: Tensor, timestep: int, layers: Sequence[int]) -> list[SelfAttention]:
         """Queries, keys, values and outputs of the listed self-attention layers; keeps the graph if grad is on."""
+        scaled = self.dtype == torch.float16 and latents.requires_grad
+        if scaled:
+            latents = latents * 1
+            latents.register_hook(lambda gradient: gradient / GRADIENT_SCALE)
         with record_self_attention(self.unet, layers) as records:
             self.predict_noise(latents, timestep)
-        return [SelfAttention(*(tensor.float() for tensor in record)) for record in records]
+        attention = [SelfAttention(*(tensor.float() for tensor in record)) for record in records]
+        if scaled:
+            for tensor in (tensor for layer in attention for tensor in layer if tensor.requires_grad):
+                tensor.register_hook(lambda gradient: gradient * GRADIENT_SCALE)
+        return attention
 
     @torch.no_grad()
     def project(self, latents: Tensor, timestep: int) -> Tensor:
@@ -168,9 +251,82 @@ def pick_device(name: str) -> torch.device:
         raise InputError(f"device {name} is not to be had here; pass device=cpu or device=auto") from error
 
 
+def finite(values: Tensor, what: str) -> Tensor:
+    """The values themselves; raises FloatingPointError, naming what they are, unless all are finite."""
+    if not values.isfinite().all():
+        raise FloatingPointError(f"{what} is not finite")
+    return values
+
+
+def timesteps_of(scheduler: DDIMScheduler | LCMScheduler, steps: int) -> list[int]:
+    """`steps` timesteps of a scheduler, high to low."""
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError as error:
+        raise InputError(f"the model's schedule has no {steps} timesteps ({error}); ask for fewer steps") from error
+    return [int(timestep) for timestep in scheduler.timesteps]
+
+
+# --- reading a directory ---
+
+
 def component(index: dict[str, Any], part: str) -> Any:
     """The class that model_index.json names for a part; only from libraries this project trusts."""
     library, name = index[part]
     if library not in COMPONENT_LIBRARIES:
         raise InputError(f"model_index.json asks for {library}.{name}, which is not one of {COMPONENT_LIBRARIES}")
     return getattr(importlib.import_module(library), name)
+
+
+def load(folder: Path, index: dict[str, Any], part: str, dtype: torch.dtype) -> Any:
+    """A network of the directory, on the CPU."""
+    family = component(index, part)
+    keyword = "dtype" if family.__module__.startswith("transformers") else "torch_dtype"
+    return family.from_pretrained(folder / part, local_files_only=True, **{keyword: dtype})
+
+
+@torch.no_grad()
+def null_prompts(folder: Path, index: dict[str, Any], unet: Any) -> list[Tensor]:
+    """Embedding (1, n, d) of the empty prompt; for a UNet with added conditions also the pooled one (1, p).
+
+    SDXL was trained with zeros in place of the empty prompt; its index says so, and no text encoder is needed.
+    """
+    if index.get("force_zeros_for_empty_prompt"):
+        sizes = 6 * unet.config["addition_time_embed_dim"]
+        pooled = unet.config["projection_class_embeddings_input_dim"] - sizes
+        # One token will do: the attention to any number of zero values is zero.
+        return [torch.zeros(1, 1, unet.config["cross_attention_dim"]), torch.zeros(1, pooled)]
+    outputs = []
+    for number in ("", "_2") if "text_encoder_2" in index else ("",):
+        tokenizer = component(index, f"tokenizer{number}").from_pretrained(folder / f"tokenizer{number}")
+        tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
+        encoder = load(folder, index, f"text_encoder{number}", torch.float32)
+        outputs.append(encoder(tokens.input_ids, output_hidden_states=True))
+    if len(outputs) == 1:
+        return [outputs[0].last_hidden_state]
+    return [torch.cat([output.hidden_states[-2] for output in outputs], -1), outputs[1].text_embeds]
+
+
+def fuse_lora(unet: Any, file: Path) -> None:
+    """Add a LoRA (diffusers, PEFT or Kohya layout) to the weights of a UNet; its part for the text encoder is left out.
+
+    Raises:
+        InputError: the file is no LoRA or one of another model.
+    """
+    try:
+        weights, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(str(file), unet_config=unet.config)
+        StableDiffusionLoraLoaderMixin.load_lora_into_unet(weights, alphas, unet)
+        unet.fuse_lora()
+        unet.unload_lora()
+    except (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise InputError(
+            f"{file} is not a LoRA of this model ({type(error).__name__}: {first_line}); pass another model.lora"
+        ) from error
+
+
+def compile_blocks(unet: nn.Module) -> None:
+    """Compile, on their first call, the blocks around attention; hooks and attention processors stay outside."""
+    for module in unet.modules():
+        if isinstance(module, ResnetBlock2D | FeedForward):
+            module.compile()

@@ -1,0 +1,57 @@
+"""Latent AdaIN: the channel statistics of the content's latent set to the references' (Huang & Belongie, ICCV 2017).
+
+No official code: AdaIN is defined on VGG features with a trained decoder; here its formula acts on the latents of
+the diffusion model's autoencoder and its decoder draws the picture. StyleID and Attention Distillation use the same
+operation as a part; alone it shows what colour statistics give. Several references: the statistics of all their cells
+together. No draw is made. Masks, pins and vetoes of an item have no meaning here.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from baselines.inputs import PictureReader
+from data.benchmark import Item
+from stylegallery.diffusion import DiffusionModel
+from stylegallery.errors import require
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+
+
+def adain(latent: Tensor, style: Tensor, epsilon: float = 0.0) -> Tensor:
+    """(z − μ_z) / (σ_z + ε) · σ_s + μ_s for latents (B, C, h, w) and a style (B or 1, C, ...) of any size.
+
+    Statistics per sample and channel over all other dimensions; standard deviations are unbiased.
+    """
+    tokens, style_tokens = latent.flatten(2), style.flatten(2)
+    mean, deviation = (statistic(style_tokens, dim=2)[..., None, None] for statistic in (torch.mean, torch.std))
+    standardised = (latent - tokens.mean(2)[..., None, None]) / (tokens.std(2)[..., None, None] + epsilon)
+    return standardised * deviation + mean
+
+
+def pool(latents: Sequence[Tensor]) -> Tensor:
+    """The cells of all latents (B, C, h, w), of any sizes, side by side: (1, C, cells)."""
+    return torch.cat([latent.transpose(0, 1).flatten(1) for latent in latents], dim=1)[None]
+
+
+class LatentAdaIN:
+    """`strength` fades between the content's latent and the one with the references' statistics."""
+
+    def __init__(
+        self, model: DiffusionModel, resolution: int, resizing: Literal["square", "keep"], strength: float = 1.0
+    ) -> None:
+        require(0 <= strength <= 1, "strength is between 0 and 1", strength)
+        self.model, self.strength = model, strength
+        self.read = PictureReader(resolution, resizing, model.stride)
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        content, references = self.read(item)
+        watch = Stopwatch(self.model.device)
+        advance = progress.stage("transfer", 1)
+        with watch("transfer"):
+            latent = self.model.encode(content)
+            style = pool([self.model.encode(reference) for reference in references])
+            image = self.model.decode(torch.lerp(latent, adain(latent, style), self.strength)).cpu()
+        advance()
+        return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
