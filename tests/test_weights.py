@@ -1,0 +1,483 @@
+"""The table of weights, the lookup, and downloads from a server on this machine."""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import huggingface_hub.constants
+import pytest
+from conftest import ROOT, Pictures, RunInside
+from omegaconf import DictConfig
+from rich.console import Console
+
+from stylegallery import weights
+from stylegallery.errors import InputError
+from stylegallery.weights import Entry, fetch, find, locate, locate_file, main, table
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+# --- a server, and a table of our own ---
+
+
+@dataclass
+class Server:
+    """What a local server sends for weights.pth, and the Range headers it was sent."""
+
+    url: str = ""
+    body: bytes = CONTENT
+    sent: int | None = None  # bytes after which it breaks off
+    kind: str = "application/octet-stream"
+    knows_ranges: bool = True
+    ranges: list[str | None] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range")
+            state.ranges.append(asked)
+            offset = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and state.knows_ranges else 0
+            if offset >= len(state.body):
+                self.send_error(416)
+                return
+            rest = state.body[offset:]
+            self.send_response(206 if offset else 200)
+            self.send_header("Content-Type", state.kind)
+            self.send_header("Content-Length", str(len(rest)))
+            self.end_headers()
+            self.wfile.write(rest[: state.sent])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        state.url = f"http://127.0.0.1:{listening.server_port}/weights.pth"
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield state
+        listening.shutdown()
+        thread.join()
+
+
+class Places(NamedTuple):
+    checkpoints: Path
+    hub: Path
+    placed: Path
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    """Empty caches of our own."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("STYLEGALLERY_WEIGHTS", str(tmp_path / "placed"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(weights.hub, "get_dir", lambda: str(tmp_path / "torch" / "hub"))
+    return Places(tmp_path / "torch" / "hub" / "checkpoints", tmp_path / "hub", tmp_path / "placed")
+
+
+@pytest.fixture
+def entry(server: Server, places: Places, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    """A table of one entry that the server has."""
+    made = Entry("tiny", 1, "MIT", ["nothing"], ["weights.pth"], {"weights.pth": DIGEST}, url=server.url)
+    monkeypatch.setattr(weights, "table", lambda: {"tiny": made})
+    return made
+
+
+def fetched(*names: str) -> str:
+    console = Console(file=io.StringIO(), width=500)
+    fetch(names, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def refused(*names: str) -> str:
+    """The one sentence that `fetch` fails with."""
+    with pytest.raises(InputError) as caught:
+        fetched(*names)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def snapshot(places: Places, repository: str, revision: str, *files: str) -> Path:
+    """Files in the hub's cache as its client lays them down."""
+    folder = places.hub / ("models--" + repository.replace("/", "--")) / "snapshots" / revision
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(b"weights")
+    return folder
+
+
+# --- the table ---
+
+
+def test_every_row_says_where_from_how_large_under_which_licence_and_for_what() -> None:
+    for name, row in table().items():
+        assert sum(value is not None for value in (row.repository, row.url, row.instructions)) == 1, name
+        assert row.megabytes > 0 and row.licence and row.needed_by and row.files, name
+        assert set(row.sha256) <= set(row.files), name
+        assert all(re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{64}", digest) for digest in row.sha256.values()), name
+        assert row.url is None or (row.url.startswith("https://") and row.sha256), name
+        if row.repository:
+            assert re.fullmatch(r"[0-9a-f]{40}|main", str(row.revision)), name
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", row.repository), name
+
+
+def test_the_table_names_what_the_issue_lists() -> None:
+    listed = {"sd15", "sd14", "sd21_base", "sdxl", "lcm_lora_sd15", "hyper_sd15", "dinov2_base", "stytr2", "styleshot",
+              "depth_anything_v2_small", "sam_vit_huge", "lpips_alex", "vgg19", "inception", "art_inception", "csd",
+              "clip_vit_b32", "clip_vit_l14", "dino_vitb8", "ip_adapter_sd15", "controlnet_canny"}  # fmt: skip
+    assert listed <= table().keys()
+    aliases = [row.alias for row in table().values() if row.alias]
+    assert len(set(aliases)) == len(aliases) and not set(aliases) & table().keys()
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [("sd15", "sd15"), ("dinov2", "dinov2_base"), ("facebook/dinov2-large", "dinov2_large"), ("lpips", "lpips_alex")],
+)
+def test_an_entry_has_a_name_perhaps_an_alias_and_a_repository(asked: str, name: str) -> None:
+    found = find(asked)
+    assert found is not None and found.name == name
+
+
+def test_torchvision_looks_for_the_names_we_write() -> None:
+    from torchvision.models import AlexNet_Weights, VGG16_Weights, VGG19_Weights
+
+    for name, published in (("lpips_alex", AlexNet_Weights), ("lpips_vgg", VGG16_Weights), ("vgg19", VGG19_Weights)):
+        row = table()[name]
+        assert row.url == published.IMAGENET1K_V1.url
+        assert row.megabytes == pytest.approx(published.IMAGENET1K_V1.meta["_file_size"] * 1.048576, abs=1)
+
+
+# --- lookup ---
+
+
+def test_locate_takes_a_folder_as_it_is_and_knows_the_embedded_model(tmp_path: Path) -> None:
+    assert locate(str(tmp_path)) == tmp_path
+    assert (locate("embedded") / "model_index.json").is_file()
+
+
+@pytest.mark.parametrize("asked", ["dinov2", "dinov2_base", "facebook/dinov2-base"])
+def test_locate_wants_the_pinned_revision_and_every_file(places: Places, asked: str) -> None:
+    row = table()["dinov2_base"]
+    command = "download it with: python -m stylegallery.weights fetch dinov2_base"
+    assert row.repository and row.revision
+    snapshot(places, row.repository, REVISION, *row.files)
+    with pytest.raises(InputError, match=re.escape(f"{asked} is not or not wholly on this machine; {command}")):
+        locate(asked)
+    snapshot(places, row.repository, row.revision, *row.files[:2])
+    with pytest.raises(InputError, match=re.escape(command)):
+        locate(asked)
+    folder = snapshot(places, row.repository, row.revision, *row.files)
+    assert locate(asked) == folder
+
+
+def test_two_entries_of_one_repository_are_there_or_not_each_on_its_own(places: Places) -> None:
+    adapter, encoder = table()["ip_adapter_sd15"], table()["ip_adapter_image_encoder"]
+    assert adapter.repository == encoder.repository and adapter.repository and adapter.revision
+    folder = snapshot(places, adapter.repository, adapter.revision, *adapter.files)
+    assert locate_file("ip_adapter_sd15") == folder / "models" / "ip-adapter_sd15.safetensors"
+    assert encoder.folder() is None
+
+
+def test_a_repository_outside_the_table_may_lie_in_the_cache(places: Places) -> None:
+    with pytest.raises(InputError, match="someone/model is neither .* download it with: hf download someone/model"):
+        locate("someone/model")
+    folder = snapshot(places, "someone/model", REVISION, "config.json")
+    (folder.parents[1] / "refs").mkdir()
+    (folder.parents[1] / "refs" / "main").write_text(REVISION)
+    assert locate("someone/model") == folder
+
+
+def test_a_single_file_lies_where_torch_looks(places: Places) -> None:
+    with pytest.raises(InputError, match="download it with: python -m stylegallery.weights fetch vgg19"):
+        locate_file("vgg19")
+    places.checkpoints.mkdir(parents=True)
+    (places.checkpoints / "vgg19-dcbb9e9d.pth").touch()
+    assert locate_file("vgg19") == places.checkpoints / "vgg19-dcbb9e9d.pth"
+
+
+def test_locate_file_takes_a_file_as_it_is_and_no_folder_entry(tmp_path: Path) -> None:
+    (tmp_path / "mine.pth").touch()
+    assert locate_file(str(tmp_path / "mine.pth")) == tmp_path / "mine.pth"
+    for name in ("sd15", "no such thing"):
+        with pytest.raises(InputError, match=f"{name} is neither a file nor an entry of weights.yaml with a single"):
+            locate_file(name)
+
+
+def test_files_that_only_the_user_can_get(places: Places) -> None:
+    assert "has no download link: get transformer_iter_160000.pth" in refused("stytr2")
+    assert str(places.placed / "stytr2") in refused("stytr2")
+    (places.placed / "stytr2").mkdir(parents=True)
+    for file in table()["stytr2"].files:
+        with pytest.raises(InputError, match="fetch stytr2"):
+            locate("stytr2")
+        (places.placed / "stytr2" / file).write_bytes(b"PK\x03\x04")
+    assert locate("stytr2") == places.placed / "stytr2"
+    (places.placed / "stytr2" / "decoder_iter_160000.pth").write_text("<!DOCTYPE html><title>Google Drive")
+    with pytest.raises(InputError, match=r"decoder_iter_160000\.pth is a web page, not weights; download it again"):
+        locate("stytr2")
+
+
+# --- downloads of single files ---
+
+
+def test_a_whole_download_and_a_second_one_that_asks_for_nothing(entry: Entry, server: Server, places: Places) -> None:
+    assert str(places.checkpoints) in fetched("tiny")
+    assert locate_file("tiny").read_bytes() == CONTENT
+    assert [path.name for path in places.checkpoints.iterdir()] == ["weights.pth"]
+    fetched("tiny", "tiny")
+    assert server.ranges == [None]
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_only_the_missing_bytes_are_asked_for(entry: Entry, server: Server, places: Places, knows_ranges: bool) -> None:
+    server.knows_ranges = knows_ranges
+    places.checkpoints.mkdir(parents=True)
+    (places.checkpoints / "weights.pth.part").write_bytes(CONTENT[:300_000])
+    fetched("tiny")
+    assert server.ranges == ["bytes=300000-"]
+    assert locate_file("tiny").read_bytes() == CONTENT
+
+
+def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(entry: Entry, server: Server, places: Places) -> None:
+    server.sent = 123_456
+    assert "run the same command again" in refused("tiny")
+    assert entry.folder() is None
+    assert (places.checkpoints / "weights.pth.part").stat().st_size == 123_456
+    server.sent = None
+    fetched("tiny")
+    assert server.ranges == [None, "bytes=123456-"]
+    assert locate_file("tiny").read_bytes() == CONTENT
+
+
+def test_a_part_that_is_already_the_whole_is_only_checked(entry: Entry, server: Server, places: Places) -> None:
+    places.checkpoints.mkdir(parents=True)
+    (places.checkpoints / "weights.pth.part").write_bytes(CONTENT)
+    fetched("tiny")
+    assert locate_file("tiny").read_bytes() == CONTENT
+
+
+def test_a_wrong_digest_leaves_nothing(entry: Entry, server: Server, places: Places) -> None:
+    server.body = CONTENT[::-1]
+    message = refused("tiny")
+    assert f"instead of {DIGEST[:16]}… and was removed" in message
+    assert list(places.checkpoints.iterdir()) == []
+    server.body = CONTENT
+    fetched("tiny")
+    assert locate_file("tiny").is_file()
+
+
+def test_a_web_page_is_not_weights(entry: Entry, server: Server, places: Places) -> None:
+    server.kind, server.body = "text/html; charset=utf-8", b"<!DOCTYPE html><title>Virus scan warning</title>"
+    assert refused("tiny") == f"{server.url} answered with a web page, not with weights; try again later"
+    assert list(places.checkpoints.iterdir()) == []
+
+
+def test_nobody_answers(entry: Entry, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/weights.pth"
+    gone = Entry("gone", 1, "MIT", ["nothing"], ["weights.pth"], url=url)
+    monkeypatch.setattr(weights, "table", lambda: {"gone": gone})
+    assert re.search(r"gone could not be downloaded from .*refused.*check the network", refused("gone"))
+
+
+def test_a_full_disk_is_noticed_before_anything_is_asked_for(
+    entry: Entry, server: Server, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(places.hub.parent)
+    monkeypatch.setattr(weights.shutil, "disk_usage", lambda _: usage._replace(free=1_099_999))
+    assert "needs 0.0 GB for tiny and has 0.0 GB; free space there or set" in refused("tiny")
+    assert server.ranges == []
+    monkeypatch.setattr(weights.shutil, "disk_usage", lambda _: usage._replace(free=1_100_001))
+    fetched("tiny")
+
+
+def test_the_space_of_all_entries_together_counts(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(places.hub.parent)
+    monkeypatch.setattr(weights.shutil, "disk_usage", lambda _: usage._replace(free=6 * 10**9))
+    message = refused("sd15", "dinov2", "facebook/sam-vit-huge")
+    assert message.startswith(f"{places.hub} needs 7.9 GB for sd15, dinov2_base, sam_vit_huge and has 6.0 GB")
+
+
+def test_a_folder_that_cannot_be_written(entry: Entry, server: Server, places: Places) -> None:
+    places.checkpoints.parent.parent.mkdir()
+    places.checkpoints.parent.write_text("a file where the folder should be")
+    assert re.search(r"tiny could not be written to .*checkpoints \(.+\); free space there or set", refused("tiny"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(entry: Entry, server: Server, places: Places) -> None:
+    places.checkpoints.mkdir(parents=True, mode=0o500)
+    assert "Permission denied" in refused("tiny")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("dinov3", "did you mean dinov2?"),
+        ("sd_15", "did you mean sd15?"),
+        ("qqq", "see: python -m stylegallery.weights"),
+    ],
+)
+def test_an_unknown_name(places: Places, name: str, hint: str) -> None:
+    assert refused(name).startswith(f"{name} is not in weights.yaml; {hint}")
+
+
+# --- downloads from the hub ---
+
+
+def hub_client(monkeypatch: pytest.MonkeyPatch, online: Callable[..., str]) -> None:
+    """Stands for `snapshot_download` where it would use the network."""
+    real = weights.snapshot_download
+
+    def client(repository: str, **options: Any) -> str:
+        return real(repository, **options) if options.get("local_files_only") else online(repository, **options)
+
+    monkeypatch.setattr(weights, "snapshot_download", client)
+
+
+def test_a_hub_entry_asks_for_its_revision_and_files_only(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def online(repository: str, **options: Any) -> str:
+        asked.append((repository, options))
+        return str(snapshot(places, repository, options["revision"], "config.json", "preprocessor_config.json",
+                            "model.safetensors"))  # fmt: skip
+
+    hub_client(monkeypatch, online)
+    fetched("dinov2")
+    row = table()["dinov2_base"]
+    assert asked == [(row.repository, {"revision": row.revision, "allow_patterns": row.files})]
+    assert locate("dinov2") == row.folder()
+    fetched("dinov2")
+    assert len(asked) == 1
+
+
+def test_a_hub_file_with_a_wrong_digest_goes_with_its_blob(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = table()["lcm_lora_sd15"]
+
+    def online(repository: str, **options: Any) -> str:
+        folder = snapshot(places, repository, options["revision"])
+        blob = folder.parents[1] / "blobs" / "abc"
+        for parent in (blob.parent, folder):
+            parent.mkdir(parents=True)
+        blob.write_bytes(b"tampered")
+        (folder / row.files[0]).symlink_to(blob)
+        return str(folder)
+
+    hub_client(monkeypatch, online)
+    assert "pytorch_lora_weights.safetensors of lcm_lora_sd15 has sha256" in refused("lcm_lora_sd15")
+    assert [path for path in places.hub.rglob("*") if path.is_file() or path.is_symlink()] == []
+
+
+def test_the_hub_out_of_reach(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    message = refused("dinov2")
+    assert message.startswith("dinov2_base could not be downloaded from huggingface.co/facebook/dinov2-base (")
+    assert message.endswith("check the network and that HF_HUB_OFFLINE is not set, then run the same command again")
+
+
+def test_the_hub_on_a_full_disk(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    def online(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    hub_client(monkeypatch, online)
+    assert re.search(r"could not be written to .*hub \(No space left on device\)", refused("dinov2"))
+
+
+def test_a_repository_that_lacks_a_file(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    def online(repository: str, **options: Any) -> str:
+        return str(snapshot(places, repository, options["revision"], "config.json"))
+
+    hub_client(monkeypatch, online)
+    assert "lacks some of config.json, preprocessor_config.json, model.safetensors" in refused("dinov2")
+
+
+# --- runs never use the network ---
+
+
+def test_a_run_without_its_model_names_the_command_and_opens_no_connection(
+    places: Places, pictures: Pictures, run_inside: RunInside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a run used the network")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    arguments = (*pictures.overrides(), f"out={tmp_path / 'out'}")
+    hub_id = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    with pytest.raises(InputError, match=r"python -m stylegallery\.weights fetch sd15$"):
+        run_inside(*arguments, f"model.path={hub_id}")
+    with pytest.raises(InputError, match=r"python -m stylegallery\.weights fetch dinov2_base$"):
+        run_inside(*arguments, "encoder=dinov2")
+
+
+def test_the_model_of_the_table_is_found_by_a_config(
+    places: Places, tiny_model: Path, composed: Callable[..., DictConfig]
+) -> None:
+    """The patterns of the table fit what `save_pretrained` writes."""
+    row = table()["sd15"]
+    assert row.repository and row.revision
+    folder = places.hub / ("models--" + row.repository.replace("/", "--")) / "snapshots" / row.revision
+    shutil.copytree(tiny_model, folder)
+    path = composed("model.path=stable-diffusion-v1-5/stable-diffusion-v1-5").model.path
+    assert locate(path) == locate("sd15") == folder
+
+
+# --- the command ---
+
+
+def call(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "stylegallery.weights", *arguments]
+    environment = os.environ | {"COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_fails_with_one_sentence_and_code_2() -> None:
+    result = call("fetch", "sd51")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: sd51 is not in weights.yaml; did you mean sd15?\n"
+
+
+def test_status_shows_what_is_here_and_what_is_off(
+    places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    row = table()["csd"]
+    assert row.repository and row.revision
+    snapshot(places, row.repository, row.revision, *row.files)
+    main(["status"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("│")]) == len(table())
+    shown = {cells[0]: cells[1:] for line in lines if (cells := [cell.strip() for cell in line.strip("│").split("│")])}
+    assert shown["csd"] == ["yes", "2439", "MIT", "csd"]
+    assert shown["dinov2_base (dinov2)"] == ["no", "347", "Apache-2.0", "encoder=dinov2"]
+
+
+def test_the_command_downloads(entry: Entry, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["fetch", "tiny"])
+    assert "tiny: 1 MB, licence MIT" in capsys.readouterr().out
+    assert locate_file("tiny").is_file()
+    with pytest.raises(SystemExit, match="2"):
+        main(["fetch", "tiny", "no such thing"])
