@@ -1,6 +1,6 @@
 """Stage 3: optimise the latent under a regional style loss and a global content loss (paper §3.3).
 
-Energy = RSL + λ_c · GCL. Attention is sparse by gathering: every content region's queries meet the keys and
+Energy = λ_s · RSL + λ_c · GCL, λ_s = 1 but in ablations. Attention is sparse by gathering: every content region's queries meet the keys and
 values of its matched reference region and nothing else, Σ n_i m_j logits instead of K N².
 """
 
@@ -29,6 +29,7 @@ class GuidanceConfig:
     iterations: int = 1  # optimiser updates per timestep
     learning_rate: float = 0.05
     final_learning_rate: float = 0.05  # reached linearly at the last step
+    style_weight: float = 1.0  # λ_s
     content_weight: float = 0.26  # λ_c
     attention_scale: float = 1.5  # of the query in the style target
     layers: int = 6  # the last self-attention layers
@@ -102,7 +103,7 @@ def optimise(
             attention = model.self_attention(latent, timestep, layers)
             style = regional_style_loss(attention, by_reference, content, references, matches, config)
             global_content = content_loss(attention, content_attention)
-            energy = style + config.content_weight * global_content
+            energy = config.style_weight * style + config.content_weight * global_content
             optimizer.zero_grad()
             energy.backward()
             if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():

@@ -32,6 +32,7 @@ class MatchingConfig:
     encoder_view: Literal["whole", "centre"] = "whole"  # centre: tokens of the central 7/8 are laid over the whole
     lone_token: Literal["kept", "dropped"] = "kept"  # dropped: a region of one encoder token has no semantics
     circle: Literal["minimum", "centroid"] = "minimum"
+    assignment: Literal["best", "random"] = "best"  # random ignores the scores: what matching buys
 
     def __post_init__(self) -> None:
         choices = {
@@ -40,6 +41,7 @@ class MatchingConfig:
             "encoder_view": ("whole", "centre"),
             "lone_token": ("kept", "dropped"),
             "circle": ("minimum", "centroid"),
+            "assignment": ("best", "random"),
         }
         for name, allowed in choices.items():
             require(getattr(self, name) in allowed, f"matching.{name} is one of {allowed}", getattr(self, name))
@@ -232,9 +234,15 @@ def score_terms(content: RegionDescriptors, reference: RegionDescriptors) -> np.
 
 
 def match(
-    content: RegionDescriptors, references: Sequence[RegionDescriptors], config: MatchingConfig, wishes: Wishes
+    content: RegionDescriptors,
+    references: Sequence[RegionDescriptors],
+    config: MatchingConfig,
+    wishes: Wishes,
+    seed: int = 0,
 ) -> list[Match]:
     """The best region of any reference for every content region, in order; several may share one.
+
+    `seed` draws the regions where the assignment is random.
 
     Raises:
         InputError: a wish names a region or reference that does not exist, or nothing is left to choose from.
@@ -243,6 +251,7 @@ def match(
     columns = [(i, j) for i, r in enumerate(references, 1) for j in range(1, len(r.circles) + 1)]
     check_wishes(wishes, len(terms), [len(reference.circles) for reference in references])
     scores = terms @ np.array([config.statistics, config.semantics, config.geometry])
+    draw = np.random.default_rng(seed)
     matches = []
     for region in range(1, len(terms) + 1):
         if region in wishes.pins:
@@ -255,7 +264,10 @@ def match(
             ]
             if not allowed:
                 raise InputError(f"content region {region} has no region left to match; exclude or forbid less")
-            best = max(allowed, key=lambda index: scores[region - 1, index])
+            if config.assignment == "random":
+                best = int(draw.choice(allowed))
+            else:
+                best = max(allowed, key=lambda index: scores[region - 1, index])
         reference, reference_region = columns[best]
         statistics, semantics, geometry = terms[region - 1, best].tolist()
         score, pinned = float(scores[region - 1, best]), region in wishes.pins

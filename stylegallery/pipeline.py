@@ -109,7 +109,7 @@ class StyleGallery:
                 descriptors.append(describe(labels, features, image, self.encoder, self.matching, seed))
                 advance()
             wishes = Wishes(item.pins, item.excluded, item.forbidden)
-            matches = match(descriptors[0], descriptors[1:], self.matching, wishes)
+            matches = match(descriptors[0], descriptors[1:], self.matching, wishes, seed)
 
         return Plan(images, analyses, matches)
 

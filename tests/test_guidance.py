@@ -443,6 +443,16 @@ def test_the_first_energy_is_the_losses_at_the_start(model: DiffusionModel) -> N
     assert energies[0].style == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_a_style_weight_of_zero_leaves_the_content_loss_alone(model: DiffusionModel) -> None:
+    content, reference = analysis(halves(8, 8)), analysis(halves(8, 8), seed=5)
+    matches = [pair(1, 1, 2), pair(2, 1, 1), pair(3, 1, 3)]
+    config = GuidanceConfig(steps=2, style_weight=0.0)
+    _, energies = optimise(model, content, [reference], matches, config)
+    for energy in energies:
+        assert energy.style > 0
+        assert energy.energy == pytest.approx(0.26 * energy.content, rel=1e-6)
+
+
 def test_an_update_moves_a_latent_by_the_learning_rate(model: DiffusionModel) -> None:
     # Adam's first step is the learning rate times the sign of the gradient.
     content, references, matches = scene((8, 8), (8, 8))

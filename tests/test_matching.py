@@ -278,6 +278,21 @@ def test_an_image_against_itself_matches_every_region_with_itself() -> None:
         assert found.score == pytest.approx(0.25 + 1 + 0.125, abs=1e-5)
 
 
+def test_a_random_assignment_depends_on_the_seed_alone_and_respects_wishes() -> None:
+    content, references = descriptors(12, 40), [descriptors(5, 41), descriptors(4, 42)]
+    config = MatchingConfig(assignment="random")
+    wishes = Wishes(pins={3: (2, 1)}, excluded=(1,))
+
+    def targets(seed: int) -> list[tuple[int, int]]:
+        found = match(content, references, config, wishes, seed)
+        return [(m.reference, m.reference_region) for m in found]
+
+    assert targets(1) == targets(1) != targets(2)
+    assert targets(1)[2] == (2, 1)
+    assert {reference for reference, _ in targets(1)} == {2}
+    assert len({region for _, region in targets(1)}) > 1
+
+
 def test_permuting_the_references_permutes_the_answer() -> None:
     content, references = descriptors(6, 30), [descriptors(3, seed) for seed in (31, 32, 33)]
     matches = match(content, references, MatchingConfig(), Wishes())
