@@ -1,7 +1,7 @@
 """Stage 3: optimise the latent under a regional style loss and a global content loss (paper §3.3).
 
-Energy = λ_s · RSL + λ_c · GCL, λ_s = 1 but in ablations. Attention is sparse by gathering: every content region's queries meet the keys and
-values of its matched reference region and nothing else, Σ n_i m_j logits instead of K N².
+Energy = λ_s · RSL + λ_c · GCL, λ_s = 1 but in ablations. Attention is sparse by gathering: every content region's
+queries meet the keys and values of its matched reference region and nothing else, Σ n_i m_j logits instead of K N².
 """
 
 import math
