@@ -5,29 +5,20 @@ Grid, channels, layer numbers, null prompt and prediction type all come from the
 chosen dtype; what goes in and comes out, and its gradients, are float32.
 """
 
-import importlib
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from diffusers import DDIMScheduler, LCMScheduler
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
-from diffusers.models.attention import FeedForward
-from diffusers.models.resnet import ResnetBlock2D
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.errors import InputError, require
-from stylegallery.weights import locate
-
-disable_progress_bar()  # of loading weights: it would break into the bars of a run
+from stylegallery.loading import UNREADABLE, compile_blocks, first_line, fuse_lora, load, null_prompts
+from stylegallery.weights import locate, locate_file
 
 PARAMETRISATIONS = ("epsilon", "v_prediction")
-COMPONENT_LIBRARIES = {"diffusers", "transformers", "stylegallery.embedded.autoencoder"}
 DTYPES = ("float32", "bfloat16", "float16")
 GRADIENT_SCALE = 2.0**12  # of gradients on their way through a float16 UNet, where those of mean losses would underflow
 
@@ -102,16 +93,13 @@ class DiffusionModel:
             autoencoder = load(folder, index, "vae", precision)
             prompts = [prompt.to(place, precision) for prompt in null_prompts(folder, index, unet)]
             accelerated = load(folder, index, "unet", torch.float32) if lora else unet
-        except (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
-            first_line = str(error).partition("\n")[0]
+        except UNREADABLE as error:
             raise InputError(
-                f"{folder} is not a readable diffusers model ({type(error).__name__}: {first_line}); "
+                f"{folder} is not a readable diffusers model ({type(error).__name__}: {first_line(error)}); "
                 "restore the folder or pass another model.path"
             ) from error
         if lora:
-            from stylegallery.weights import locate_file
-
-            fuse_lora(accelerated, Path(lora) if Path(lora).is_file() else locate_file(lora))
+            fuse_lora(accelerated, locate_file(lora))
         sampler = scheduler
         if schedule == "trailing":
             sampler = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing")
@@ -265,68 +253,3 @@ def timesteps_of(scheduler: DDIMScheduler | LCMScheduler, steps: int) -> list[in
     except ValueError as error:
         raise InputError(f"the model's schedule has no {steps} timesteps ({error}); ask for fewer steps") from error
     return [int(timestep) for timestep in scheduler.timesteps]
-
-
-# --- reading a directory ---
-
-
-def component(index: dict[str, Any], part: str) -> Any:
-    """The class that model_index.json names for a part; only from libraries this project trusts."""
-    library, name = index[part]
-    if library not in COMPONENT_LIBRARIES:
-        raise InputError(f"model_index.json asks for {library}.{name}, which is not one of {COMPONENT_LIBRARIES}")
-    return getattr(importlib.import_module(library), name)
-
-
-def load(folder: Path, index: dict[str, Any], part: str, dtype: torch.dtype) -> Any:
-    """A network of the directory, on the CPU."""
-    family = component(index, part)
-    keyword = "dtype" if family.__module__.startswith("transformers") else "torch_dtype"
-    return family.from_pretrained(folder / part, local_files_only=True, **{keyword: dtype})
-
-
-@torch.no_grad()
-def null_prompts(folder: Path, index: dict[str, Any], unet: Any) -> list[Tensor]:
-    """Embedding (1, n, d) of the empty prompt; for a UNet with added conditions also the pooled one (1, p).
-
-    SDXL was trained with zeros in place of the empty prompt; its index says so, and no text encoder is needed.
-    """
-    if index.get("force_zeros_for_empty_prompt"):
-        sizes = 6 * unet.config["addition_time_embed_dim"]
-        pooled = unet.config["projection_class_embeddings_input_dim"] - sizes
-        # One token will do: the attention to any number of zero values is zero.
-        return [torch.zeros(1, 1, unet.config["cross_attention_dim"]), torch.zeros(1, pooled)]
-    outputs = []
-    for number in ("", "_2") if "text_encoder_2" in index else ("",):
-        tokenizer = component(index, f"tokenizer{number}").from_pretrained(folder / f"tokenizer{number}")
-        tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
-        encoder = load(folder, index, f"text_encoder{number}", torch.float32)
-        outputs.append(encoder(tokens.input_ids, output_hidden_states=True))
-    if len(outputs) == 1:
-        return [outputs[0].last_hidden_state]
-    return [torch.cat([output.hidden_states[-2] for output in outputs], -1), outputs[1].text_embeds]
-
-
-def fuse_lora(unet: Any, file: Path) -> None:
-    """Add a LoRA (diffusers, PEFT or Kohya layout) to the weights of a UNet; its part for the text encoder is left out.
-
-    Raises:
-        InputError: the file is no LoRA or one of another model.
-    """
-    try:
-        weights, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(str(file), unet_config=unet.config)
-        StableDiffusionLoraLoaderMixin.load_lora_into_unet(weights, alphas, unet)
-        unet.fuse_lora()
-        unet.unload_lora()
-    except (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise InputError(
-            f"{file} is not a LoRA of this model ({type(error).__name__}: {first_line}); pass another model.lora"
-        ) from error
-
-
-def compile_blocks(unet: nn.Module) -> None:
-    """Compile, on their first call, the blocks around attention; hooks and attention processors stay outside."""
-    for module in unet.modules():
-        if isinstance(module, ResnetBlock2D | FeedForward):
-            module.compile()
