@@ -1,0 +1,97 @@
+"""IP-Adapter (Ye et al., arXiv 2308.06721) through diffusers: pictures as prompts, content by a ControlNet.
+
+Official code: tencent-ailab/IP-Adapter; weights h94/IP-Adapter (Apache-2.0), loaded by diffusers' load_ip_adapter.
+Settings: adapter scale 1, guidance 7.5, 50 steps, prompt "best quality, high quality" and the negative prompt of the
+official library. Several references are native: the image tokens of all of them are attended to together.
+
+IP-Adapter by itself does not keep the content. The rule here, the same for IP-Adapter and InstantStyle: a ControlNet on
+Canny edges of the content (thresholds 50 and 200, as InstantStyle's ControlNet demo), which needs no further weights.
+
+What differs from the official ControlNet demo: Canny instead of depth, the model's own scheduler instead of DDIM,
+prompts by the rule of baselines/captions.py, safety checker off.
+"""
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from baselines.captions import Captions
+from baselines.controlnet import UNREADABLE, each_step, finite, load_controlnet, load_pipeline, unreadable
+from data.benchmark import Item
+from stylegallery.errors import require
+from stylegallery.images import read_image, resize, to_pixels
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.weights import locate
+
+
+class IPAdapter:
+    """`adapter` is the repository, `weights` the file in it, `image_encoder` its encoder's folder: beside the file, or
+    from the repository's root where the name has a slash. `scale` is a number, or numbers by block as in diffusers."""
+
+    def __init__(
+        self,
+        base: str,
+        controlnet: str,
+        adapter: str,
+        weights: str,
+        image_encoder: str,
+        condition: Callable[[Tensor], Tensor],
+        resolution: int,
+        resizing: str,
+        steps: int,
+        guidance_scale: float,
+        controlnet_scale: float,
+        prompt: str,
+        negative_prompt: str,
+        captions: str | None,
+        scale: float | dict[str, Any] = 1.0,
+        device: str = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        require(steps >= 1, "steps is at least 1", steps)
+        self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, dtype), device, dtype)
+        folder, file = locate(adapter), PurePosixPath(weights)
+        try:
+            self.pipeline.load_ip_adapter(
+                str(folder),
+                subfolder=str(file.parent),
+                weight_name=file.name,
+                image_encoder_folder=image_encoder,
+                local_files_only=True,
+            )
+            self.pipeline.set_ip_adapter_scale(scale)
+        except UNREADABLE as error:
+            raise unreadable(folder / file, "IP-Adapter of this model", error) from error
+        self.condition, self.captions, self.negative_prompt = condition, Captions(captions, prompt), negative_prompt
+        self.resolution, self.resizing, self.steps = resolution, resizing, steps
+        self.guidance_scale, self.controlnet_scale = guidance_scale, controlnet_scale
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        """Stylise one item with all its references; every draw comes from `generator`."""
+        content = resize(read_image(item.content), self.resolution, self.resizing, self.pipeline.vae_scale_factor)
+        references = [read_image(path) for path in item.references]
+        watch = Stopwatch(self.pipeline.unet.device)
+        with watch("denoising"):
+            image = self.pipeline(
+                prompt=self.captions(item.content),
+                negative_prompt=self.negative_prompt,
+                image=self.condition(content),
+                ip_adapter_image=[[Image.fromarray(to_pixels(reference)) for reference in references]],
+                controlnet_conditioning_scale=self.controlnet_scale,
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance_scale,
+                generator=generator,
+                output_type="pt",
+                callback_on_step_end=each_step(progress.stage("denoising", self.steps)),
+            ).images
+        return Stylization(
+            finite(image),
+            content,
+            references,
+            seconds=watch.seconds,
+            peak_memory_mib=watch.peak_memory_mib(),
+        )

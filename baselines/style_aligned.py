@@ -1,0 +1,212 @@
+"""StyleAligned (Hertz et al., CVPR 2024, arXiv 2312.02133): self-attention shared with an inverted reference.
+
+Official code: google/style-aligned at 2faf0af (Apache-2.0); written here from the paper and its settings.
+Settings of its transfer notebook: DDIM without clipping, 50 steps; the reference is inverted with guidance 2 and its
+latents are put back at every step (offset 5); sampling guidance 10; logits of the reference's keys shifted by log 2,
+scale 1 (its advice for famous pictures: shift 0, scale 0.5). Of its ControlNet demo: depth of the content at scale 0.8,
+which the reference does not see, and no sharing of norms.
+
+What differs: notebook and demo are joined, since only the first takes a real reference and only the second a content;
+reference and content get prompts by the rule of baselines/captions.py, by default none (published: a caption each,
+which a text-driven method needs: this is a weak image-to-image baseline). One reference only: of several, the first
+is taken.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMInverseScheduler, DDIMScheduler
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
+from baselines.captions import Captions
+from baselines.controlnet import finite, load_controlnet, load_pipeline
+from data.benchmark import Item
+from stylegallery.attention import self_attention_layers
+from stylegallery.errors import require
+from stylegallery.images import read_image, resize
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+
+
+class SharedAttention:
+    """Self-attention of a batch whose halves (negative and positive prompt) each begin with the reference.
+
+    Queries and keys of all items get the reference's mean and deviation over tokens, per head and channel; then every
+    item attends to its own tokens and the reference's, whose keys are multiplied by `scale` and whose logits are
+    raised by `shift`.
+    """
+
+    def __init__(self, shift: float, scale: float) -> None:
+        self.shift, self.scale = shift, scale
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        query, key, value = (
+            project(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for project in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        query, key = align(query), align(key)
+        shared = of_reference(key)
+        if self.scale != 1:  # the reference's own copy keeps its keys
+            half = len(key) // 2
+            factor = torch.full((len(key), 1, 1, 1), self.scale, dtype=key.dtype, device=key.device)
+            factor[[0, half]] = 1
+            shared = shared * factor
+        keys, values = torch.cat([key, shared], 2), torch.cat([value, of_reference(value)], 2)
+        bias = torch.zeros(1, 1, 1, keys.shape[2], dtype=query.dtype, device=query.device)
+        bias[..., key.shape[2] :] = self.shift
+        output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
+        return attn.to_out[0](output.transpose(1, 2).flatten(2))
+
+
+def of_reference(features: Tensor) -> Tensor:
+    """(2 B, ...) -> the same shape, every item replaced by the first of its half."""
+    return torch.cat([half[:1].expand_as(half) for half in features.chunk(2)])
+
+
+def align(features: Tensor) -> Tensor:
+    """AdaIN of (2 B, heads, tokens, width) over tokens to the first item of each half."""
+    mean, deviation = features.mean(2, keepdim=True), (features.var(2, keepdim=True) + 1e-5).sqrt()
+    return (features - mean) / deviation * of_reference(deviation) + of_reference(mean)
+
+
+@contextmanager
+def shared_attention(unet: nn.Module, processor: SharedAttention) -> Iterator[None]:
+    """Within the context every self-attention layer is shared; the processors from before come back on exit."""
+    modules = [unet.get_submodule(name) for name in self_attention_layers(unet)]
+    originals = [module.processor for module in modules]
+    try:
+        for module in modules:
+            module.processor = processor  # type: ignore[assignment]
+        yield
+    finally:
+        for module, original in zip(modules, originals, strict=True):
+            module.processor = original
+
+
+def blind_to_reference(module: nn.Module, inputs: Any, outputs: tuple[list[Tensor], Tensor]) -> Any:
+    """Forward hook of the ControlNet: its residuals for the reference, first of each half, are zero."""
+    down, middle = outputs
+    for residual in (*down, middle):
+        residual[[0, len(residual) // 2]] = 0
+    return down, middle
+
+
+class StyleAligned:
+    """`condition` is what the ControlNet sees of the content."""
+
+    def __init__(
+        self,
+        base: str,
+        controlnet: str,
+        condition: Callable[[Tensor], Tensor],
+        resolution: int,
+        resizing: str,
+        steps: int,
+        inversion_guidance: float,
+        guidance_scale: float,
+        controlnet_scale: float,
+        shift: float,
+        scale: float,
+        offset: int,
+        prompt: str,
+        captions: str | None,
+        device: str = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        require(resolution >= 128, "resolution is at least 128", resolution)  # one token has no deviation
+        require(guidance_scale > 1, "guidance_scale is above 1", guidance_scale)
+        require(0 <= offset < steps, "offset is at least 0 and below steps", offset)
+        require(shift > -math.inf and scale > 0, "shift is finite and scale above 0", (shift, scale))
+        self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, dtype), device, dtype)
+        schedule = self.pipeline.scheduler.config
+        options = {"clip_sample": False, "set_alpha_to_one": False}
+        self.sampler = DDIMScheduler.from_config(schedule, **options)
+        self.inverter = DDIMInverseScheduler.from_config(schedule, **options)
+        self.condition, self.captions = condition, Captions(captions, prompt)
+        self.sharing = SharedAttention(shift, scale)
+        self.resolution, self.resizing, self.steps, self.offset = resolution, resizing, steps, offset
+        self.inversion_guidance, self.guidance_scale = inversion_guidance, guidance_scale
+        self.controlnet_scale = controlnet_scale
+
+    def invert(self, reference: Tensor, prompt: str, advance: Callable[[], None]) -> Tensor:
+        """DDIM inversion of a picture: latents (steps + 1, C, h, w), noisiest first."""
+        autoencoder = self.pipeline.vae
+        with torch.no_grad():
+            posterior = autoencoder.encode(reference.to(autoencoder.device, autoencoder.dtype) * 2 - 1).latent_dist
+        latents = [posterior.mode() * autoencoder.config["scaling_factor"]]
+
+        def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            latents.append(tensors["latents"])
+            advance()
+            return {}
+
+        self.pipeline.scheduler = self.inverter
+        self.pipeline(
+            prompt=prompt,
+            negative_prompt="",
+            image=reference,
+            controlnet_conditioning_scale=0.0,
+            num_inference_steps=self.steps,
+            guidance_scale=self.inversion_guidance,
+            latents=latents[0],
+            output_type="latent",
+            callback_on_step_end=keep,
+        )
+        return torch.cat(latents[::-1])
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        """Stylise one item with its first reference; every draw comes from `generator`."""
+        content = resize(read_image(item.content), self.resolution, self.resizing, self.pipeline.vae_scale_factor)
+        size = content.shape[-2:]  # the reference in the content's size, so that both are one batch
+        reference = F.interpolate(read_image(item.references[0]), size, mode="bicubic", antialias=True).clamp(0, 1)
+        caption = self.captions(item.references[0])
+        watch = Stopwatch(self.pipeline.unet.device)
+        with watch("inversion"):
+            advance = progress.stage("inversion", self.steps)
+            inverted = self.invert(reference, caption, advance)
+        with watch("denoising"):
+            image = self.sample(content, inverted, [caption, self.captions(item.content)], generator, progress)
+        return Stylization(
+            image,
+            content,
+            [reference],
+            seconds=watch.seconds,
+            peak_memory_mib=watch.peak_memory_mib(),
+        )
+
+    def sample(
+        self, content: Tensor, inverted: Tensor, prompts: list[str], generator: torch.Generator, progress: Progress
+    ) -> Tensor:
+        """The stylised picture, denoised beside the reference, whose latents are the inverted ones at every step."""
+        advance = progress.stage("denoising", self.steps)
+
+        def put_back(pipeline: Any, step: int, timestep: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            latents = tensors["latents"]
+            latents[0] = inverted[max(self.offset, step) + 1]
+            advance()
+            return {"latents": latents}
+
+        noise = torch.randn(inverted[:1].shape, generator=generator).to(inverted)
+        self.pipeline.scheduler = self.sampler
+        hook = self.pipeline.controlnet.register_forward_hook(blind_to_reference)
+        try:
+            with shared_attention(self.pipeline.unet, self.sharing):
+                images = self.pipeline(
+                    prompt=prompts,
+                    negative_prompt=["", ""],
+                    image=self.condition(content).expand(2, -1, -1, -1),
+                    controlnet_conditioning_scale=self.controlnet_scale,
+                    num_inference_steps=self.steps,
+                    guidance_scale=self.guidance_scale,
+                    latents=torch.cat([inverted[self.offset][None], noise]),
+                    generator=generator,
+                    output_type="pt",
+                    callback_on_step_end=put_back,
+                ).images
+        finally:
+            hook.remove()
+        return finite(images[1:])
