@@ -1,0 +1,109 @@
+"""What the regional scores ask of an item: its regions and matches, made once and shared by all methods.
+
+A question is a folder: content.png and reference_1.png ... (indexed label maps on the latent grid, index = label),
+matches.json, and question.json, which is written last and says what the question was made from.
+"""
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data.benchmark import Item
+from evaluation.metric import Question
+from evaluation.record import Request
+from stylegallery.errors import InputError
+from stylegallery.figures import write_indexed_png
+from stylegallery.matching import Match
+from stylegallery.method import Progress, Silent
+from stylegallery.pipeline import StyleGallery
+from stylegallery.regions import region_count
+
+SCHEMA = 1
+QUESTION = "question.json"
+
+
+def ask(method: StyleGallery, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Question:
+    """Stages 1 and 2 of StyleGallery on an item: which region should take its style from where.
+
+    Raises:
+        InputError: a picture, mask, pin or veto of the item cannot be used.
+    """
+    plan = method.plan(item, generator, progress)
+    content, *references = [analysis.labels.cpu() for analysis in plan.analyses]
+    return Question(content, references, plan.matches)
+
+
+def write_question(folder: Path, question: Question, request: Request) -> None:
+    """Write a question so that a reader sees all of it or none; `request` (inputs, config, code) addresses it.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / QUESTION).unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
+            partial = Path(temporary)
+            for name, labels in named_maps(question).items():
+                write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
+            matches = [asdict(match) for match in question.matches]
+            (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n")
+            about = {"schema": SCHEMA, "digest": request.digest(), "references": len(question.reference_labels)}
+            (partial / QUESTION).write_text(json.dumps(about | asdict(request), indent=1, ensure_ascii=False) + "\n")
+            for path in sorted(partial.iterdir(), key=lambda path: path.name == QUESTION):
+                path.replace(folder / path.name)
+    except OSError as error:
+        raise InputError(
+            f"the question could not be written to {folder} ({error.strerror or error}); make room or pass another out="
+        ) from error
+
+
+def named_maps(question: Question) -> dict[str, Tensor]:
+    references = {f"reference_{number}.png": labels for number, labels in enumerate(question.reference_labels, 1)}
+    return {"content.png": question.content_labels} | references
+
+
+def question_digest(folder: Path) -> str | None:
+    """What the question in a folder was made from; None where there is no whole question."""
+    try:
+        about = json.loads((folder / QUESTION).read_text())
+        return str(about["digest"]) if about["schema"] == SCHEMA else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_question(folder: Path) -> Question:
+    """The question of a folder.
+
+    Raises:
+        InputError: there is none, or its files do not fit together.
+    """
+    try:
+        about = json.loads((folder / QUESTION).read_text())
+        content = read_labels(folder / "content.png")
+        references = [read_labels(folder / f"reference_{n}.png") for n in range(1, about["references"] + 1)]
+        matches = [Match(**match) for match in json.loads((folder / "matches.json").read_text())]
+        counts = [region_count(labels) for labels in references]
+        whole = about["schema"] == SCHEMA and sorted(match.content_region for match in matches) == list(
+            range(1, region_count(content) + 1)
+        )
+        whole = whole and all(1 <= match.reference_region <= counts[match.reference - 1] for match in matches)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError(f"{folder} holds no readable question ({error}); delete it and run the items again") from error
+    if not whole:
+        raise InputError(f"{folder}: regions and matches do not fit together; delete it and run the items again")
+    return Question(content, references, matches)
+
+
+def read_labels(path: Path) -> Tensor:
+    """Label map (h, w), int64, of an indexed PNG."""
+    with Image.open(path) as image:
+        if image.mode != "P":
+            raise ValueError(f"{path.name} is no indexed PNG")
+        return torch.from_numpy(np.asarray(image).astype(np.int64))

@@ -1,0 +1,351 @@
+"""Regional scores: the question they share, what pasting, permuting and blurring must do to them."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Pictures
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from scipy import ndimage
+from torch import Tensor
+
+from data.benchmark import custom_item
+from evaluation.metric import Question, Sample
+from evaluation.metrics.leakage import BAND, Leakage
+from evaluation.metrics.regional import (
+    EfficientNetGrams,
+    RegionalMargin,
+    RegionalStyle,
+    area_weights,
+    masked_crop,
+    masked_gram,
+    similarities,
+)
+from evaluation.questions import ask, question_digest, read_question, write_question
+from evaluation.record import Request
+from stylegallery.errors import InputError
+from stylegallery.matching import Match
+from stylegallery.pipeline import StyleGallery
+from stylegallery.regions import resize_labels
+
+CONF = Path(__file__).parents[1] / "conf"
+SIDE, GRID = 128, 16
+
+
+def texture(kind: int, size: int = SIDE) -> Tensor:
+    """Four stationary textures (1, 3, size, size) of their own palette: stripes, checks, noise, dots."""
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    noise = torch.rand(size, size, generator=torch.Generator().manual_seed(kind))
+    pattern = [(rows // 2 % 2).float(), ((rows // 8 + columns // 8) % 2).float(), noise, (noise > 0.9).float()][kind]
+    low, high = torch.tensor(
+        [[[0.9, 0.7, 0.2], [0.8, 0.4, 0.1]], [[0.1, 0.3, 0.6], [0.2, 0.5, 0.9]],
+         [[0.2, 0.5, 0.2], [0.4, 0.8, 0.3]], [[0.7, 0.2, 0.5], [0.9, 0.6, 0.8]]]
+    )[kind]  # fmt: skip
+    return (low[:, None, None] * (1 - pattern) + high[:, None, None] * pattern)[None]
+
+
+def match(content_region: int, reference: int, reference_region: int) -> Match:
+    return Match(content_region, reference, reference_region, 0, 0, 0, 0, False)
+
+
+def compose(labels: Tensor, fills: list[Tensor]) -> Tensor:
+    """Region i of labels filled with fills[i - 1]."""
+    large = resize_labels(labels, (SIDE, SIDE))
+    return sum(fill * (large == region) for region, fill in enumerate(fills, 1))
+
+
+@pytest.fixture(scope="module")
+def pasted() -> Sample:
+    """Three content regions, two references of two regions each; every content region is pasted from its match."""
+    content_labels = torch.ones(GRID, GRID, dtype=torch.int64)
+    content_labels[:, 9:] = 2
+    content_labels[10:, :] = 3
+    halves = torch.ones(GRID, GRID, dtype=torch.int64)
+    halves[:, 7:] = 2
+    references = [compose(halves, [texture(0), texture(1)]), compose(halves, [texture(2), texture(3)])]
+    gradient = torch.linspace(0.2, 0.8, SIDE).expand(1, 3, SIDE, SIDE)
+    question = Question(content_labels, [halves, halves], [match(1, 1, 1), match(2, 2, 1), match(3, 1, 2)])
+    return Sample("item", gradient, references, compose(content_labels, [texture(0), texture(2), texture(1)]), question)
+
+
+def with_image(sample: Sample, image: Tensor) -> Sample:
+    return replace(sample, image=image, features={})
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    return torch.from_numpy(ndimage.gaussian_filter(image.numpy(), (0, 0, sigma, sigma)))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> EfficientNetGrams:
+    return EfficientNetGrams()
+
+
+# --- regional_style and regional_margin ---
+
+
+def test_pasted_references_score_high_and_have_a_wide_margin(pasted: Sample, encoder: EfficientNetGrams) -> None:
+    assert RegionalStyle(encoder)([pasted])[0] > 0.8
+    assert RegionalMargin(encoder)([pasted])[0] > 0.3
+
+
+def test_permuting_the_regions_lowers_style_and_turns_the_margin_negative(
+    pasted: Sample, encoder: EfficientNetGrams
+) -> None:
+    assert pasted.question is not None
+    swapped = with_image(pasted, compose(pasted.question.content_labels, [texture(2), texture(1), texture(0)]))
+    style, margin = RegionalStyle(encoder), RegionalMargin(encoder)
+    assert style([swapped])[0] < style([pasted])[0] - 0.3
+    assert margin([swapped])[0] < -0.3
+
+
+def test_the_unchanged_content_scores_below_the_paste(pasted: Sample, encoder: EfficientNetGrams) -> None:
+    identity = with_image(pasted, pasted.content)
+    for metric in (RegionalStyle(encoder), RegionalMargin(encoder)):
+        assert metric([identity])[0] < metric([pasted])[0] - 0.2
+
+
+def test_blending_towards_the_content_lowers_style_step_by_step(pasted: Sample, encoder: EfficientNetGrams) -> None:
+    blends = [with_image(pasted, pasted.image.lerp(pasted.content, t)) for t in (0.0, 0.3, 0.6, 1.0)]
+    values = RegionalStyle(encoder)(blends)
+    assert values == sorted(values, reverse=True) and values[0] - values[-1] > 0.2
+
+
+@pytest.mark.parametrize("metric", ["style", "margin", "leakage"])
+def test_numbers_of_regions_and_references_do_not_matter(
+    pasted: Sample, encoder: EfficientNetGrams, metric: str
+) -> None:
+    assert pasted.question is not None
+    content_order, reference_order = torch.tensor([0, 3, 1, 2]), torch.tensor([0, 2, 1])
+    renumbered = Question(
+        content_order[pasted.question.content_labels],
+        [reference_order[labels] for labels in pasted.question.reference_labels[::-1]],
+        sorted(
+            (
+                match(int(content_order[m.content_region]), 3 - m.reference, int(reference_order[m.reference_region]))
+                for m in pasted.question.matches
+            ),
+            key=lambda m: m.content_region,
+        ),
+    )
+    other = Sample("item", pasted.content, pasted.references[::-1], pasted.image, renumbered)
+    score = {"style": RegionalStyle(encoder), "margin": RegionalMargin(encoder), "leakage": Leakage()}[metric]
+    assert score([other])[0] == pytest.approx(score([replace(pasted, features={})])[0], abs=1e-6)
+
+
+def test_area_weights_add_up_to_one_and_follow_the_pixels(pasted: Sample, encoder: EfficientNetGrams) -> None:
+    table = similarities([pasted], encoder)[0]
+    weights = area_weights(table.areas)
+    assert weights.sum().item() == pytest.approx(1, abs=1e-12)
+    assert (weights * SIDE**2).tolist() == pytest.approx([80 * 72, 80 * 56, 48 * 128])
+
+
+@dataclass
+class MeanColour:
+    """An encoder whose answers can be worked out by hand; counts its calls."""
+
+    name: str = "mean_colour"
+    side: int = 16
+    crops: int = 0
+
+    def __call__(self, crops: Tensor, masks: Tensor) -> Tensor:
+        self.crops += len(crops)
+        return torch.nn.functional.normalize((crops * masks).sum((2, 3)), dim=1)
+
+
+def test_values_of_a_worked_example() -> None:
+    """Left quarter red as asked, the rest an even mix of green (asked) and blue."""
+    labels = torch.ones(8, 8, dtype=torch.int64)
+    labels[:, 2:] = 2
+    red, green, blue = (torch.eye(3)[i].view(1, 3, 1, 1).expand(1, 3, 64, 64) for i in range(3))
+    whole = torch.ones(8, 8, dtype=torch.int64)
+    large = resize_labels(labels, (64, 64)) == 1
+    image = torch.where(large, red, (green + blue) / 2)
+    question = Question(labels, [whole] * 3, [match(1, 1, 1), match(2, 2, 1)])
+    sample = Sample("item", image, [red, green, blue], image, question)
+    assert RegionalStyle(MeanColour())([sample])[0] == pytest.approx(0.25 + 0.75 * 0.5**0.5, abs=1e-5)
+    sample = Sample("item", image, [red, green, blue], image, question)
+    assert RegionalMargin(MeanColour())([sample])[0] == pytest.approx(0.25, abs=1e-5)
+
+
+def test_regions_are_encoded_once_for_all_scores_and_in_batches_with_the_same_values(pasted: Sample) -> None:
+    encoder = MeanColour()
+    samples = [with_image(pasted, pasted.image.lerp(pasted.content, t)) for t in (0.0, 0.5)]
+    together = RegionalStyle(encoder)(samples) + RegionalMargin(encoder)(samples)
+    assert encoder.crops == 2 * (3 + 4)
+    alone = [RegionalStyle(encoder)([replace(sample, features={})])[0] for sample in samples]
+    assert together[:2] == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_crop_is_the_padded_box_of_the_region_filled_with_its_mean() -> None:
+    labels = torch.zeros(8, 8, dtype=torch.int64)
+    labels[2:4, 1:5] = 1
+    labels[2, 1] = 2
+    image = torch.full((1, 3, 32, 32), 0.9)
+    image[..., 8:16, 4:20] = 0.25
+    crop, mask = masked_crop(image, labels, 1, 16)
+    assert crop.shape == (3, 16, 16) and mask.shape == (1, 16, 16)
+    torch.testing.assert_close(crop, torch.full_like(crop, 0.25))
+    expected = torch.zeros(16, 16)
+    expected[4:12] = 1
+    expected[4:8, :4] = 0
+    torch.testing.assert_close(mask[0], expected)
+
+
+def test_masked_gram_equals_the_gram_of_the_inside() -> None:
+    features = torch.randn(1, 5, 4, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4, :] = 1
+    inside = features[0, :, :2].flatten(1)
+    expected = (inside @ inside.T).flatten()
+    torch.testing.assert_close(masked_gram(features, mask)[0], expected / expected.norm())
+
+
+def test_what_lies_outside_a_region_does_not_reach_its_description(pasted: Sample, encoder: EfficientNetGrams) -> None:
+    assert pasted.question is not None
+    inside = resize_labels(pasted.question.content_labels, (SIDE, SIDE)) == 1
+    noisy = torch.where(inside, pasted.image, torch.rand(pasted.image.shape, generator=torch.Generator()))
+    first, second = (masked_crop(image, pasted.question.content_labels, 1, 64) for image in (pasted.image, noisy))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_nothing_to_compare_with_is_an_error_in_words(pasted: Sample) -> None:
+    assert pasted.question is not None
+    one = torch.ones(4, 4, dtype=torch.int64)
+    lonely = replace(
+        pasted, references=pasted.references[:1], question=Question(one, [one], [match(1, 1, 1)]), features={}
+    )
+    with pytest.raises(ValueError, match="one region in all"):
+        RegionalMargin(MeanColour())([lonely])
+    assert RegionalStyle(MeanColour())([lonely])[0] <= 1
+    for metric in (RegionalStyle(MeanColour()), RegionalMargin(MeanColour()), Leakage()):
+        with pytest.raises(ValueError, match="no question"):
+            metric([replace(pasted, question=None, features={})])
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "metric").glob("regional_*_efficientnet.yaml")), ids=lambda p: p.stem)
+def test_configs_build_the_metric_they_are_named_after(path: Path) -> None:
+    assert instantiate(OmegaConf.load(path)).name == path.stem
+
+
+# --- leakage ---
+
+
+def test_sharp_pastes_do_not_leak(pasted: Sample) -> None:
+    assert Leakage()([pasted])[0] < 0.02
+
+
+def test_leakage_grows_with_blur_up_to_indistinguishable(pasted: Sample) -> None:
+    images = [pasted.image] + [blurred(pasted.image, sigma) for sigma in (1, 2, 4, 8, 16, 60)]
+    values = Leakage()([with_image(pasted, image) for image in images])
+    assert values == sorted(values) and values[2] > values[0] + 0.05 and 0.4 < values[-1] <= 0.5
+
+
+def test_leakage_is_the_share_of_the_neighbours_texture() -> None:
+    """Two regions: mixing t of the other side's style into each gives t; the whole range up to swapped is used."""
+    labels = torch.ones(GRID, GRID, dtype=torch.int64)
+    labels[:, 8:] = 2
+    whole = torch.ones(GRID, GRID, dtype=torch.int64)
+    first, second = texture(0), texture(1)
+    question = Question(labels, [whole, whole], [match(1, 1, 1), match(2, 2, 1)])
+    for share in (0.0, 0.1, 0.25, 0.5, 0.75, 1.0):
+        image = compose(labels, [first.lerp(second, share), second.lerp(first, share)])
+        sample = Sample("item", image, [first, second], image, question)
+        assert Leakage()([sample])[0] == pytest.approx(share, abs=0.03)
+
+
+def test_texture_alone_leaks_too() -> None:
+    """Same mean colour, fine noise against flat: only the texture can tell, and mixing it shows."""
+    labels = torch.ones(GRID, GRID, dtype=torch.int64)
+    labels[:, 8:] = 2
+    whole = torch.ones(GRID, GRID, dtype=torch.int64)
+    noise = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).clamp(-2, 2) * 0.1
+    flat, rough = torch.full((1, 3, SIDE, SIDE), 0.5), 0.5 + noise.expand(1, 3, SIDE, SIDE)
+    question = Question(labels, [whole, whole], [match(1, 1, 1), match(2, 2, 1)])
+    values = []
+    for share in (0.0, 0.3, 0.5):
+        image = compose(labels, [flat.lerp(rough, share), rough.lerp(flat, share)])
+        values += Leakage()([Sample("item", image, [flat, rough], image, question)])
+    assert values[0] < 0.03 and values[1] > 0.2 and values[2] == pytest.approx(0.5, abs=0.02)
+
+
+def test_leakage_reads_the_bands_only(pasted: Sample) -> None:
+    assert pasted.question is not None
+    labels = resize_labels(pasted.question.content_labels, (SIDE, SIDE)).numpy()
+    near = np.zeros(labels.shape, dtype=bool)
+    for region in (1, 2, 3):
+        near |= (labels != region) & (ndimage.distance_transform_edt(labels != region) <= BAND * SIDE)
+    noise = torch.rand(pasted.image.shape, generator=torch.Generator().manual_seed(5))
+    elsewhere = with_image(pasted, torch.where(torch.from_numpy(near), pasted.image, noise))
+    assert 0.1 < near.mean() < 0.5
+    assert Leakage()([elsewhere]) == Leakage()([pasted])
+
+
+def test_a_shift_of_brightness_is_no_leak(pasted: Sample) -> None:
+    darker = with_image(pasted, pasted.image - 0.08)
+    assert Leakage()([darker])[0] == pytest.approx(Leakage()([pasted])[0], abs=0.01)
+
+
+def test_one_match_for_all_regions_leaves_no_border_to_measure(pasted: Sample) -> None:
+    assert pasted.question is not None
+    same = replace(pasted.question, matches=[match(region, 1, 1) for region in (1, 2, 3)])
+    with pytest.raises(ValueError, match="no border"):
+        Leakage()([replace(pasted, question=same)])
+
+
+# --- questions on disk ---
+
+
+REQUEST = Request("item", 0, {"method": {"a": 1}}, {"content": {"path": "c.png", "sha256": "00"}}, {}, {}, "code")
+
+
+def test_a_question_comes_back_as_it_was_written(pasted: Sample, tmp_path: Path) -> None:
+    assert pasted.question is not None
+    folder = tmp_path / "questions" / "item"
+    write_question(folder, pasted.question, REQUEST)
+    again = read_question(folder)
+    assert torch.equal(again.content_labels, pasted.question.content_labels)
+    assert again.content_labels.dtype == torch.int64
+    assert all(map(torch.equal, again.reference_labels, pasted.question.reference_labels))
+    assert again.matches == pasted.question.matches
+    assert question_digest(folder) == REQUEST.digest()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "content.png", "matches.json", "question.json", "reference_1.png", "reference_2.png",
+    ]  # fmt: skip
+
+
+def test_the_same_question_has_the_same_bytes(pasted: Sample, tmp_path: Path) -> None:
+    assert pasted.question is not None
+    for name in ("first", "second"):
+        write_question(tmp_path / name, pasted.question, REQUEST)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_half_a_question_is_none(pasted: Sample, tmp_path: Path) -> None:
+    assert pasted.question is not None
+    assert question_digest(tmp_path) is None
+    write_question(tmp_path, pasted.question, REQUEST)
+    matches = json.loads((tmp_path / "matches.json").read_text())
+    (tmp_path / "matches.json").write_text(json.dumps(matches[:2]))
+    with pytest.raises(InputError, match="do not fit"):
+        read_question(tmp_path)
+    (tmp_path / "reference_2.png").unlink()
+    with pytest.raises(InputError, match="reference_2"):
+        read_question(tmp_path)
+    (tmp_path / "question.json").write_text("{")
+    assert question_digest(tmp_path) is None
+
+
+def test_asking_gives_the_regions_and_matches_of_the_pipeline(built: object, pictures: Pictures) -> None:
+    assert isinstance(built, StyleGallery)
+    item = custom_item(str(pictures.content), [str(pictures.first), str(pictures.second)])
+    question = ask(built, item, torch.Generator().manual_seed(3))
+    result = built.stylize(item, torch.Generator().manual_seed(3))
+    assert torch.equal(question.content_labels, result.content_labels)
+    assert all(map(torch.equal, question.reference_labels, result.reference_labels))
+    assert question.matches == result.matches
