@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,7 +16,7 @@ from stylegallery.images import read_image, resize
 from stylegallery.matching import Match, MatchingConfig, Wishes, describe, match
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.recolouring import recolour
-from stylegallery.regions import read_mask
+from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, analyse
 
 
@@ -84,11 +85,11 @@ class StyleGallery:
             InputError: as `stylize`.
         """
         watch = watch or Stopwatch(self.model.device)
-        images = [
-            resize(read_image(path), self.resolution, self.resizing, self.model.stride)
-            for path in (item.content, *item.references)
-        ]
-        masks = [read_mask(path) if path else None for path in item.masks()]
+        images, masks = [], []
+        for path, mask_path in zip((item.content, *item.references), item.masks(), strict=True):
+            picture = read_image(path)
+            images.append(resize(picture, self.resolution, self.resizing, self.model.stride))
+            masks.append(self.read_mask(mask_path, picture, images[-1]) if mask_path else None)
         seed = int(torch.randint(2**31, (1,), generator=generator))
 
         # Stage 1: semantic regions of every picture (paper §3.1)
@@ -112,6 +113,13 @@ class StyleGallery:
             matches = match(descriptors[0], descriptors[1:], self.matching, wishes, seed)
 
         return Plan(images, analyses, matches)
+
+    def read_mask(self, path: Path, picture: Tensor, image: Tensor) -> Tensor:
+        """The user's label map on the latent grid for a picture as it was and as the model sees it."""
+        if self.segmentation.masks == "published":
+            return read_published_mask(path)
+        sizes = [(shown.shape[-2], shown.shape[-1]) for shown in (picture, image)]
+        return mask_on_grid(path, sizes, (sizes[1][0] // self.model.stride, sizes[1][1] // self.model.stride))
 
     def render(self, plan: Plan, progress: Progress = Silent()) -> tuple[Tensor, list[Energy]]:
         """Stage 3: optimise the latent under the regional energy (paper §3.3).

@@ -4,15 +4,20 @@ A label map is an int64 tensor (h, w); 0 means nothing, regions are 1..R without
 otherwise, the grid is the latent grid.
 """
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch import Tensor
 
 from stylegallery.errors import InputError
-from stylegallery.images import open_image
+from stylegallery.images import LARGEST_AREA, open_image
+
+INDEX_MODES = ("L", "P", "1", "I;16", "I")  # of pictures whose values are labels, not colours
 
 
 def resize_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -61,28 +66,132 @@ def override(labels: Tensor, mask: Tensor) -> Tensor:
 
 
 def read_mask(path: Path) -> Tensor:
-    """Label map (H, W) of a mask picture of any size: 0 is background, 1..R are the user's regions.
+    """Label map (H, W) of a mask file of any size: 0 is background, 1..R are the user's regions.
 
-    Grey and palette pictures hold indices; in colour pictures black is background and every other colour is a
-    region, numbered in the order of first appearance, row by row.
+    Grey and palette pictures (labelme's label.png) hold indices, 0 is background; in colour pictures black is
+    background and every other colour is a region, numbered in the order of first appearance, row by row. A labelme
+    .json has one region per distinct label, in alphabetical order as labelme's own export numbers them.
 
     Raises:
-        InputError: unreadable, nothing but background, or more than 64 colours (an antialiased or JPEG picture).
+        InputError: unreadable, nothing but background, or more than 64 regions (an antialiased or JPEG picture).
     """
-    image = open_image(path)
-    if image.mode in ("L", "P", "1", "I;16", "I"):
-        values = np.asarray(image).astype(np.int64)
-    else:
-        colours = np.asarray(image.convert("RGB")).astype(np.int64)
-        codes = colours @ np.array([65536, 256, 1])
-        unique, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-        rank = np.argsort(np.argsort(np.where(unique == 0, -1, first)))
-        values = (rank + (0 if 0 in unique else 1))[inverse].reshape(codes.shape)
-    labels = without_gaps(torch.from_numpy(np.ascontiguousarray(values)))
-    if region_count(labels) == 0:
-        raise InputError(f"mask {path} is all background; paint at least one region with an index or colour above 0")
-    if region_count(labels) > 64:
+    return named_regions(path)[0]
+
+
+def mask_on_grid(path: Path, sizes: Sequence[tuple[int, int]], grid: tuple[int, int]) -> Tensor:
+    """The label map of a mask file on the latent grid (h, w), by nearest neighbour.
+
+    `sizes` are the (height, width) of the picture the mask belongs to, as it was and as the model sees it: the mask
+    has the aspect of one of them, at any size.
+
+    Raises:
+        InputError: as `read_mask`, another aspect, or a region that covers no cell of the grid.
+    """
+    labels, names = named_regions(path)
+    height, width = labels.shape
+    if not any(abs(width - height * w / h) <= max(1, 0.02 * width) for h, w in sizes):
+        h, w = sizes[0]
         raise InputError(
-            f"mask {path} has {region_count(labels)} labels, more than 64; save it as PNG without antialiasing"
+            f"mask {path} has {width}x{height} pixels and its picture {w}x{h}; a mask may have another size but not "
+            "another aspect, check that it belongs to this picture"
         )
-    return labels
+    on_grid = resize_labels(labels, grid)
+    vanished = [name for number, name in enumerate(names, 1) if not (on_grid == number).any()]
+    if vanished:
+        raise InputError(
+            f"{', '.join(vanished)} of mask {path} covers no cell of the {grid[1]}x{grid[0]} latent grid, where a cell "
+            f"is {width / grid[1]:.3g}x{height / grid[0]:.3g} mask pixels; paint it larger or remove it"
+        )
+    return on_grid
+
+
+def named_regions(path: Path) -> tuple[Tensor, list[str]]:
+    """The label map of `read_mask` and what regions 1, 2, ... are called in the file."""
+    name: Callable[[int], str]
+    if path.suffix.lower() == ".json":
+        values, labels = labelme_values(path)
+        by_appearance, name = False, lambda value: f"label {labels[value - 1]}"
+    else:
+        image = open_image(path)
+        values, by_appearance = mask_values(image), image.mode not in INDEX_MODES
+        name = "colour #{:06x}".format if by_appearance else "index {}".format
+    unique, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first) if by_appearance else np.arange(len(unique))
+    order = order[unique[order] > 0]
+    if len(order) == 0:
+        raise InputError(f"mask {path} is all background; paint at least one region with an index or colour above 0")
+    if len(order) > 64:
+        raise InputError(f"mask {path} has {len(order)} labels, more than 64; save it as PNG without antialiasing")
+    numbers = np.zeros(len(unique), dtype=np.int64)
+    numbers[order] = np.arange(1, len(order) + 1)
+    label_map = torch.from_numpy(numbers[inverse].reshape(values.shape))
+    return label_map, [name(value) for value in unique[order].tolist()]
+
+
+def mask_values(image: Image.Image) -> np.ndarray:
+    """What a mask picture holds, int64 (H, W): indices, or in a colour picture the number 0xRRGGBB of the colour."""
+    if image.mode in INDEX_MODES:
+        return np.asarray(image).astype(np.int64)
+    return np.asarray(image.convert("RGB")).astype(np.int64) @ np.array([65536, 256, 1])
+
+
+def labelme_values(path: Path) -> tuple[np.ndarray, list[str]]:
+    """The shapes of a labelme .json drawn in their order, int64 (H, W), and the labels of the values 1, 2, ...
+
+    Shapes labelled _background_ draw 0: holes.
+
+    Raises:
+        InputError: not such a file, or a shape that is no polygon, rectangle or circle.
+    """
+    try:
+        data = json.loads(path.read_text())
+        size = int(data["imageWidth"]), int(data["imageHeight"])
+        shapes = [
+            (str(shape["label"]), str(shape.get("shape_type", "polygon")), np.array(shape["points"], dtype=float))
+            for shape in data["shapes"]
+        ]
+        if not all(points.ndim == 2 and points.shape[1] == 2 and np.isfinite(points).all() for *_, points in shapes):
+            raise ValueError("points are not pairs of numbers")
+        if min(size) < 1 or size[0] * size[1] > LARGEST_AREA:
+            raise ValueError(f"imageWidth and imageHeight are {size[0]} and {size[1]}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"mask {path} is not a labelme file ({reason}); export it again from labelme") from error
+    labels = sorted({label for label, *_ in shapes} - {"_background_"})
+    canvas = Image.new("I", size)
+    draw = ImageDraw.Draw(canvas)
+    for label, kind, points in shapes:
+        value = labels.index(label) + 1 if label in labels else 0
+        corners = [tuple(point) for point in points.tolist()]
+        if kind == "polygon" and len(corners) > 2:
+            draw.polygon(corners, fill=value, outline=value)
+        elif kind == "rectangle" and len(corners) == 2:
+            draw.rectangle([tuple(points.min(0).tolist()), tuple(points.max(0).tolist())], fill=value)
+        elif kind == "circle" and len(corners) == 2:
+            radius = float(np.linalg.norm(points[1] - points[0]))
+            draw.circle(corners[0], radius, fill=value)
+        else:
+            raise InputError(
+                f"mask {path} has a {kind} of {len(corners)} points for {label}; draw regions as polygons, rectangles "
+                "or circles"
+            )
+    return np.asarray(canvas).astype(np.int64), labels
+
+
+def read_published_mask(path: Path) -> Tensor:
+    """The published code's reading of a mask (its `convert_mask_to_array`): label map (64, 64) of 512 x 512 pixels.
+
+    Every colour, black too, takes the next number where it first appears, row by row; then black becomes 0. So the
+    number of black is a gap, and the numbers of colours that no sampled pixel has are gaps as well; all black is
+    allowed. `read_mask` refuses that and leaves no gaps. The regions that `override` makes of a colour mask are the
+    same, in the same order, because it closes the gaps.
+
+    Raises:
+        InputError: unreadable, or of another size.
+    """
+    image = open_image(path).convert("RGB")
+    if image.size != (512, 512):
+        raise InputError(f"mask {path} has {image.width}x{image.height} pixels; the published code wants 512x512")
+    unique, first, inverse = np.unique(mask_values(image), return_index=True, return_inverse=True)
+    numbers = np.where(unique == 0, 0, np.argsort(np.argsort(first)) + 1)
+    return resize_labels(torch.from_numpy(numbers[inverse].reshape(512, 512)), (64, 64))

@@ -38,12 +38,14 @@ class SegmentationConfig:
     depth_merge_latent: float = 0.35
     depth_merge_depth: float = 0.3
     smallest_component: int = 20  # cells
+    masks: Literal["any_size", "published"] = "any_size"  # how a user's mask is read: `regions.read_published_mask`
 
     def __post_init__(self) -> None:
         require(1 <= self.inversion_steps <= 1000, "inversion_steps is between 1 and 1000", self.inversion_steps)
         require(self.smoothing % 2 == 1 and self.smoothing > 0, "smoothing is an odd number of cells", self.smoothing)
         require(2 <= self.clusters[0] <= self.clusters[1], "clusters is [smallest, largest] from 2", self.clusters)
         require(self.merging in ("connected", "sequential"), "merging is connected or sequential", self.merging)
+        require(self.masks in ("any_size", "published"), "masks is any_size or published", self.masks)
 
 
 @dataclass(frozen=True)

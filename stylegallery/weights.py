@@ -84,10 +84,10 @@ def table() -> dict[str, Entry]:
     """All entries by name, in the order of `weights.yaml`."""
     rows = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_suffix(".yaml")))
     assert isinstance(rows, dict)
-    named = {
-        str(name): {"name": str(name), "files": [Path(row.get("url", "")).name]} | row for name, row in rows.items()
-    }
-    return {name: Entry(**row) for name, row in named.items()}
+    for row in rows.values():
+        if "url" in row:
+            row["files"] = [Path(row["url"]).name]
+    return {str(name): Entry(name=str(name), **row) for name, row in rows.items()}
 
 
 def find(name: str) -> Entry | None:
@@ -160,9 +160,10 @@ def fetch(names: Sequence[str], console: Console) -> None:
             try:
                 download(entry, console)
             except OSError as error:  # a disk that is full or must not be written
+                reason = error.strerror or first_line(error)
                 raise InputError(
-                    f"{entry.name} could not be written to {entry.root()} ({error.strerror or first_line(error)}); free space there or set "
-                    "HF_HOME, TORCH_HOME or STYLEGALLERY_WEIGHTS to another folder"
+                    f"{entry.name} could not be written to {entry.root()} ({reason}); free space there or set HF_HOME, "
+                    "TORCH_HOME or STYLEGALLERY_WEIGHTS to another folder"
                 ) from error
         console.print(f"{entry.name} is in {entry.folder()}", soft_wrap=True)
 

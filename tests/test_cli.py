@@ -163,7 +163,7 @@ def test_same_request_gives_the_same_bytes(finished: Finished, run_inside: RunIn
 
 def test_summary_counts_references_not_files(run_inside: RunInside, pictures: Pictures, tmp_path: Path) -> None:
     mask = tmp_path / "mask.png"
-    Image.new("L", (8, 8), 1).save(mask)
+    Image.new("L", (10, 8), 1).save(mask)
     printed = run_inside(*pictures.overrides(), f"mask={mask}", f"out={tmp_path / 'out'}")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
     assert ["references", "2"] in rows
@@ -342,22 +342,30 @@ def test_mask_makes_regions_of_its_own(run_built: RunInside, pictures: Pictures,
 def test_mask_of_a_reference_belongs_to_that_reference(
     run_built: RunInside, pictures: Pictures, tmp_path: Path
 ) -> None:
-    Image.new("L", (64, 64), 7).save(tmp_path / "mask.png")
+    Image.new("L", (36, 32), 7).save(tmp_path / "mask.png")
     run_built(*place("reference mask", tmp_path / "mask.png", pictures), f"out={tmp_path / 'out'}")
     assert regions_of(tmp_path / "out", "reference_2") == 1
     assert regions_of(tmp_path / "out", "reference_1") >= 2
 
 
-def test_mask_that_vanishes_on_the_grid_changes_nothing(
-    finished: Finished, run_inside: RunInside, tmp_path: Path
+@pytest.mark.parametrize("role", ["mask", "reference mask"])
+def test_mask_with_a_region_that_covers_no_cell(
+    run_built: RunInside, pictures: Pictures, tmp_path: Path, role: str
 ) -> None:
-    speck = Image.new("L", (80, 64))
-    speck.putpixel((1, 1), 1)  # between the pixels that the cells read
-    speck.save(tmp_path / "mask.png")
-    run_inside(*place("mask", tmp_path / "mask.png", finished.pictures), f"out={tmp_path / 'out'}")
-    assert bytes_of(tmp_path / "out").keys() == FILES
-    for name in ("regions_content.png", "energies.csv", "matches.json"):
-        assert (tmp_path / "out" / name).read_bytes() == (finished.folder / name).read_bytes()
+    speck = Image.new("L", (80, 64) if role == "mask" else (72, 64))
+    speck.putpixel((1, 1), 3)  # between the pixels that the cells read
+    speck.save(tmp_path / "speck.png")
+    with pytest.raises(InputError, match=r"index 3 of mask .*speck\.png covers no cell of the \dx\d latent grid"):
+        run_built(*place(role, tmp_path / "speck.png", pictures), f"out={tmp_path / 'out'}")
+    assert_nothing_in(tmp_path / "out")
+
+
+@pytest.mark.parametrize("role", ["mask", "reference mask"])
+def test_mask_of_another_picture(run_built: RunInside, pictures: Pictures, tmp_path: Path, role: str) -> None:
+    Image.new("L", (64, 100), 3).save(tmp_path / "other.png")
+    with pytest.raises(InputError, match=r"mask .*other\.png has 64x100 pixels and its picture \d\dx64; a mask may"):
+        run_built(*place(role, tmp_path / "other.png", pictures), f"out={tmp_path / 'out'}")
+    assert_nothing_in(tmp_path / "out")
 
 
 @pytest.mark.parametrize(("role", "count"), [("mask", 1), ("mask", 66), ("reference mask", 1), ("reference mask", 66)])

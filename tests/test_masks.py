@@ -1,18 +1,24 @@
 """Masks from files: which label a painted pixel becomes."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import BROKEN
+from conftest import BROKEN, Pictures
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegallery.errors import InputError
 from stylegallery.figures import write_indexed_png
-from stylegallery.regions import override, read_mask, region_count, resize_labels
+from stylegallery.regions import mask_on_grid, override, read_mask, read_published_mask, region_count, resize_labels
 
+VECTORS = Path(__file__).parent / "vectors"
 BARS = np.repeat(np.array([[0, 10, 10, 200]], dtype=np.uint8), 3, axis=0)  # three grey values, 3 x 4
 
 
@@ -107,15 +113,237 @@ def test_other_size_is_resized_to_the_nearest_cell(tmp_path: Path) -> None:
     assert torch.equal(resize_labels(read_mask(tmp_path / "b.png"), (4, 5)), enlarged)
 
 
-def test_region_that_vanishes_on_the_grid_leaves_no_gap(tmp_path: Path) -> None:
-    """Between two sampled pixels there is room for a label that no cell gets; the numbers above it close up."""
+# --- on the latent grid ---
+
+
+def speckled(path: Path) -> Path:
+    """16 x 16 with region 1 in one pixel that no cell of a coarse grid reads, and region 2 in a quarter."""
     pixels = np.zeros((16, 16), dtype=np.uint8)
-    pixels[0, 1], pixels[8:, 8:] = 1, 2
+    pixels[0, 1], pixels[8:, 8:] = 5, 9
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_region_that_vanishes_on_the_grid_is_named(tmp_path: Path) -> None:
+    path = speckled(tmp_path / "a.png")
+    assert mask_on_grid(path, [(16, 16)], (16, 16)).unique().tolist() == [0, 1, 2]
+    with pytest.raises(InputError) as caught:
+        mask_on_grid(path, [(64, 64)], (8, 8))
+    assert str(caught.value) == (
+        f"index 5 of mask {path} covers no cell of the 8x8 latent grid, where a cell is 2x2 mask pixels; "
+        "paint it larger or remove it"
+    )
+
+
+def test_every_region_that_vanishes_is_named_as_the_file_names_it(tmp_path: Path) -> None:
+    pixels = np.zeros((16, 16, 3), dtype=np.uint8)
+    pixels[8:] = (0, 0, 7)
+    pixels[0, 1], pixels[3, 3] = (255, 0, 0), (0, 160, 0)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    mask = read_mask(tmp_path / "a.png")
-    assert region_count(mask) == 2
-    automatic = torch.tensor([[1, 1], [2, 1]])
-    assert override(automatic, resize_labels(mask, (2, 2))).tolist() == [[1, 1], [2, 3]]
+    with pytest.raises(InputError, match=r"^colour #ff0000, colour #00a000 of mask .*a\.png covers no cell of the 4x8"):
+        mask_on_grid(tmp_path / "a.png", [(16, 16)], (8, 4))
+
+
+@pytest.mark.parametrize("size", [(640, 480), (320, 240), (64, 48), (1280, 960), (321, 240), (4, 3)])
+def test_mask_of_another_size_with_the_same_aspect(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("L", size, 3).save(tmp_path / "a.png")
+    assert mask_on_grid(tmp_path / "a.png", [(480, 640)], (6, 8)).tolist() == [[1] * 8] * 6
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 640), (640, 500), (600, 480)])
+def test_mask_of_another_aspect_belongs_to_another_picture(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("L", size, 3).save(tmp_path / "a.png")
+    with pytest.raises(InputError) as caught:
+        mask_on_grid(tmp_path / "a.png", [(480, 640)], (6, 8))
+    assert str(caught.value) == (
+        f"mask {tmp_path / 'a.png'} has {size[0]}x{size[1]} pixels and its picture 640x480; a mask may have another "
+        "size but not another aspect, check that it belongs to this picture"
+    )
+
+
+def test_mask_painted_on_the_square_that_the_model_sees(tmp_path: Path) -> None:
+    """With resizing=square a picture of 640 x 480 reaches the model as 512 x 512: both shapes are its own."""
+    pixels = np.zeros((512, 512), dtype=np.uint8)
+    pixels[:, 256:] = 1
+    Image.fromarray(pixels).save(tmp_path / "square.png")
+    Image.fromarray(pixels[:480]).resize((640, 480), Image.Resampling.NEAREST).save(tmp_path / "wide.png")
+    sizes = [(480, 640), (512, 512)]
+    square, wide = (mask_on_grid(tmp_path / f"{name}.png", sizes, (64, 64)) for name in ("square", "wide"))
+    assert torch.equal(square, wide) and square[:, 32:].all() and not square[:, :32].any()
+
+
+# --- labelme ---
+
+
+def write_labelme(path: Path, *shapes: dict[str, object], size: tuple[int, int] = (40, 30)) -> Path:
+    header = {"version": "5.5.0", "flags": {}, "imagePath": "photo.jpg", "imageData": None}
+    path.write_text(json.dumps(header | {"shapes": shapes, "imageWidth": size[0], "imageHeight": size[1]}))
+    return path
+
+
+def box(label: str, left: int, top: int, right: int, bottom: int, kind: str = "polygon") -> dict[str, object]:
+    """A shape as labelme writes it, with the corners of a box, both inclusive."""
+    points = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    return {"label": label, "shape_type": kind, "group_id": None, "flags": {}, "points": points[:: 1 if kind ==
+            "polygon" else 2]}  # fmt: skip
+
+
+def test_labelme_polygons_one_region_per_label_in_alphabetical_order(tmp_path: Path) -> None:
+    path = write_labelme(
+        tmp_path / "a.json", box("tree", 0, 0, 9, 9), box("cat", 20, 5, 29, 14), box("tree", 30, 20, 39, 29)
+    )
+    expected = torch.zeros(30, 40, dtype=torch.int64)
+    expected[5:15, 20:30] = 1
+    expected[:10, :10] = expected[20:, 30:] = 2
+    assert torch.equal(read_mask(path), expected)
+
+
+def test_labelme_shapes_cover_in_their_order_and_background_cuts_holes(tmp_path: Path) -> None:
+    path = write_labelme(
+        tmp_path / "a.json",
+        box("b", 0, 0, 39, 29, "rectangle"), box("a", 10, 0, 19, 29, "rectangle"), box("_background_", 0, 0, 39, 9),
+    )  # fmt: skip
+    row = [2] * 10 + [1] * 10 + [2] * 20
+    assert read_mask(path).tolist() == [[0] * 40] * 10 + [row] * 20
+
+
+def test_labelme_circle(tmp_path: Path) -> None:
+    circle = {"label": "sun", "shape_type": "circle", "points": [[20, 15], [26, 23]]}  # radius 10
+    labels = read_mask(write_labelme(tmp_path / "a.json", circle))
+    assert int(labels.sum()) == pytest.approx(np.pi * 10.5**2, rel=0.02)  # both ends of a diameter are inside
+    assert labels[15, 10] == labels[5, 20] == 1 and labels[3, 20] == labels[15, 32] == 0
+
+
+def test_labelme_json_is_the_same_mask_as_the_label_png_it_exports(tmp_path: Path) -> None:
+    """labelme's export: a palette picture whose index is the place of the label in the alphabet."""
+    path = write_labelme(tmp_path / "a.json", box("sky", 0, 0, 39, 9), box("house", 10, 10, 24, 29))
+    index = np.zeros((30, 40), dtype=np.uint8)
+    index[:10], index[10:, 10:25] = 2, 1
+    exported = Image.fromarray(index)
+    exported.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, *[0] * 759])
+    (tmp_path / "a_json").mkdir()
+    exported.save(tmp_path / "a_json" / "label.png")
+    assert torch.equal(read_mask(path), read_mask(tmp_path / "a_json" / "label.png"))
+
+
+def test_labelme_region_that_vanishes_is_named_by_its_label(tmp_path: Path) -> None:
+    path = write_labelme(tmp_path / "a.json", box("lake", 0, 0, 39, 14), box("duck", 21, 21, 22, 22))
+    with pytest.raises(InputError, match=r"^label duck of mask .*a\.json covers no cell of the 4x3 latent grid"):
+        mask_on_grid(path, [(30, 40)], (3, 4))
+
+
+def test_labelme_without_shapes_is_all_background(tmp_path: Path) -> None:
+    for shapes in ([], [box("_background_", 0, 0, 5, 5)]):
+        with pytest.raises(InputError, match="is all background"):
+            read_mask(write_labelme(tmp_path / "a.json", *shapes))
+
+
+@pytest.mark.parametrize(
+    "kind,points", [("line", [[0, 0], [5, 5]]), ("point", [[1, 1]]), ("polygon", [[0, 0], [5, 5]])]
+)
+def test_labelme_shape_without_an_area(tmp_path: Path, kind: str, points: list[list[int]]) -> None:
+    path = write_labelme(tmp_path / "a.json", {"label": "x", "shape_type": kind, "points": points})
+    with pytest.raises(InputError, match=f"has a {kind} of {len(points)} points for x; draw regions as polygons"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "not json", "[]", '{"shapes": []}', '{"shapes": 3, "imageWidth": 4, "imageHeight": 4}',
+     '{"shapes": [], "imageWidth": null, "imageHeight": 4}',
+     '{"shapes": [], "imageWidth": 90000, "imageHeight": 90000}',
+     '{"shapes": [{"label": "a", "points": [[0, 0], [1, NaN], [1, 1]]}], "imageWidth": 4, "imageHeight": 4}',
+     '{"shapes": [{"label": "a", "points": [0, 1, 2]}], "imageWidth": 4, "imageHeight": 4}'],
+)  # fmt: skip
+def test_json_that_is_not_labelme(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json is not a labelme file .*; export it again"):
+        read_mask(tmp_path / "a.json")
+
+
+# --- the published conversion ---
+
+
+PUBLISHED = load_file(VECTORS / "case03e_convert_mask_to_array.safetensors")
+
+
+@pytest.mark.parametrize(
+    "scenario", ["black_not_first", "vanishing_colours", "no_black", "all_black", "black_first", "gray"]
+)
+def test_published_conversion(scenario: str) -> None:
+    labels = read_published_mask(VECTORS / f"case03e_{scenario}.png")
+    assert labels.dtype == torch.int64
+    assert torch.equal(labels, PUBLISHED[f"{scenario}/out"].long())
+
+
+def test_published_conversion_wants_512_pixels(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"wrong_size\.png has 256x256 pixels; the published code wants 512x512"):
+        read_published_mask(VECTORS / "case03e_wrong_size.png")
+    Image.new("RGB", (512, 511)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="has 512x511 pixels"):
+        read_published_mask(tmp_path / "a.png")
+
+
+def paint_colours(path: Path, seed: int, count: int) -> Path:
+    """512 x 512 of 64 random blocks in random colours, one of them black."""
+    draw = np.random.default_rng(seed)
+    colours = draw.integers(1, 256, (count, 3), dtype=np.uint8)
+    colours[draw.integers(count)] = 0
+    blocks = np.concatenate([np.arange(count), draw.integers(0, count, 64 - count)])
+    draw.shuffle(blocks)
+    pixels = np.kron(blocks.reshape(8, 8), np.ones((64, 64), dtype=np.int64))
+    Image.fromarray(colours[pixels]).save(path)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_black_takes_a_number_in_the_published_conversion_and_none_in_ours(tmp_path: Path, seed: int) -> None:
+    path = paint_colours(tmp_path / "a.png", seed, 6)
+    ours, published = mask_on_grid(path, [(512, 512)], (64, 64)), read_published_mask(path)
+    present = published.unique().tolist()
+    (gap,) = set(range(7)) - set(present)
+    assert (present[0], len(present), ours.unique().tolist()) == (0, 6, [0, 1, 2, 3, 4, 5])
+    assert torch.equal(ours, torch.where(published > gap, published - 1, published))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_conversions_make_the_same_regions_of_a_colour_mask(tmp_path: Path, seed: int) -> None:
+    path = paint_colours(tmp_path / "a.png", seed, 9)
+    automatic = torch.randint(1, 5, (64, 64), generator=torch.Generator().manual_seed(seed))
+    ours, published = mask_on_grid(path, [(512, 512)], (64, 64)), read_published_mask(path)
+    assert torch.equal(override(automatic, ours), override(automatic, published))
+
+
+def test_a_vanishing_colour_is_a_gap_in_the_published_conversion_and_an_error_in_ours() -> None:
+    path = VECTORS / "case03e_vanishing_colours.png"
+    assert read_published_mask(path).unique().tolist() == [0, 1, 2, 5, 6]
+    with pytest.raises(InputError, match=r"vanishing_colours\.png covers no cell of the 64x64 latent grid"):
+        mask_on_grid(path, [(512, 512)], (64, 64))
+
+
+def test_the_published_conversion_allows_a_mask_without_regions() -> None:
+    automatic = torch.tensor([[1, 2], [3, 1]])
+    black = VECTORS / "case03e_all_black.png"
+    assert torch.equal(override(automatic, resize_labels(read_published_mask(black), (2, 2))), automatic)
+    with pytest.raises(InputError, match="is all background"):
+        read_mask(black)
+
+
+@pytest.mark.parametrize("method,error", [("stylegallery", None), ("stylegallery_released", "wants 512x512")])
+def test_only_the_released_variant_wants_512_pixels(
+    composed: Callable[..., DictConfig], pictures: Pictures, tmp_path: Path, method: str, error: str | None
+) -> None:
+    built = instantiate(composed(f"method={method}").method, _convert_="all")
+    Image.new("L", (40, 32), 1).save(tmp_path / "mask.png")  # of a content picture of 80 x 64
+    arguments = (tmp_path / "mask.png", torch.zeros(1, 3, 64, 80), torch.zeros(1, 3, 56, 72))
+    if error:
+        with pytest.raises(InputError, match=error):
+            built.read_mask(*arguments)
+    else:
+        assert built.read_mask(*arguments).tolist() == [[1] * 9] * 7
+
+
+# --- there and back ---
 
 
 def test_written_region_map_can_be_passed_as_mask(tmp_path: Path) -> None:

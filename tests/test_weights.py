@@ -69,7 +69,7 @@ def server() -> Iterator[Server]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         state.url = f"http://127.0.0.1:{listening.server_port}/weights.pth"
-        thread = threading.Thread(target=listening.serve_forever)
+        thread = threading.Thread(target=listening.serve_forever, args=(0.02,))
         thread.start()
         yield state
         listening.shutdown()
@@ -190,15 +190,16 @@ def test_locate_wants_the_pinned_revision_and_every_file(places: Places, asked: 
 
 
 def test_two_entries_of_one_repository_are_there_or_not_each_on_its_own(places: Places) -> None:
-    adapter, encoder = table()["ip_adapter_sd15"], table()["ip_adapter_image_encoder"]
-    assert adapter.repository == encoder.repository and adapter.repository and adapter.revision
-    folder = snapshot(places, adapter.repository, adapter.revision, *adapter.files)
-    assert locate_file("ip_adapter_sd15") == folder / "models" / "ip-adapter_sd15.safetensors"
-    assert encoder.folder() is None
+    contour, lineart = table()["hed"], table()["lineart"]
+    assert contour.repository == lineart.repository and contour.repository and contour.revision
+    folder = snapshot(places, contour.repository, contour.revision, *contour.files)
+    assert locate("hed") == folder
+    assert locate_file("hed") == folder / "ControlNetHED.pth"
+    assert lineart.folder() is None
 
 
 def test_a_repository_outside_the_table_may_lie_in_the_cache(places: Places) -> None:
-    with pytest.raises(InputError, match="someone/model is neither .* download it with: hf download someone/model"):
+    with pytest.raises(InputError, match=r"someone/model is neither .* download it with: hf download someone/model"):
         locate("someone/model")
     folder = snapshot(places, "someone/model", REVISION, "config.json")
     (folder.parents[1] / "refs").mkdir()
@@ -207,7 +208,7 @@ def test_a_repository_outside_the_table_may_lie_in_the_cache(places: Places) -> 
 
 
 def test_a_single_file_lies_where_torch_looks(places: Places) -> None:
-    with pytest.raises(InputError, match="download it with: python -m stylegallery.weights fetch vgg19"):
+    with pytest.raises(InputError, match=r"download it with: python -m stylegallery\.weights fetch vgg19$"):
         locate_file("vgg19")
     places.checkpoints.mkdir(parents=True)
     (places.checkpoints / "vgg19-dcbb9e9d.pth").touch()
