@@ -65,7 +65,12 @@ def load_pipeline(base: str, controlnet: ControlNetModel, device: str, dtype: st
             )
         else:
             pipeline = StableDiffusionControlNetPipeline.from_pretrained(
-                folder, controlnet=controlnet, safety_checker=None, requires_safety_checker=False, **options
+                folder,
+                controlnet=controlnet,
+                safety_checker=None,
+                requires_safety_checker=False,
+                feature_extractor=None,  # the safety checker's, which nobody needs to download
+                **options,
             )
     except UNREADABLE as error:
         raise unreadable(folder, "diffusers model", error) from error

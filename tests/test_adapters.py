@@ -1,5 +1,6 @@
 """IP-Adapter, InstantStyle and StyleAligned on tiny random directories of the published layout."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,21 @@ def test_adapter_of_another_model(folders: dict[str, Path]) -> None:
         build_method("ip_adapter", *SMALL, *overrides, "method.weights=sdxl_models/ip-adapter_sdxl.safetensors")
     with pytest.raises(InputError, match=r"none.bin is not a readable IP-Adapter"):
         build_method("ip_adapter", *SMALL, *paths(folders, "sd"), "method.weights=models/none.bin")
+
+
+def test_parts_nobody_needs(folders: dict[str, Path], tmp_path: Path, pictures: Pictures, ip_adapter: Any) -> None:
+    """The published index lists a safety checker and its preprocessor: the run needs neither."""
+    for part in folders["sd"].iterdir():
+        if part.is_dir():
+            (tmp_path / part.name).symlink_to(part)
+    index = json.loads((folders["sd"] / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"requires_safety_checker": True}))
+    method = build_method("ip_adapter", *SMALL, *paths(folders, "sd"), f"method.base={tmp_path}")
+    item = Item("a", pictures.content, (pictures.first,))
+    assert method.pipeline.safety_checker is None
+    assert torch.equal(stylised(method, item), stylised(ip_adapter, item))
 
 
 def test_broken_directories(folders: dict[str, Path], tmp_path: Path) -> None:
