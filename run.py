@@ -1,49 +1,69 @@
-"""Stylise one content picture from several references: compose → build → run → write the record → print a table."""
+"""Stylise one content picture, or the items of a benchmark: compose → build → run → write records → print a table."""
 
-import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from data.benchmark import custom_item
+from data.benchmark import load_items
+from evaluation.cells import Job, item_generator, run_cells
 from evaluation.progress import Bars
 from evaluation.record import Request, prepare_folder, read_record, write_result
 from stylegallery.errors import InputError
 
-ITEM_KEYS = ("content", "references", "mask", "reference_masks", "pins", "excluded", "forbidden")
+
+def run(config: DictConfig, console: Console) -> bool:
+    """Whether everything that was asked for is there."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return run_one(config, console) if "content" in config else run_benchmark(config, console)
 
 
-def run(config: DictConfig, console: Console) -> None:
-    values = OmegaConf.to_container(config, resolve=True)
-    item = custom_item(**{key: values[key] for key in ITEM_KEYS})
-    settings = {key: values[key] for key in ("method", "encoder", "model")}
-    request = Request.of(item, config.seed, settings)
+def run_one(config: DictConfig, console: Console) -> bool:
+    (item,) = load_items(config.data)
+    request = Request.of(item, config.seed, OmegaConf.to_container(config.method, resolve=True))
     folder = Path(str(config.out or f"outputs/{item.id}-{request.digest()}"))
     prepare_folder(folder)
     record = read_record(folder)
     if record is not None and record["digest"] == request.digest():
         console.print(f"{folder} already holds this result; nothing to do")
     else:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            method = instantiate(config.method, _convert_="all")
-        except InstantiationException as error:
-            if isinstance(error.__cause__, InputError):
-                raise error.__cause__ from None
-            raise
-        seed = hashlib.sha256(f"{config.seed} {item.id}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(seed[:6], "big"))
+        method = build(config.method)
         with Bars(console) as progress:
-            result = method.stylize(item, generator, progress)
-        record = write_result(folder, request, result, config.method.guidance.content_weight)
+            result = method.stylize(item, item_generator(config.seed, item), progress)
+        record = write_result(folder, request, result)
     console.print(summary(record, folder))
+    return True
+
+
+def run_benchmark(config: DictConfig, console: Console) -> bool:
+    job = Job.of(config, config.label or HydraConfig.get().runtime.choices.method)
+    tracker = instantiate(config.tracker)(job) if config.tracker else None
+    tally = run_cells(job, lambda: build(config.method), console, tracker.log if tracker else None)
+    if tracker:
+        tracker.finish(console)
+    table = Table(title=f"{job.label} · {len(job.items)} items in {job.out}", show_header=False)
+    for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed")):
+        table.add_row(name, str(tally[number]))
+    console.print(table, f"all jobs: python -m evaluation.status {job.out}")
+    return not tally["failed"]
+
+
+def build(node: DictConfig) -> Any:
+    """Instantiate; hydra wraps what a constructor raises, the user gets the sentence inside."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
 
 
 def summary(record: dict, folder: Path) -> Table:
@@ -60,13 +80,14 @@ def summary(record: dict, folder: Path) -> Table:
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     try:
-        run(config, Console())
+        complete = run(config, Console())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except FloatingPointError as error:
         print(f"error: {error}; use dtype=float32 or a smaller learning rate", file=sys.stderr)
         sys.exit(1)
+    sys.exit(0 if complete else 1)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,21 @@
-"""Items: what a method is asked to do."""
+"""Items: what a method is asked to do; and benchmarks: ordered lists of items from a manifest or from folders."""
 
+import csv
+import hashlib
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
 from stylegallery.errors import InputError
 from stylegallery.images import list_images
+
+MANIFESTS = Path(__file__).parent / "manifests"
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,111 @@ class Item:
         roles = ["content", *(f"reference {number}" for number in range(1, len(self.references) + 1))]
         masks = {f"mask of {role}": path for role, path in zip(roles, self.masks(), strict=True) if path}
         return dict(zip(roles, [self.content, *self.references], strict=True)) | masks
+
+
+def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list[Item]:
+    """The items of a `conf/data/*.yaml`, in order; `check` compares every file of a manifest with its digest.
+
+    Raises:
+        InputError: files are missing or damaged (the message has the command that repairs them), or a setting of
+            the user's own items cannot be used.
+    """
+    resolved = OmegaConf.to_container(data, resolve=True) if isinstance(data, DictConfig) else data
+    settings: dict[str, Any] = dict(resolved)  # type: ignore[arg-type]
+    items: list[Item] = get_method(settings.pop("_target_"))(**settings)
+    if check and "files" in settings:
+        check_files(items, settings["files"], settings.get("root"))
+    return items
+
+
+# --- benchmarks with a manifest ---
+
+
+def manifest_items(manifest: str, files: str, root: str | None = None) -> list[Item]:
+    """The rows of data/manifests/<manifest>.csv; `files` names the collection of pictures, kept in `root`."""
+    folder = root_of(files, root)
+    with (MANIFESTS / f"{manifest}.csv").open(newline="") as table:
+        return [
+            Item(row["id"], folder / row["content"], tuple(folder / name for name in row["references"].split()))
+            for row in csv.DictReader(table)
+        ]
+
+
+def root_of(files: str, root: str | None = None) -> Path:
+    """Where a collection of pictures is: `root`, else what <NAME>_DATA says, else below ~/.cache/stylegallery."""
+    default = f"~/.cache/stylegallery/benchmarks/{files}"
+    return Path(root or os.environ.get(f"{files.upper()}_DATA") or default).expanduser()
+
+
+def read_digests(files: str) -> dict[str, str]:
+    """Path below the root -> sha256, of every picture of a collection; the format is that of `sha256sum`."""
+    lines = (MANIFESTS / f"{files}.sha256").read_text().splitlines()
+    return {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
+
+
+def check_files(items: Sequence[Item], files: str, root: str | None = None) -> None:
+    """Raises InputError where a picture of the items is missing or differs from the digest in the repository."""
+    folder, digests = root_of(files, root), read_digests(files)
+    names = sorted({path.relative_to(folder).as_posix() for item in items for path in item.files().values()})
+    missing = [name for name in names if not (folder / name).is_file()]
+    damaged = [name for name in names if name not in missing and not intact(folder / name, digests[name])]
+    if missing or damaged:
+        found = [describe_files(kind, some) for kind, some in (("missing", missing), ("damaged", damaged)) if some]
+        where = f" --root {root}" if root else ""
+        raise InputError(
+            f"benchmark {files} in {folder}: {' and '.join(found)}; get them with: "
+            f"python -m data.fetch {files}{where}, or pass data.root= where they are"
+        )
+
+
+def intact(path: Path, digest: str) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False
+
+
+def describe_files(kind: str, names: Sequence[str]) -> str:
+    """`3 files are missing (a.png, b.png, c.png)`, the first three by name."""
+    more = ", ..." if len(names) > 3 else ""
+    return f"{len(names)} {'files are' if len(names) > 1 else 'file is'} {kind} ({', '.join(names[:3])}{more})"
+
+
+# --- the user's own pictures ---
+
+
+def folder_items(contents: str, references: str | Sequence[str]) -> list[Item]:
+    """Every content picture with every set of references.
+
+    contents: a folder or pattern. references: folders, each one set; a folder of folders means all of these.
+
+    Raises:
+        InputError: nothing there, or two pictures or folders have one name.
+    """
+    if not isinstance(contents, str) or not references:
+        raise InputError("data=folder needs data.contents=FOLDER and data.references=FOLDER or [FOLDER, ...]")
+    folders: list[Path] = []
+    for source in [references] if isinstance(references, str) else references:
+        inner = sorted(path for path in Path(source).glob("*/") if path.is_dir())
+        folders += inner or [Path(source)]
+    found = list_images(contents)
+    pictures = {safe_name(path): path for path in found}
+    sets = {safe_name(folder): tuple(list_images(str(folder))) for folder in folders}
+    if len(pictures) < len(found) or len(sets) < len(folders):
+        raise InputError(f"two contents in {contents} or two folders of references have one name; rename one of them")
+    return [
+        Item(f"{picture}__{name}", path, paths) for picture, path in pictures.items() for name, paths in sets.items()
+    ]
+
+
+def safe_name(path: Path) -> str:
+    """The name of a file or folder without suffix and without characters that a folder name should not have."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem if path.is_file() else path.name)
+
+
+def custom_items(**values: Any) -> list[Item]:
+    """The single item of the command line."""
+    return [custom_item(**values)]
 
 
 def custom_item(

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,24 +17,25 @@ import pandas as pd
 from torch import Tensor
 
 from data.benchmark import Item
+from evaluation.provenance import code_digest, file_digest, weights_digests
 from stylegallery import figures
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
 from stylegallery.regions import region_count
-from stylegallery.weights import locate
 
 SCHEMA = 1
 RECORD = "record.json"
-ENVIRONMENT = ("torch", "diffusers", "scikit-learn", "numpy")
+PARTIAL = ".partial-"
+ENVIRONMENT = ("torch", "diffusers", "transformers", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
 class Request:
     """What a result answers to. Equal digests, equal bytes on one machine.
 
-    inputs: role -> path and sha256; config: the resolved method, model and encoder settings; weights: digests of the
-    folders they load; code: digest of the sources.
+    config: the resolved settings of the method, and nothing that does not decide its result; inputs: role -> path
+    and sha256; weights: digests of what the settings load; code: digest of the sources they reach.
     """
 
     item: str
@@ -45,52 +48,25 @@ class Request:
 
     @classmethod
     def of(cls, item: Item, seed: int, config: Mapping[str, Any]) -> "Request":
-        """Raises InputError where a file of the item cannot be read."""
+        """Raises InputError where a file of the item cannot be read or weights are missing."""
         wishes = {
             "pins": {str(region): list(target) for region, target in item.pins.items()},
             "excluded": list(item.excluded),
             "forbidden": [list(triple) for triple in item.forbidden],
         }
         inputs = {role: {"path": str(path), "sha256": file_digest(path)} for role, path in item.files().items()}
-        weights = {
-            name: weights_digest(locate(part["path"])) for name, part in config.items() if part and "path" in part
-        }
-        return cls(item.id, seed, dict(config), inputs, wishes, weights, code_digest())
+        return cls(item.id, seed, dict(config), inputs, wishes, weights_digests(config), code_digest(config))
 
     def digest(self) -> str:
         """Address of the result: file names do not matter, their contents and order do."""
         content = asdict(self) | {"inputs": {role: entry["sha256"] for role, entry in self.inputs.items()}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-
-def file_digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
-
-
-def weights_digest(folder: Path) -> str:
-    """Digest of the names, sizes and sixteen samples of 64 KiB of every weight file: seconds for any model size."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder)} {size}".encode())
-        with path.open("rb") as file:
-            for index in range(16):
-                file.seek(index * size // 16)
-                digest.update(file.read(2**16))
-    return digest.hexdigest()[:12]
-
-
-def code_digest() -> str:
-    """Digest of the method's sources, so that a result made by other code is never taken for this one's."""
-    root = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for package in ("stylegallery", "baselines", "data"):
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    def require_unchanged(self) -> None:
+        """Raises InputError where an input is no longer what it was when the request was made."""
+        for entry in self.inputs.values():
+            if file_digest(Path(entry["path"])) != entry["sha256"]:
+                raise InputError(f"{entry['path']} changed while it was used; run again")
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -117,19 +93,16 @@ def prepare_folder(folder: Path) -> None:
         raise InputError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
 
 
-def write_result(folder: Path, request: Request, result: Stylization, content_weight: float) -> dict[str, Any]:
-    """Write all files of a result and, last, its record; a folder without record is not a result.
-
-    Files are made in a temporary folder beside their place and moved when all are whole, so that a full disk or a
-    kill leaves what was there before.
+def write_result(folder: Path, request: Request, result: Stylization, explain: bool = True) -> dict[str, Any]:
+    """Write all files of a result and, last, its record; `explain` adds figures for the eye.
 
     Raises:
         InputError: the disk is full or the folder not writable.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as temporary:
             partial = Path(temporary)
-            write_files(partial, request, result, content_weight)
+            write_files(partial, request, result, explain)
             record = {
                 "schema": SCHEMA,
                 "digest": request.digest(),
@@ -137,45 +110,100 @@ def write_result(folder: Path, request: Request, result: Stylization, content_we
                 "size": [result.image.shape[-1], result.image.shape[-2]],
                 "seconds": result.seconds,
                 "peak_memory_mib": result.peak_memory_mib,
-                "environment": {"python": platform.python_version()} | {name: version(name) for name in ENVIRONMENT},
+                "environment": environment(),
                 "files": sorted(path.name for path in partial.iterdir()),
             }
-            (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-            old = read_record(folder)
-            (folder / RECORD).unlink(missing_ok=True)
-            for name in set(old["files"] if old else ()) - set(record["files"]):
-                (folder / name).unlink(missing_ok=True)
-            for name in [*record["files"], RECORD]:
-                (partial / name).replace(folder / name)
+            move_in(partial, folder, record)
     except OSError as error:
-        free = shutil.disk_usage(folder).free // 2**20
-        raise InputError(
-            f"the result could not be written to {folder} ({error.strerror or error}, {free} MiB free); "
-            "make room or pass another out= and run again"
-        ) from error
+        raise not_written(folder, error) from error
     return record
 
 
-def write_regions(folder: Path, name: str, image: Tensor, labels: Tensor) -> None:
-    """The label map of a picture as indexed PNG and as coloured overlay."""
-    figures.write_indexed_png(folder / f"regions_{name}.png", labels, (image.shape[-2], image.shape[-1]))
-    palette = figures.colours(region_count(labels))
-    write_png(folder / f"overlay_{name}.png", figures.overlay(image, labels, palette))
+def write_failure(folder: Path, item: Item, seed: int, request: Request | None, error: str) -> dict[str, Any]:
+    """Record that an item failed and why; an older result in the folder, which answers to something else, goes.
+
+    `request` is None where an input could not even be read.
+
+    Raises:
+        InputError: the disk is full or the folder not writable.
+    """
+    record = {
+        "schema": SCHEMA,
+        "digest": request.digest() if request else None,
+        **(asdict(request) if request else {"item": item.id, "seed": seed}),
+        "error": error,
+        "environment": environment(),
+        "files": [],
+    }
+    try:
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as temporary:
+            move_in(Path(temporary), folder, record)
+    except OSError as failure:
+        raise not_written(folder, failure) from failure
+    return record
 
 
-def write_files(folder: Path, request: Request, result: Stylization, content_weight: float) -> None:
-    """stylised.png, region maps, matches, energies and the explaining figures, as far as the method has them."""
+@cache
+def environment() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in ENVIRONMENT}
+
+
+def move_in(partial: Path, folder: Path, record: dict[str, Any]) -> None:
+    """Put whole files and, last, their record in place of what is in the folder.
+
+    A folder without record is not a result, so that a full disk, a kill or a power cut at any moment leaves the old
+    result, none, or the new one.
+    """
+    (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    for name in [*record["files"], RECORD]:
+        with (partial / name).open("rb") as file:
+            os.fsync(file.fileno())
+    old = read_record(folder)
+    (folder / RECORD).unlink(missing_ok=True)
+    for name in set(old["files"] if old else ()) - set(record["files"]):
+        (folder / name).unlink(missing_ok=True)
+    for name in [*record["files"], RECORD]:
+        (partial / name).replace(folder / name)
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove what killed processes left half written; only for whoever holds the lock of the folder."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def not_written(folder: Path, error: OSError) -> InputError:
+    free = shutil.disk_usage(folder).free // 2**20
+    return InputError(
+        f"the result could not be written to {folder} ({error.strerror or error}, {free} MiB free); "
+        "make room or pass another out= and run again"
+    )
+
+
+def write_files(folder: Path, request: Request, result: Stylization, explain: bool) -> None:
+    """stylised.png, region maps, matches and energies, as far as the method has them, and figures that explain."""
     provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code, "item": request.item}
     write_png(folder / "stylised.png", to_pixels(result.image), provenance)
     if result.content_labels is not None:
-        write_regions(folder, "content", result.content, result.content_labels)
+        write_regions(folder, "content", result.content, result.content_labels, explain)
     for number, labels in enumerate(result.reference_labels, 1):
-        write_regions(folder, f"reference_{number}", result.references[number - 1], labels)
-    figures.overview(result, request.item).savefig(folder / "overview.png", dpi=120)
+        write_regions(folder, f"reference_{number}", result.references[number - 1], labels, explain)
     if result.matches:
         matches = [asdict(match) for match in result.matches]
         (folder / "matches.json").write_text(json.dumps(matches, indent=1) + "\n")
-        figures.match_figure(result).savefig(folder / "matches.png", dpi=110)
     if result.energies:
         pd.DataFrame(result.energies).to_csv(folder / "energies.csv", index=False)
-        figures.energy_figure(result.energies, content_weight).savefig(folder / "energies.png", dpi=110)
+    if explain:
+        figures.overview(result, request.item).savefig(folder / "overview.png", dpi=120)
+        if result.matches:
+            figures.match_figure(result).savefig(folder / "matches.png", dpi=110)
+        if result.energies:
+            figures.energy_figure(result.energies).savefig(folder / "energies.png", dpi=110)
+
+
+def write_regions(folder: Path, name: str, image: Tensor, labels: Tensor, explain: bool) -> None:
+    """The label map of a picture as indexed PNG, and coloured over the picture."""
+    figures.write_indexed_png(folder / f"regions_{name}.png", labels, (image.shape[-2], image.shape[-1]))
+    if explain:
+        palette = figures.colours(region_count(labels))
+        write_png(folder / f"overlay_{name}.png", figures.overlay(image, labels, palette))

@@ -151,14 +151,14 @@ def match_figure(result: Stylization) -> Figure:
     return figure
 
 
-def energy_figure(energies: Sequence[Energy], content_weight: float) -> Figure:
+def energy_figure(energies: Sequence[Energy]) -> Figure:
     """Energy and its two parts over the updates."""
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.add_subplot()
     steps = [energy.step for energy in energies]
     axes.plot(steps, [energy.energy for energy in energies], label="energy", color="black")
     axes.plot(steps, [energy.style for energy in energies], label="regional style loss")
-    axes.plot(steps, [content_weight * e.content for e in energies], label=f"{content_weight:g} · global content loss")
+    axes.plot(steps, [energy.energy - energy.style for energy in energies], label="weighted global content loss")
     axes.set(xlabel="update", ylabel="energy", ylim=(0, None))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -122,7 +122,7 @@ def test_changed_bytes_change_the_digest(pictures: Pictures) -> None:
 
 def test_changed_code_changes_the_digest(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     before = digest_of(item_of(pictures))
-    monkeypatch.setattr(recording, "code_digest", lambda: "of other sources")
+    monkeypatch.setattr(recording, "code_digest", lambda config: "of other sources")
     assert digest_of(item_of(pictures)) != before
 
 
@@ -143,7 +143,7 @@ def test_input_that_cannot_be_read(pictures: Pictures, monkeypatch: pytest.Monke
 
 
 def test_written_record_reads_back(pictures: Pictures, request_one: Request, out: Path) -> None:
-    written = write_result(out, request_one, outcome(pictures), 0.26)
+    written = write_result(out, request_one, outcome(pictures))
     assert read_record(out) == written
     assert written["digest"] == request_one.digest()
     assert written["size"] == [72, 64]
@@ -154,7 +154,7 @@ def test_written_record_reads_back(pictures: Pictures, request_one: Request, out
 
 
 def test_provenance_is_in_the_picture(pictures: Pictures, request_two: Request, out: Path) -> None:
-    write_result(out, request_two, outcome(pictures), 0.26)
+    write_result(out, request_two, outcome(pictures))
     record = json.loads((out / "record.json").read_text())
     with Image.open(out / "stylised.png") as image:
         text = {key: image.info[key] for key in ("config", "seed", "code", "item")}
@@ -163,7 +163,7 @@ def test_provenance_is_in_the_picture(pictures: Pictures, request_two: Request, 
 
 @pytest.mark.parametrize("damage", ["no record", "cut", "not json", "other schema", "a list", "file gone"])
 def test_record_that_is_not_whole_is_none(pictures: Pictures, request_one: Request, out: Path, damage: str) -> None:
-    record = write_result(out, request_one, outcome(pictures), 0.26)
+    record = write_result(out, request_one, outcome(pictures))
     path = out / "record.json"
     assert read_record(out) is not None
     if damage == "no record":
@@ -191,7 +191,7 @@ def test_kill_while_moving_never_leaves_a_mixture(
     monkeypatch: pytest.MonkeyPatch, moves: int,
 ) -> None:  # fmt: skip
     """An old result lies there; the new one is killed after `moves` of its three files are in their place."""
-    write_result(out, request_one, outcome(pictures, 0.25), 0.26)
+    write_result(out, request_one, outcome(pictures, 0.25))
     real, done = Path.replace, 0
 
     def replace(path: Path, target: Path) -> Path:
@@ -206,15 +206,15 @@ def test_kill_while_moving_never_leaves_a_mixture(
         patch.setattr(Path, "replace", replace)
         if moves < 3:
             with pytest.raises(Killed):
-                write_result(out, request_two, outcome(pictures, 0.75), 0.26)
+                write_result(out, request_two, outcome(pictures, 0.75))
         else:
-            write_result(out, request_two, outcome(pictures, 0.75), 0.26)
+            write_result(out, request_two, outcome(pictures, 0.75))
     record = read_record(out)
     if record is not None:
         pixel = to_pixels(read_image(out / "stylised.png"))[0, 0, 0]
         assert (record["digest"], pixel) in ((request_one.digest(), 64), (request_two.digest(), 191))
     assert (record is not None) == (moves == 3)
-    again = write_result(out, request_two, outcome(pictures, 0.75), 0.26)
+    again = write_result(out, request_two, outcome(pictures, 0.75))
     assert read_record(out) == again
 
 
@@ -223,7 +223,7 @@ def test_old_result_survives_a_failed_new_one(
     pictures: Pictures, request_one: Request, request_two: Request, out: Path,
     monkeypatch: pytest.MonkeyPatch, error: BaseException,
 ) -> None:  # fmt: skip
-    write_result(out, request_one, outcome(pictures), 0.26)
+    write_result(out, request_one, outcome(pictures))
     before = contents(out)
 
     def fail(folder: Path, *_: object) -> None:
@@ -232,7 +232,7 @@ def test_old_result_survives_a_failed_new_one(
 
     monkeypatch.setattr(recording, "write_files", fail)
     with pytest.raises(InputError if isinstance(error, OSError) else Killed) as caught:
-        write_result(out, request_two, outcome(pictures), 0.26)
+        write_result(out, request_two, outcome(pictures))
     if isinstance(error, OSError):
         assert str(out) in str(caught.value)
         assert "No space left on device" in str(caught.value)
@@ -253,7 +253,7 @@ def test_error_without_a_reason_is_still_a_sentence(
 
     monkeypatch.setattr(recording, "write_files", fail)
     with pytest.raises(InputError) as caught:
-        write_result(out, request_one, outcome(pictures), 0.26)
+        write_result(out, request_one, outcome(pictures))
     assert "None" not in str(caught.value)
     assert "encoder error -2" in str(caught.value)
 
@@ -266,10 +266,10 @@ def test_files_of_an_older_result_do_not_stay(
     labels[4:] = 2
     result = outcome(pictures)
     rich = Stylization(result.image, result.content, result.references, labels, [labels[:, :8]])
-    write_result(out, request_one, rich, 0.26)
+    write_result(out, request_one, rich)
     assert (out / "regions_reference_1.png").is_file()
     (out / "notes.txt").write_text("mine")
-    record = write_result(out, request_two, result, 0.26)
+    record = write_result(out, request_two, result)
     assert {path.name for path in out.iterdir()} == {*record["files"], "record.json", "notes.txt"}
 
 

@@ -1,0 +1,122 @@
+"""Get the pictures of a benchmark: `python -m data.fetch stylegallery [--root FOLDER]`.
+
+Every file comes from the published repository at a pinned commit and is compared with its SHA-256 in
+`data/manifests`. Files that are there and whole are kept, so that the same command continues after a break and
+repairs what is damaged.
+"""
+
+import argparse
+import hashlib
+import shutil
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from rich.console import Console
+from rich.progress import track
+
+from data.benchmark import intact, read_digests, root_of
+from stylegallery.errors import InputError
+
+CONNECTIONS = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a collection is published; `folders`: our name of a folder -> its name there, where they differ."""
+
+    url: str
+    megabytes: int
+    licence: str
+    folders: tuple[tuple[str, str], ...] = ()
+
+    def address(self, name: str) -> str:
+        for ours, theirs in self.folders:
+            if name.startswith(f"{ours}/"):
+                name = theirs + name.removeprefix(ours)
+        return f"{self.url}/{name}"
+
+
+SOURCES = {
+    "stylegallery": Source(
+        "https://raw.githubusercontent.com/iiiiiiiword/StyleGallery/bd31294831754e4ea6c95ba61976bdef51961a95",
+        megabytes=87,
+        licence="MIT",
+    ),
+    "styleid": Source(
+        "https://raw.githubusercontent.com/jiwoogit/StyleID/d4ea655dc1f7b19e0eac9553ad087132d18bb96f",
+        megabytes=30,
+        licence="MIT",
+        folders=(("content", "data/cnt"), ("style", "data/sty")),
+    ),
+}
+
+
+def fetch(files: str, root: Path, source: Source, console: Console) -> None:
+    """Download what is missing or damaged in `root`.
+
+    Raises:
+        InputError: too little space, a folder that cannot be written, or files that could not be had.
+    """
+    digests = read_digests(files)
+    wanted = [name for name, digest in digests.items() if not intact(root / name, digest)]
+    if not wanted:
+        console.print(f"{files}: all {len(digests)} files are in {root}", soft_wrap=True)
+        return
+    require_space(root, 1.1e6 * source.megabytes * len(wanted) / len(digests))
+    console.print(f"{files}: {len(wanted)} of {len(digests)} files to get, licence {source.licence}", soft_wrap=True)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        results = pool.map(lambda name: download(source.address(name), root / name, digests[name]), wanted)
+        problems = [problem for problem in track(results, files, len(wanted), console=console) if problem]
+    if problems:
+        raise InputError(
+            f"{len(problems)} of {len(wanted)} files of {files} could not be had ({problems[0]}); check the network "
+            "and the folder, then run the same command again to continue"
+        )
+    console.print(f"{files}: all {len(digests)} files are in {root}", soft_wrap=True)
+
+
+def require_space(root: Path, size: float) -> None:
+    existing = next(parent for parent in (root, *root.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < size:
+        raise InputError(f"{root} needs {size / 1e6:.0f} MB and has {free / 1e6:.0f} MB; free space or pass --root")
+
+
+def download(address: str, path: Path, digest: str) -> str | None:
+    """Get one file whole or not at all; why it could not be had, or None."""
+    try:
+        with urlopen(Request(address, headers={"User-Agent": "stylegallery-bench"}), timeout=60) as response:
+            content: bytes = response.read()
+        if hashlib.sha256(content).hexdigest() != digest:
+            return f"{address} has other content than published"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(content)
+        part.replace(path)
+    except HTTPError as error:
+        return f"{address} answered {error.code} {error.reason}"
+    except (OSError, HTTPException) as error:  # URLError, timeouts and disks are OSErrors
+        return f"{address}: {getattr(error, 'reason', None) or error}"
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m data.fetch", description=__doc__.partition("\n")[0])
+    parser.add_argument("files", choices=SOURCES, metavar="|".join(SOURCES))
+    parser.add_argument("--root", help="default: $<NAME>_DATA, else below ~/.cache/stylegallery/benchmarks")
+    options = parser.parse_args(arguments)
+    try:
+        fetch(options.files, root_of(options.files, options.root), SOURCES[options.files], Console())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

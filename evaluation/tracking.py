@@ -1,0 +1,120 @@
+"""A mirror of records in Weights & Biases. Records on disk are the truth: nothing here can harm a result."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+from rich.console import Console
+
+from evaluation.cells import Job
+from evaluation.record import read_record
+from stylegallery.images import read_image, to_pixels
+
+HEIGHT = 192  # pixels of the pictures in the table
+
+
+class WandbTracker:
+    """One run per job: progress while it runs; at its end a table of its items with pictures and scores.
+
+    The id of the run is made of what decides the job's results and its items, so that running it again updates the
+    run instead of adding one. Everything lies below OUT, the pictures of the table too (WANDB_DATA_DIR).
+    """
+
+    def __init__(self, job: Job, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
+        self.job, self.works, self.counts = job, True, {"done": 0, "failed": 0}
+        self.safely(lambda: self.start(project, entity, mode))
+
+    def start(self, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
+        os.environ["WANDB_DIR"] = str(self.job.out.resolve())
+        os.environ["WANDB_DATA_DIR"] = str((self.job.out / "wandb" / "data").resolve())
+        import wandb  # only here: a second to import, and its variables must be set before
+
+        self.run = wandb.init(
+            project=project,
+            entity=entity,
+            mode=mode,
+            id=self.run_id(),
+            resume="allow" if mode == "online" else None,
+            name=self.job.label,
+            group=self.job.out.name,
+            job_type=self.job.label,
+            config={"label": self.job.label, "seed": self.job.seed, "method": self.job.method},
+            settings=wandb.Settings(
+                console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True
+            ),
+        )
+
+    def run_id(self) -> str:
+        job = self.job
+        parts = [job.out.name, job.label, job.seed, job.method, [item.id for item in job.items]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def log(self, record: dict[str, Any]) -> None:
+        """One step of the run's curves."""
+        self.counts["failed" if "error" in record else "done"] += 1
+        values = self.counts | {f"seconds/{stage}": value for stage, value in record.get("seconds", {}).items()}
+        self.safely(lambda: self.run.log(values))
+
+    def finish(self, console: Console) -> None:
+        """Mirror all records of the job, of earlier processes too, and close the run."""
+        self.safely(self.mirror)
+        self.safely(lambda: self.run.finish())
+        if self.works and self.run.offline:
+            console.print(f"upload to wandb with: wandb sync {Path(self.run.dir).parent}", soft_wrap=True)
+
+    def mirror(self) -> None:
+        import wandb
+
+        rows = [row for item in self.job.items if (row := self.row(self.job.folder(item)))]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        table = wandb.Table(columns=names, data=[[row.get(name) for name in names] for row in rows])
+        self.run.log({"items": table})
+        self.run.summary.update(self.counts | {"items": len(self.job.items)})
+
+    def row(self, folder: Path) -> dict[str, Any] | None:
+        """One item: what it is, pictures, seconds, scores where they have been computed."""
+        import wandb
+
+        record = read_record(folder)
+        if record is None:
+            return None
+        row: dict[str, Any] = {"item": record["item"], "digest": record["digest"], "error": record.get("error", "")}
+        if "error" not in record:
+            row["references"] = sum(role.startswith("reference ") for role in record["inputs"])
+            row["seconds"] = sum(record["seconds"].values())
+            row["peak_memory_mib"] = record["peak_memory_mib"]
+            paths = [record["inputs"][role]["path"] for role in record["inputs"] if not role.startswith("mask")]
+            row["content and references"] = wandb.Image(strip([Path(path) for path in paths]))
+            row["stylised"] = wandb.Image(strip([folder / "stylised.png"]))
+            if (folder / "scores.json").is_file():
+                scores = json.loads((folder / "scores.json").read_text())["metrics"]
+                row |= {name: score["value"] for name, score in scores.items()}
+        return row
+
+    def safely(self, call: Callable[[], object]) -> None:
+        """Say once what is wrong with wandb, and go on without it."""
+        if self.works:
+            try:
+                call()
+            except Exception as error:
+                self.works = False
+                warnings.warn(f"wandb is off for this job, its results are not touched: {error}", stacklevel=2)
+
+
+def strip(paths: list[Path]) -> Image.Image:
+    """Pictures side by side at one height."""
+    images = []
+    for path in paths:
+        image = Image.fromarray(to_pixels(read_image(path)))
+        images.append(image.resize((max(1, image.width * HEIGHT // image.height), HEIGHT)))
+    row = Image.new("RGB", (sum(image.width for image in images), HEIGHT))
+    left = 0
+    for image in images:
+        row.paste(image, (left, 0))
+        left += image.width
+    return row
