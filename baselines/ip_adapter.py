@@ -13,7 +13,7 @@ prompts by the rule of baselines/captions.py, safety checker off.
 
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -21,9 +21,10 @@ from torch import Tensor
 
 from baselines.captions import Captions
 from baselines.controlnet import UNREADABLE, each_step, finite, load_controlnet, load_pipeline, unreadable
+from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.errors import require
-from stylegallery.images import read_image, resize, to_pixels
+from stylegallery.images import to_pixels
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.weights import locate
 
@@ -41,7 +42,7 @@ class IPAdapter:
         image_encoder: str,
         condition: Callable[[Tensor], Tensor],
         resolution: int,
-        resizing: str,
+        resizing: Literal["square", "keep"],
         steps: int,
         guidance_scale: float,
         controlnet_scale: float,
@@ -67,13 +68,12 @@ class IPAdapter:
         except UNREADABLE as error:
             raise unreadable(folder / file, "IP-Adapter of this model", error) from error
         self.condition, self.captions, self.negative_prompt = condition, Captions(captions, prompt), negative_prompt
-        self.resolution, self.resizing, self.steps = resolution, resizing, steps
-        self.guidance_scale, self.controlnet_scale = guidance_scale, controlnet_scale
+        self.read = PictureReader(resolution, resizing, self.pipeline.vae_scale_factor)
+        self.steps, self.guidance_scale, self.controlnet_scale = steps, guidance_scale, controlnet_scale
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
         """Stylise one item with all its references; every draw comes from `generator`."""
-        content = resize(read_image(item.content), self.resolution, self.resizing, self.pipeline.vae_scale_factor)
-        references = [read_image(path) for path in item.references]
+        content, references = self.read(item)
         watch = Stopwatch(self.pipeline.unet.device)
         with watch("denoising"):
             image = self.pipeline(

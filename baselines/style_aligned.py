@@ -8,14 +8,14 @@ which the reference does not see, and no sharing of norms.
 
 What differs: notebook and demo are joined, since only the first takes a real reference and only the second a content;
 reference and content get prompts by the rule of baselines/captions.py, by default none (published: a caption each,
-which a text-driven method needs: this is a weak image-to-image baseline). One reference only: of several, the first
-is taken.
+which a text-driven method needs: this is a weak image-to-image baseline). One reference only: of several, number
+`reference` is taken, by default the first.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from baselines.captions import Captions
 from baselines.controlnet import finite, load_controlnet, load_pipeline
+from baselines.inputs import PictureReader, require_reference
 from data.benchmark import Item
 from stylegallery.attention import self_attention_layers
 from stylegallery.errors import require
-from stylegallery.images import read_image, resize
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 
 
@@ -104,7 +104,7 @@ class StyleAligned:
         controlnet: str,
         condition: Callable[[Tensor], Tensor],
         resolution: int,
-        resizing: str,
+        resizing: Literal["square", "keep"],
         steps: int,
         inversion_guidance: float,
         guidance_scale: float,
@@ -114,10 +114,12 @@ class StyleAligned:
         offset: int,
         prompt: str,
         captions: str | None,
+        reference: int = 1,
         device: str = "auto",
         dtype: str = "float32",
     ) -> None:
         require(resolution >= 128, "resolution is at least 128", resolution)  # one token has no deviation
+        require(reference >= 1, "reference is at least 1", reference)
         require(guidance_scale > 1, "guidance_scale is above 1", guidance_scale)
         require(0 <= offset < steps, "offset is at least 0 and below steps", offset)
         require(shift > -math.inf and scale > 0, "shift is finite and scale above 0", (shift, scale))
@@ -128,7 +130,8 @@ class StyleAligned:
         self.inverter = DDIMInverseScheduler.from_config(schedule, **options)
         self.condition, self.captions = condition, Captions(captions, prompt)
         self.sharing = SharedAttention(shift, scale)
-        self.resolution, self.resizing, self.steps, self.offset = resolution, resizing, steps, offset
+        self.read = PictureReader(resolution, resizing, self.pipeline.vae_scale_factor)
+        self.reference, self.steps, self.offset = reference, steps, offset
         self.inversion_guidance, self.guidance_scale = inversion_guidance, guidance_scale
         self.controlnet_scale = controlnet_scale
 
@@ -159,11 +162,12 @@ class StyleAligned:
         return torch.cat(latents[::-1])
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
-        """Stylise one item with its first reference; every draw comes from `generator`."""
-        content = resize(read_image(item.content), self.resolution, self.resizing, self.pipeline.vae_scale_factor)
-        size = content.shape[-2:]  # the reference in the content's size, so that both are one batch
-        reference = F.interpolate(read_image(item.references[0]), size, mode="bicubic", antialias=True).clamp(0, 1)
-        caption = self.captions(item.references[0])
+        """Stylise one item with one of its references; every draw comes from `generator`."""
+        require_reference(item, self.reference)
+        content, references = self.read(item)
+        reference = references[self.reference - 1]  # in the content's size, so that both are one batch
+        reference = F.interpolate(reference, content.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
+        caption = self.captions(item.references[self.reference - 1])
         watch = Stopwatch(self.pipeline.unet.device)
         with watch("inversion"):
             advance = progress.stage("inversion", self.steps)

@@ -11,11 +11,12 @@ model's own scheduler, guidance 7.5, style and ControlNet scale 1, float32, the 
 What differs: patches are shuffled with the run's generator (published: the global one, unseeded); prompts follow the
 rule of baselines/captions.py, whose default is the published library's, "best quality, high quality" (published demo:
 the literal "text prompt", or what the user types); the safety checker, which blackens art, is off. `ip.bin` also holds
-a UNet, which is ignored as in the published code. One reference only: of several, the first is taken.
+a UNet, which is ignored as in the published code. One reference only: of several, number `reference` is
+taken, by default the first.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
@@ -27,11 +28,11 @@ from torchvision.transforms.functional import resize as resize_short_side
 from baselines.captions import Captions
 from baselines.conditions import Contour, Lineart
 from baselines.controlnet import each_step, finite, load_controlnet, load_pipeline
+from baselines.inputs import PictureReader, require_reference
 from baselines.networks.checkpoint import load_strictly, part, read_checkpoint
 from baselines.networks.style_encoder import RESOLUTION, StyleAwareEncoder, cut_patches
 from data.benchmark import Item
 from stylegallery.errors import require
-from stylegallery.images import read_image, resize
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.weights import locate
 
@@ -59,12 +60,13 @@ class StyleShot:
         path: str,
         condition: Contour | Lineart,
         resolution: int,
-        resizing: str,
+        resizing: Literal["square", "keep"],
         steps: int,
         guidance_scale: float,
         prompt: str,
         negative_prompt: str,
         captions: str | None,
+        reference: int = 1,
         device: str = "auto",
         dtype: str = "float32",
         encoder_width: int = 1280,
@@ -72,6 +74,7 @@ class StyleShot:
         embedding: int = 1024,
     ) -> None:
         require(steps >= 1, "steps is at least 1", steps)
+        require(reference >= 1, "reference is at least 1", reference)
         require(guidance_scale > 1, "guidance_scale is above 1", guidance_scale)
         name = "styleshot_lineart" if isinstance(condition, Lineart) else "styleshot"
         folder = locate(path) / "pretrained_weight"
@@ -91,7 +94,8 @@ class StyleShot:
         for module in (self.projections, self.encoder):
             module.to(self.device)
         self.condition, self.captions, self.negative_prompt = condition, Captions(captions, prompt), negative_prompt
-        self.resolution, self.resizing, self.steps, self.guidance_scale = resolution, resizing, steps, guidance_scale
+        self.read = PictureReader(resolution, resizing, self.pipeline.vae_scale_factor)
+        self.reference, self.steps, self.guidance_scale = reference, steps, guidance_scale
 
     @torch.no_grad()
     def style_tokens(self, reference: Tensor, generator: torch.Generator) -> Tensor:
@@ -109,9 +113,10 @@ class StyleShot:
         return torch.cat([project(pair) for project, pair in zip(self.projections, pairs, strict=True)], 1)
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
-        """Stylise one item with its first reference; every draw comes from `generator`."""
-        content = resize(read_image(item.content), self.resolution, self.resizing, self.pipeline.vae_scale_factor)
-        reference = read_image(item.references[0])
+        """Stylise one item with one of its references; every draw comes from `generator`."""
+        require_reference(item, self.reference)
+        content, references = self.read(item)
+        reference = references[self.reference - 1]
         watch = Stopwatch(self.device)
         with watch("style"):
             tokens = self.style_tokens(reference, generator).to(self.pipeline.dtype)

@@ -5,8 +5,8 @@ the paper and loads the three published checkpoints strictly (transformer_, deco
 the VGG checkpoint is for training only). Settings: short side 512, centre crop 512, values in [0, 1], no normalisation.
 
 What differs: the result is clamped to [0, 1] and written as PNG (published: JPEG); only the forward pass to the picture
-runs (published: two reconstructions and every loss as well). One reference only: of several, the first is taken.
-Deterministic: no draw is made.
+runs (published: two reconstructions and every loss as well). One reference only: of several, number `reference`
+is taken, by default the first. Deterministic: no draw is made.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import center_crop
 from torchvision.transforms.functional import resize as resize_short_side
 
+from baselines.inputs import require_reference
 from baselines.networks.checkpoint import load_strictly, read_checkpoint
 from baselines.networks.stytr2 import PATCH, PatchEmbedding, Transformer, picture_decoder
 from data.benchmark import Item
@@ -41,11 +42,12 @@ class Parts(NamedTuple):
 class StyTR2:
     """`path` is the folder of the three checkpoints."""
 
-    def __init__(self, path: str, resolution: int = 512, device: str = "auto") -> None:
+    def __init__(self, path: str, resolution: int = 512, reference: int = 1, device: str = "auto") -> None:
         rule = f"resolution is a multiple of {PATCH}, at least {2 * PATCH}"
         require(resolution % PATCH == 0 and resolution >= 2 * PATCH, rule, resolution)
         folder = locate(path)
-        self.resolution, self.device = resolution, pick_device(device)
+        require(reference >= 1, "reference is at least 1", reference)
+        self.resolution, self.reference, self.device = resolution, reference, pick_device(device)
         self.parts = Parts.build()
         for name, module in self.parts._asdict().items():
             file = folder / f"{name}_iter_160000.pth"
@@ -59,10 +61,11 @@ class StyTR2:
         return self.parts.decoder(self.parts.transformer(style_tokens, content_tokens)).clamp(0, 1).cpu()
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
-        """Stylise one item with its first reference; `generator` is not used."""
+        """Stylise one item with one of its references; `generator` is not used."""
+        require_reference(item, self.reference)
         content, style = (
             center_crop(resize_short_side(read_image(path), self.resolution, antialias=True), [self.resolution])
-            for path in (item.content, item.references[0])
+            for path in (item.content, item.references[self.reference - 1])
         )
         watch = Stopwatch(self.device)
         advance = progress.stage("transfer", 1)

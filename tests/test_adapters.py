@@ -93,7 +93,7 @@ def test_runs_and_repeats(name: str, request: pytest.FixtureRequest, pictures: P
     other_reference = stylised(method, Item("b", pictures.content, (pictures.second,)))
     other_content = stylised(method, Item("c", pictures.second, (pictures.first, pictures.second)))
     assert torch.equal(stylised(method, a), first)
-    side = method.resolution
+    side = method.read.resolution
     assert first.shape == (1, 3, side, side) and first.dtype == torch.float32
     assert first.min() >= 0 and first.max() <= 1 and first.std() > 0.01
     for other in (other_reference, other_content, stylised(method, a, seed=1)):
@@ -110,9 +110,15 @@ def test_every_reference_counts(name: str, request: pytest.FixtureRequest, pictu
     assert (stylised(method, Item("a", pictures.content, (pictures.first,))) - both).abs().max() > 2e-3
 
 
-def test_first_reference_of_style_aligned(aligned: Any, pictures: Pictures) -> None:
+def test_one_reference_of_style_aligned(aligned: Any, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first by default; `reference` takes another."""
     both = stylised(aligned, Item("a", pictures.content, (pictures.first, pictures.second)))
     assert torch.equal(stylised(aligned, Item("a", pictures.content, (pictures.first,))), both)
+    only_second = stylised(aligned, Item("a", pictures.content, (pictures.second,)))
+    monkeypatch.setattr(aligned, "reference", 2)
+    assert torch.equal(stylised(aligned, Item("a", pictures.content, (pictures.first, pictures.second))), only_second)
+    with pytest.raises(InputError, match="item a has 1 references, not 2"):
+        stylised(aligned, Item("a", pictures.content, (pictures.first,)))
 
 
 @pytest.mark.parametrize("name", ["ip_adapter", "instantstyle", "style_aligned"])

@@ -281,8 +281,8 @@ def stylised(method: Any, item: Item, seed: int = 0) -> Tensor:
     return method.stylize(item, torch.Generator().manual_seed(seed)).image
 
 
-def test_run_from_files(method: Any, pictures: Pictures) -> None:
-    """End to end; A, B, A gives the same bytes whatever the global generator; the first reference alone counts."""
+def test_run_from_files(method: Any, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
+    """End to end; A, B, A gives the same bytes whatever the global generator; one reference counts."""
     a = Item("a", pictures.content, (pictures.first, pictures.second))
     first = stylised(method, a)
     other_reference = stylised(method, Item("b", pictures.content, (pictures.second,)))
@@ -295,6 +295,10 @@ def test_run_from_files(method: Any, pictures: Pictures) -> None:
     assert first.min() >= 0 and first.max() <= 1 and first.std() > 0.01
     for other in (other_reference, other_content, stylised(method, a, seed=1)):
         assert not torch.equal(other, first)
+    monkeypatch.setattr(method, "reference", 2)
+    assert torch.equal(stylised(method, a), other_reference)
+    with pytest.raises(InputError, match="item b has 1 references, not 2"):
+        stylised(method, Item("b", pictures.content, (pictures.second,)))
 
 
 def test_lineart_checkpoint(overrides: list[str], pictures: Pictures) -> None:

@@ -98,7 +98,7 @@ def stylised(method: StyTR2, item: Item) -> Any:
     return method.stylize(item, torch.Generator().manual_seed(0))
 
 
-def test_run_from_files(method: StyTR2, pictures: Pictures, tmp_path: Path) -> None:
+def test_run_from_files(method: StyTR2, checkpoints: Path, pictures: Pictures, tmp_path: Path) -> None:
     """End to end; A, B, A gives the same bytes; the second reference is not used and the first is."""
     a, b = (
         Item("a", pictures.content, (pictures.first, pictures.second)),
@@ -112,6 +112,10 @@ def test_run_from_files(method: StyTR2, pictures: Pictures, tmp_path: Path) -> N
     assert first.image.shape == first.content.shape == first.references[0].shape == (1, 3, 64, 64)
     assert first.image.min() >= 0 and first.image.max() <= 1 and first.image.std() > 0.01
     assert len(first.references) == 1
+    second = build_method("stytr2", f"method.path={checkpoints}", "method.resolution=64", "method.reference=2")
+    assert torch.equal(stylised(second, a).image, stylised(method, Item("e", a.content, a.references[1:])).image)
+    with pytest.raises(InputError, match="item b has 1 references, not 2"):
+        stylised(second, b)
     assert torch.equal(stylised(method, Item("c", pictures.content, (pictures.first,))).image, first.image)
     swapped = Item("d", pictures.content, (paint(tmp_path / "other.png", 9), pictures.first))
     assert not torch.equal(stylised(method, swapped).image, first.image)
