@@ -13,6 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from safetensors.torch import load_file
+from test_guidance import analysis, case06, pair
 from torch import Tensor
 
 from stylegallery.attention import SelfAttention
@@ -38,7 +39,6 @@ from stylegallery.matching import (
     score_terms,
 )
 from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, merge, normalised_depth
-from tests.test_guidance import analysis, case06, pair
 
 VECTORS = Path(__file__).parent / "vectors"
 SHARED = Path(__file__).parents[2] / "shared" / "vectors"
