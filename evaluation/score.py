@@ -1,0 +1,300 @@
+"""Score every finished cell of a benchmark run; what is already scored is left alone.
+
+    python -m evaluation.score OUT [--metrics lpips_alex,csd] [--size 256]
+
+Each cell (OUT/cells/<label>/<item>/) gets scores.json beside its record, each label sets.json with the metrics of the
+whole set. A picture that cannot be read is a row of reasons, everything else is scored, and the exit code is 1.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from evaluation.backbones import BATCH, MissingWeights
+from evaluation.metric import Metric, Question, Sample, SetMetric
+from evaluation.questions import read_question
+from evaluation.record import RECORD, file_digest
+from stylegallery.errors import InputError, require
+from stylegallery.images import SMALLEST_SIDE, read_image
+
+SCORES, SETS, IMAGE = "scores.json", "sets.json", "stylised.png"
+CONFIGS = Path(__file__).parent.parent / "conf" / "metric"
+AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
+Row = dict[str, Any]  # {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}
+
+
+def build_metrics(names: Sequence[str] | None = None) -> tuple[list[Metric], list[SetMetric]]:
+    """The metrics of conf/metric, or the named ones: those of single items and those of sets.
+
+    Raises:
+        InputError: a name that is none.
+    """
+    paths = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    for name in names or ():
+        if name not in paths:
+            raise InputError(f"{name} is not a metric; pass some of: {', '.join(paths)}")
+    metrics = [instantiate(OmegaConf.load(paths[name]), _convert_="all") for name in names or paths]
+    return [m for m in metrics if m.kind != "set"], [m for m in metrics if m.kind == "set"]
+
+
+# --- reading ---
+
+
+@lru_cache(maxsize=64)  # neighbouring cells share their content and references, and with them the features
+def read_picture(path: Path, modified: int, size: tuple[int, int] | None) -> Tensor:
+    """A picture at size (height, width); `modified` is part of the cache's key."""
+    image = read_image(path)
+    if size is None or image.shape[-2:] == size:
+        return image
+    return F.interpolate(image, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def picture(path: Path, size: tuple[int, int] | None = None) -> Tensor:
+    return read_picture(path, path.stat().st_mtime_ns if path.is_file() else 0, size)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One item done by one method. `features` lives as long as the cell, pictures only as long as they are used."""
+
+    folder: Path
+    features: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        return self.folder.parent.name
+
+    @property
+    def item(self) -> str:
+        return self.folder.name
+
+    def digest(self) -> str | None:
+        """Of the image; None where there is none."""
+        path = self.folder / IMAGE
+        return file_digest(path) if path.is_file() else None
+
+    def sample(self, size: int | None) -> Sample:
+        """All pictures at the size of the result, or `size` x `size`.
+
+        Raises:
+            InputError: the method failed on the item, or a picture or the record cannot be read.
+        """
+        try:
+            record = json.loads((self.folder / RECORD).read_text())
+            error = record.get("error")
+            inputs = {role: Path(entry["path"]) for role, entry in record.get("inputs", {}).items()}
+            content = inputs["content"] if error is None else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise InputError(f"{self.folder / RECORD} cannot be read ({problem}); delete the folder") from problem
+        if error is not None or content is None:
+            raise InputError(str(error))
+        references = sorted(
+            (int(role.removeprefix("reference ")), path) for role, path in inputs.items() if role.startswith("ref")
+        )
+        image = picture(self.folder / IMAGE, (size, size) if size else None)
+        shape = image.shape[-2], image.shape[-1]
+        return Sample(
+            item=self.item,
+            content=picture(content, shape),
+            references=[picture(path, shape) for _, path in references],
+            image=image,
+            question=self.question(),
+            features=self.features,
+        )
+
+    def question(self) -> Question | None:
+        try:
+            return read_question(self.folder.parents[2] / "questions" / self.item)
+        except InputError:
+            return None
+
+
+class ReadWhenIndexed(Sequence[Sample]):
+    """The samples of a set, whose pictures would not fit into memory together."""
+
+    def __init__(self, cells: Sequence[Cell], size: int | None) -> None:
+        self.cells, self.size = cells, size
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [cell.sample(self.size) for cell in self.cells[index]]
+        return self.cells[index].sample(self.size)
+
+
+# --- scoring ---
+
+
+def reason_of(error: Exception) -> str:
+    return str(error) if isinstance(error, MissingWeights) else f"failed: {error}"
+
+
+def row(metric: Metric | SetMetric, value: float | None, reason: str | None = None) -> Row:
+    if value is not None and not math.isfinite(value):
+        value, reason = None, f"failed: the value is {value}"
+    return {"value": value, "version": metric.version, "reason": reason}
+
+
+def evaluate(metric: Metric, samples: Sequence[Sample]) -> list[Row]:
+    """One row per sample; where a batch fails, its samples are tried one by one."""
+    if metric.kind == "regional" and any(sample.question is None for sample in samples):
+        answered = iter(evaluate(metric, [sample for sample in samples if sample.question is not None]))
+        return [
+            next(answered) if sample.question else row(metric, None, f"failed: no questions/{sample.item}")
+            for sample in samples
+        ]
+    try:
+        return [row(metric, value) for value in metric(samples)]
+    except MissingWeights as error:
+        return [row(metric, None, reason_of(error)) for _ in samples]
+    except (ValueError, RuntimeError, OSError) as error:
+        if len(samples) == 1:
+            return [row(metric, None, reason_of(error))]
+        return [scored for sample in samples for scored in evaluate(metric, [sample])]
+
+
+def evaluate_set(metric: SetMetric, samples: Sequence[Sample]) -> Row:
+    try:
+        return row(metric, metric(samples))
+    except (ValueError, RuntimeError, OSError) as error:
+        return row(metric, None, reason_of(error))
+
+
+def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:
+    """The rows of a scores file that is about the same image and size; none of any other."""
+    try:
+        scores = json.loads(path.read_text())
+        return scores["metrics"] if all(scores[key] == value for key, value in about.items()) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def due(metrics: Iterable[AnyMetric], rows: dict[str, Row]) -> list[AnyMetric]:
+    """Metrics without a value of their present version."""
+    return [m for m in metrics if rows.get(m.name, {}).get("value") is None or rows[m.name]["version"] != m.version]
+
+
+def write_rows(path: Path, about: dict[str, Any], rows: dict[str, Row]) -> None:
+    """Raises InputError where the file cannot be written."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(json.dumps({"metrics": dict(sorted(rows.items())), **about}, indent=1) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); make room or check permissions") from error
+
+
+def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | None) -> dict[Cell, str]:
+    """Write scores.json of some cells; returns those that cannot be scored, with the reason."""
+    broken: dict[Cell, str] = {}
+    samples: list[Sample] = []
+    waiting: list[tuple[Cell, dict[str, Any], dict[str, Row]]] = []
+    for cell in cells:
+        about = {"image": cell.digest(), "size": size}
+        rows = read_rows(cell.folder / SCORES, about)
+        try:
+            if about["image"] and not due(metrics, rows):
+                continue
+            samples.append(cell.sample(size))
+            waiting.append((cell, about, rows))
+        except InputError as error:
+            broken[cell] = reason_of(error)
+            failed = {metric.name: row(metric, None, broken[cell]) for metric in metrics}
+            write_rows(cell.folder / SCORES, about, rows | failed)
+    for metric in metrics:
+        wanting = [index for index, (_, _, rows) in enumerate(waiting) if due([metric], rows)]
+        for index, scored in zip(wanting, evaluate(metric, [samples[i] for i in wanting]), strict=True):
+            waiting[index][2][metric.name] = scored
+    for cell, about, rows in waiting:
+        write_rows(cell.folder / SCORES, about, rows)
+    return broken
+
+
+def score_set(folder: Path, cells: Sequence[Cell], metrics: Sequence[SetMetric], size: int | None) -> None:
+    """Write sets.json of a label from its readable cells, with their number N."""
+    images = hashlib.sha256(json.dumps([(cell.item, cell.digest()) for cell in cells]).encode()).hexdigest()
+    about = {"images": images, "size": size, "n": len(cells)}
+    rows = read_rows(folder / SETS, about)
+    fresh = [Cell(cell.folder) for cell in cells]  # with features of their own, freed with the set
+    for metric in due(metrics, rows):
+        rows[metric.name] = evaluate_set(metric, ReadWhenIndexed(fresh, size))
+    write_rows(folder / SETS, about, rows)
+
+
+def score(out: Path, names: Sequence[str] | None, size: int | None, console: Console) -> bool:
+    """Score a run and print a summary; whether every cell could be scored.
+
+    Raises:
+        InputError: no cells in `out`, an unknown metric, or a file that cannot be written.
+    """
+    require(size is None or size >= SMALLEST_SIDE, f"--size is at least {SMALLEST_SIDE}", size)
+    cells = [Cell(path.parent) for path in out.glob(f"cells/*/*/{RECORD}")]
+    if not cells:
+        raise InputError(f"{out} holds no finished cells (cells/<label>/<item>/{RECORD}); pass the folder of a run")
+    cells.sort(key=lambda cell: (cell.item, cell.label))
+    metrics, set_metrics = build_metrics(names)
+    broken: dict[Cell, str] = {}
+    with torch.inference_mode():
+        groups = [cells[start : start + BATCH] for start in range(0, len(cells), BATCH)]
+        for group in track(groups, "scores", console=console, transient=True):
+            broken |= score_cells(group, metrics, size)
+            for cell in group:
+                cell.features.clear()
+        for label in sorted({cell.label for cell in cells}) if set_metrics else ():
+            readable = [cell for cell in cells if cell.label == label and cell not in broken]
+            score_set(out / "cells" / label, readable, set_metrics, size)
+    console.print(summary(out, cells, [*metrics, *set_metrics]))
+    for cell, reason in broken.items():
+        console.print(f"{cell.label}/{cell.item}: {reason}", style="red", soft_wrap=True)
+    return not broken
+
+
+def summary(out: Path, cells: Sequence[Cell], metrics: Sequence[Metric | SetMetric]) -> Table:
+    """Per metric: how many values there are, and why others are not."""
+    files = [cell.folder / SCORES for cell in cells]
+    sets = [out / "cells" / label / SETS for label in sorted({cell.label for cell in cells})]
+    table = Table("metric", "better", "values", "without", title=str(out))
+    for metric in metrics:
+        rows = [read_rows(path, {}).get(metric.name, {}) for path in (sets if metric.kind == "set" else files)]
+        reasons = Counter(row.get("reason") for row in rows if row.get("value") is None)
+        without = "\n".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
+        count = len(rows) - sum(reasons.values())
+        table.add_row(metric.name, {"up": "higher", "down": "lower"}[metric.direction], f"{count}/{len(rows)}", without)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.score", description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path, help="folder of a benchmark run")
+    parser.add_argument("--metrics", help="names of conf/metric, separated by commas (default: all)")
+    parser.add_argument("--size", type=int, help="side in px all pictures are resized to (default: that of the result)")
+    options = parser.parse_args()
+    try:
+        whole = score(options.out, options.metrics and options.metrics.split(","), options.size, Console())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0 if whole else 1)
+
+
+if __name__ == "__main__":
+    main()
