@@ -74,11 +74,10 @@ def paired_tests(values: pd.DataFrame, against: str) -> pd.DataFrame:
         either = values[[method, against]].dropna(how="all")
         both = either.dropna()
         differences = (both[method] - both[against]).to_numpy()
-        if len(both) == 0:
-            p = float("nan")
-        else:
+        mean = p = float("nan")
+        if len(both):
+            mean = float(differences.mean())
             p = float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
-        mean = float(differences.mean()) if len(both) else float("nan")
         rows.append((method, len(both), len(either) - len(both), mean, p))
     table = pd.DataFrame(rows, columns=["method", "n", "left_out", "mean_difference", "p"])
     tested = table["p"].notna().to_numpy()

@@ -1,0 +1,120 @@
+"""The results of a benchmark run as data frames, from the records on disk and nothing else."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from evaluation.metric import Direction
+from stylegallery.errors import InputError
+
+METRICS = Path(__file__).parents[1] / "conf" / "metric"
+SCORE = "python -m evaluation.score"
+COSTS = ("seconds", "peak_memory_mib")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a table has to know of a metric."""
+
+    direction: Direction
+    kind: str
+
+    def better(self, first: float, second: float) -> bool:
+        return first < second if self.direction == "down" else first > second
+
+
+@cache
+def facts(metric: str) -> Facts:
+    """Direction and kind of a metric, from the class its config names; no weights are needed.
+
+    Raises:
+        InputError: this code does not know the metric.
+    """
+    if metric in COSTS:
+        return Facts("down", "cost")
+    path = METRICS / f"{metric}.yaml"
+    if not path.is_file():
+        raise InputError(f"the scores name a metric {metric} that {METRICS} does not have; score again with this code")
+    found = get_class(str(OmegaConf.select(OmegaConf.load(path), "_target_")))
+    kind = "style" if metric.startswith(("fid_", "kid")) else str(getattr(found, "kind", "set"))
+    return Facts(found.direction, kind)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Results:
+    """items: label, item, metric, value, version, reason (one row per score, costs among them);
+    sets: label, metric, value, version, n, reason (one row per score of a whole set)."""
+
+    items: pd.DataFrame
+    sets: pd.DataFrame
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where there is no such file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); delete it and run or score the item again") from error
+
+
+def read_results(out: Path) -> Results:
+    """Everything OUT/cells holds, in sorted order.
+
+    Raises:
+        InputError: there are no records, a file is damaged, or one metric was computed in several versions.
+    """
+    folders = sorted(path.parent for path in out.glob("cells/*/*/record.json"))
+    if not folders:
+        raise InputError(f"{out} holds no records (cells/*/*/record.json); run a method with out={out} first")
+    items = [row for folder in folders for row in item_rows(folder, f"{SCORE} {out}")]
+    sets = [row for folder in sorted({folder.parent for folder in folders}) for row in set_rows(folder)]
+    results = Results(
+        pd.DataFrame(items, columns=["label", "item", "metric", "value", "version", "reason"]).astype(
+            {"value": float, "version": "Int64"}
+        ),
+        pd.DataFrame(sets, columns=["label", "metric", "value", "version", "n", "reason"]).astype(
+            {"value": float, "version": "Int64", "n": "Int64"}
+        ),
+    )
+    for table in (results.items, results.sets):
+        versions = table.dropna(subset=["value", "version"]).groupby("metric")["version"].unique()
+        for metric, found in versions.items():
+            if len(found) > 1:
+                numbers = " and ".join(map(str, sorted(found)))
+                raise InputError(f"{metric} was computed in versions {numbers}; run {SCORE} {out} again")
+    return results
+
+
+def item_rows(folder: Path, command: str) -> list[tuple[Any, ...]]:
+    """Scores and costs of one cell; a failed or unscored item has the reason in the place of every score."""
+    label, item = folder.parent.name, folder.name
+    record, scores = read_json(folder / "record.json"), read_json(folder / "scores.json")
+    if record.get("error"):
+        return [(label, item, name, None, None, f"failed: {record['error']}") for name in COSTS]
+    costs = {"seconds": sum(record["seconds"].values()), "peak_memory_mib": record["peak_memory_mib"]}
+    rows: list[tuple[Any, ...]] = [(label, item, name, value, None, None) for name, value in costs.items()]
+    for metric, score in sorted((scores or {"metrics": {}})["metrics"].items()):
+        rows.append((label, item, metric, score["value"], score["version"], score["reason"]))
+    if scores is None:
+        rows.append((label, item, "", None, None, f"not scored: {command}"))
+    return rows
+
+
+def set_rows(folder: Path) -> list[tuple[Any, ...]]:
+    scores = read_json(folder / "sets.json") or {"metrics": {}}
+    return [
+        (folder.name, metric, score["value"], score["version"], score.get("n", scores.get("n")), score["reason"])
+        for metric, score in sorted(scores["metrics"].items())
+    ]

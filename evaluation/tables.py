@@ -1,0 +1,198 @@
+"""`python -m evaluation.tables OUT [--against METHOD]`: OUT/tables/ from records and scores alone.
+
+table.{csv,parquet} (one row per method and metric), table.{md,tex} (for reading), items.{csv,parquet} (one row per
+score), tests.csv (paired tests against one method). The same records give the same bytes.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from evaluation.reported import reported_rows
+from evaluation.results import Results, facts, read_results
+from evaluation.statistics import common_items, estimate, mean_ranks, paired_tests
+from evaluation.wide import write_wide
+from stylegallery.errors import InputError
+
+IDENTITY, COPY = "identity", "reference_copy"
+CALIBRATION = (IDENTITY, COPY)
+COLUMNS = [
+    "source", "label", "metric", "direction", "version", "value", "low", "high", "n", "left_out", "mean_rank", "mark",
+    "reported", "difference", "reason",
+]  # fmt: skip
+
+
+def build(results: Results) -> pd.DataFrame:
+    """One row per method and metric, the paper's rows at the end.
+
+    Means, ranks and marks of a metric are over the items that every method with any value has; `left_out` counts the
+    others of a method. A set score is marked only where all methods have the same N.
+    """
+    rows = []
+    labels = sorted(set(results.items["label"]))
+    scored = results.items[results.items["metric"] != ""]
+    unscored = results.items[results.items["metric"] == ""].groupby("label")["reason"].first().to_dict()
+    for metric, group in scored.groupby("metric", sort=True):
+        name = str(metric)
+        values = group.pivot(index="item", columns="label", values="value").reindex(columns=labels)
+        common = common_items(values)
+        rivals = common.drop(columns=list(CALIBRATION), errors="ignore")
+        ranks = mean_ranks(rivals, facts(name).direction) if len(rivals) else pd.Series(dtype=float)
+        for label in labels:
+            here = group[group["label"] == label]
+            row = {"label": label, "metric": name, "version": here["version"].max() if len(here) else pd.NA}
+            own = int(values[label].notna().sum())
+            if label in common and len(common):
+                mean = estimate(common[label].to_numpy(dtype=float))
+                row |= {"value": mean.mean, "low": mean.low, "high": mean.high, "n": mean.n, "left_out": own - mean.n}
+                row |= {"mean_rank": ranks.get(label, np.nan)}
+            elif own:
+                row |= {"reason": "no item in common with the other methods", "n": 0, "left_out": own}
+            else:
+                reasons = here["reason"].dropna()
+                row |= {"reason": reasons.mode().iloc[0] if len(reasons) else unscored.get(label, "not scored")}
+            rows.append(row)
+    for set_row in results.sets.to_dict("records"):
+        rows.append({str(key): value for key, value in set_row.items()})
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"reason": object, "mark": object})
+    table["source"] = "ours"
+    table["direction"] = [facts(metric).direction for metric in table["metric"]]
+    for metric, group in table.groupby("metric"):
+        for index, mark in marks(group, facts(str(metric)).direction).items():
+            table.loc[index, "mark"] = mark
+    table = pd.concat([table, reported_rows(table)], ignore_index=True)[COLUMNS]
+    return table.astype({"version": "Int64", "n": "Int64", "left_out": "Int64"})
+
+
+def marks(group: pd.DataFrame, direction: str) -> dict[int, str]:
+    """Index -> best or second. Values that print alike tie and share the mark; calibration rows never get one."""
+    rivals = group[~group["label"].isin(CALIBRATION) & group["value"].notna()]
+    if rivals["n"].nunique() > 1:
+        return {}
+    shown = rivals["value"].map(lambda value: float(f"{value:.4g}"))
+    ranked = sorted(shown.unique(), reverse=direction == "up")[:2]
+    names = dict(zip(ranked, ("best", "second"), strict=False))
+    return {int(index): names[value] for index, value in shown.items() if value in names}
+
+
+def paired_table(results: Results, against: str) -> pd.DataFrame:
+    """Paired tests of every method against one, metric by metric; Holm's correction over the methods of a metric."""
+    frames = []
+    for metric, group in results.items[results.items["metric"] != ""].groupby("metric", sort=True):
+        values = group.pivot(index="item", columns="label", values="value").drop(
+            columns=list(CALIBRATION), errors="ignore"
+        )
+        if facts(str(metric)).kind != "cost" and against in values and values[against].notna().any():
+            frames.append(paired_tests(values, against).assign(metric=metric, against=against))
+    columns = ["metric", "method", "against", "n", "left_out", "mean_difference", "p", "p_holm"]
+    return pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def out_of_order(table: pd.DataFrame) -> list[str]:
+    """One sentence per metric whose calibration rows contradict what it claims to measure.
+
+    structure: identity beats reference_copy and no method beats identity; style (and FID, KID): reference_copy beats
+    identity. A method may fall below the worse row or, with several references, beat the copy of one of them.
+    """
+    complaints = []
+    for metric, group in table[table["source"] == "ours"].groupby("metric", sort=True):
+        known, values = facts(str(metric)), group.set_index("label")["value"].dropna()
+        if known.kind not in ("structure", "style") or not set(CALIBRATION) <= set(values.index):
+            continue
+        winner, loser = CALIBRATION if known.kind == "structure" else CALIBRATION[::-1]
+        if not known.better(values[winner], values[loser]):
+            complaints.append(
+                f"{metric} is out of order: {winner} ({values[winner]:.4g}) must beat {loser} ({values[loser]:.4g})"
+            )
+        elif known.kind == "structure" and any(known.better(value, values[IDENTITY]) for value in values):
+            complaints.append(f"{metric} is out of order: a method beats {IDENTITY} ({values[IDENTITY]:.4g})")
+    return complaints
+
+
+def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[str]:
+    """What a reader has to know beside the numbers."""
+    lines = [
+        "Means over the items that all methods with the metric have (N in the header), with 95 % bootstrap intervals "
+        "over items; the best method is bold, the second underlined; calibration and reported rows are not ranked.",
+        "Methods that take one reference get the first reference of each item.",
+    ]
+    missing = [label for label in CALIBRATION if label not in set(table["label"])]
+    if missing:
+        lines.append(
+            f"Not calibrated: run {' and '.join(f'method={label}' for label in missing)} into the same folder."
+        )
+    lines += [f"**{complaint}.**" for complaint in complaints]
+    left = table[(table["left_out"] > 0).fillna(False)]
+    for metric, group in left.groupby("metric", sort=True):
+        counts = ", ".join(f"{row.label} {row.left_out}" for row in group.itertuples())
+        lines.append(f"{metric}: items left out because another method lacks them: {counts}.")
+    failed = results.items[results.items["reason"].fillna("").str.startswith("failed: ")]
+    for (label, reason), group in failed.groupby(["label", "reason"], sort=True):
+        names = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
+        metrics = ", ".join(sorted(set(group["metric"]) - {"seconds", "peak_memory_mib"})) or "the item itself"
+        lines.append(f"{label}: {metrics} {reason} ({group['item'].nunique()} items: {names}).")
+    sets = table[(table["source"] == "ours") & table["metric"].isin(set(results.sets["metric"]))]
+    for metric, group in sets.dropna(subset=["value"]).groupby("metric", sort=True):
+        if group["n"].nunique() > 1:
+            lines.append(f"{metric}: the methods differ in N, so their values cannot be compared and none is marked.")
+    return lines
+
+
+def write_tables(out: Path, against: str) -> list[str]:
+    """Write OUT/tables and return what is out of order.
+
+    Raises:
+        InputError: no records, damaged files, or the folder cannot be written.
+    """
+    results = read_results(out)
+    table = build(results)
+    complaints = out_of_order(table)
+    items = results.items.sort_values(["metric", "label", "item"], ignore_index=True)
+    folder = out / "tables"
+    lines = notes(results, table, complaints)
+    if against not in set(items["label"]):
+        lines.append(f"No paired tests: there are no results of {against}; pass --against with another method.")
+    writers: dict[str, Callable[[Path], object]] = {
+        "table.csv": lambda path: table.to_csv(path, index=False),
+        "table.parquet": lambda path: table.to_parquet(path, index=False),
+        "items.csv": lambda path: items.to_csv(path, index=False),
+        "items.parquet": lambda path: items.to_parquet(path, index=False),
+        "tests.csv": lambda path: paired_table(results, against).to_csv(path, index=False),
+        "table.md": lambda path: write_wide(path, table, lines, CALIBRATION),
+        "table.tex": lambda path: write_wide(path, table, lines, CALIBRATION),
+    }
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, write in writers.items():
+            temporary = folder / f".{name}"
+            write(temporary)
+            temporary.replace(folder / name)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror or error}); make room or fix its rights"
+        ) from error
+    return complaints
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.tables", description="tables from records on disk")
+    parser.add_argument("out", type=Path, help="folder of a benchmark run")
+    parser.add_argument("--against", default="stylegallery", help="method that the paired tests compare with")
+    arguments = parser.parse_args()
+    try:
+        complaints = write_tables(arguments.out, arguments.against)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for complaint in complaints:
+        print(f"error: {complaint}", file=sys.stderr)
+    print((arguments.out / "tables" / "table.md").read_text())
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+"""Tables from records: what is averaged, marked, footnoted, compared with the paper, and refused."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evaluation.reported import read_reported
+from evaluation.results import facts, read_results
+from evaluation.statistics import estimate
+from evaluation.tables import build, main, write_tables
+from stylegallery.errors import InputError
+
+COMMAND = "missing: python -m stylegallery.weights fetch csd"
+FILES = {"table.csv", "table.parquet", "table.md", "table.tex", "items.csv", "items.parquet", "tests.csv"}
+VALUES = {  # label -> lpips_alex, style_blocks_efficientnet of an average item
+    "stylegallery": (0.35, 0.80),
+    "stytr2": (0.40, 0.70),
+    "styleid": (0.45, 0.75),
+    "identity": (0.0, 0.40),
+    "reference_copy": (0.70, 1.0),
+}
+ITEMS = [f"000{number}__VanGogh__1__a" for number in range(8)]
+
+
+def write_cell(out: Path, label: str, item: str, scores: dict[str, Any] | None, error: str = "") -> None:
+    folder = out / "cells" / label / item
+    folder.mkdir(parents=True)
+    record: dict[str, Any] = {"item": item, "seconds": {"a": 1.5, "b": 0.5}, "peak_memory_mib": 800.0}
+    (folder / "record.json").write_text(json.dumps({"item": item, "error": error} if error else record))
+    if scores is not None:
+        (folder / "scores.json").write_text(json.dumps({"image": "00", "metrics": scores}))
+
+
+def score(value: float | None, reason: str | None = None, version: int = 1) -> dict[str, Any]:
+    return {"value": value, "version": version, "reason": reason}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for label, (lpips, style) in VALUES.items():
+        for item in ITEMS:
+            noise = 0.01 * rng.normal(size=2) * (label not in ("identity", "reference_copy"))
+            scores = {
+                "lpips_alex": score(lpips + noise[0]),
+                "style_blocks_efficientnet": score(style + noise[1]),
+                "csd": score(None, COMMAND),
+            }
+            write_cell(tmp_path, label, item, scores)
+        fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 15.0)
+        sets = {"fid_art": score(fid), "artfid": score((1 + lpips) * (1 + fid))}
+        for entry in sets.values():
+            entry["n"] = len(ITEMS)
+        (tmp_path / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets}))
+    return tmp_path
+
+
+def rescore(out: Path, label: str, metric: str, entry: dict[str, Any], items: list[str] = ITEMS) -> None:
+    for item in items:
+        path = out / "cells" / label / item / "scores.json"
+        content = json.loads(path.read_text())
+        content["metrics"][metric] = entry
+        path.write_text(json.dumps(content))
+
+
+def ours(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return table[(table["source"] == "ours") & (table["metric"] == metric)].set_index("label")
+
+
+# --- numbers ---
+
+
+def test_means_intervals_and_counts_are_those_of_the_items(out: Path) -> None:
+    results = read_results(out)
+    table = ours(build(results), "lpips_alex")
+    mine = results.items.query("label == 'styleid' and metric == 'lpips_alex'")["value"].to_numpy()
+    expected = estimate(mine)
+    assert table.loc["styleid", ["value", "low", "high", "n"]].tolist() == [
+        expected.mean, expected.low, expected.high, 8,
+    ]  # fmt: skip
+    assert table.loc["stylegallery", "mean_rank"] == 1
+    assert np.isnan(table.loc["identity", "mean_rank"])
+
+
+def test_costs_stand_beside_the_scores(out: Path) -> None:
+    table = build(read_results(out))
+    assert ours(table, "seconds").loc["stytr2", "value"] == 2.0
+    assert ours(table, "peak_memory_mib").loc["stytr2", "value"] == 800
+
+
+def test_methods_are_compared_on_the_items_all_have(out: Path) -> None:
+    rescore(out, "styleid", "lpips_alex", score(None, "failed: the image is damaged"), ITEMS[:3])
+    write_tables(out, "stylegallery")
+    table = ours(build(read_results(out)), "lpips_alex")
+    assert (table["n"] == 5).all()
+    assert table["left_out"].to_dict() == {label: 0 if label == "styleid" else 3 for label in VALUES}
+    text = (out / "tables" / "table.md").read_text()
+    assert "lpips_alex: items left out because another method lacks them" in text and "stylegallery 3" in text
+    assert "styleid: lpips_alex failed: the image is damaged (3 items: 0000__VanGogh__1__a" in text
+
+
+def test_failed_and_unscored_items_have_their_reason(out: Path) -> None:
+    write_cell(out, "ccpl", ITEMS[0], None, error="out of memory")
+    write_cell(out, "ccpl", ITEMS[1], None)
+    write_tables(out, "stylegallery")
+    text = (out / "tables" / "table.md").read_text()
+    assert "ccpl: the item itself failed: out of memory (1 items" in text
+    assert f"not scored: python -m evaluation.score {out}" in text
+    assert ours(build(read_results(out)), "lpips_alex").loc["stylegallery", "n"] == 8
+
+
+# --- marks ---
+
+
+def test_best_and_second_are_marked_by_rule_and_calibration_and_paper_rows_never(out: Path) -> None:
+    table = build(read_results(out))
+    assert ours(table, "lpips_alex")["mark"].dropna().to_dict() == {"stylegallery": "best", "stytr2": "second"}
+    style = ours(table, "style_blocks_efficientnet")["mark"].dropna().to_dict()
+    assert style == {"stylegallery": "best", "styleid": "second"}
+    assert table[table["source"] != "ours"]["mark"].isna().all()
+    # all equal to the fourth digit: all best, no second
+    assert ours(table, "fid_art")["mark"].dropna().to_dict() == dict.fromkeys(
+        ("stylegallery", "stytr2", "styleid"), "best"
+    )
+
+
+def test_sets_of_different_size_are_not_ranked(out: Path) -> None:
+    path = out / "cells" / "styleid" / "sets.json"
+    content = json.loads(path.read_text())
+    content["metrics"]["fid_art"]["n"] = 4
+    path.write_text(json.dumps(content))
+    write_tables(out, "stylegallery")
+    assert ours(build(read_results(out)), "fid_art")["mark"].isna().all()
+    assert "fid_art: the methods differ in N" in (out / "tables" / "table.md").read_text()
+
+
+# --- pages ---
+
+
+def test_markdown_has_arrows_marks_dashes_and_rules(out: Path) -> None:
+    assert write_tables(out, "stylegallery") == []
+    lines = (out / "tables" / "table.md").read_text().splitlines()
+    header, row = lines[0], next(line for line in lines if line.startswith("| stylegallery "))
+    assert "lpips_alex v1 ↓ (N=8)" in header and "style_blocks_efficientnet v1 ↑ (N=8)" in header
+    assert re.search(r"\*\*0\.3\d+ \[0\.3\d+, 0\.3\d+\]\*\*", row) and "– [1]" in row
+    assert f"- [1] {COMMAND}" in lines
+    assert any("one reference get the first reference" in line for line in lines)
+    assert any("backbones differ for Style (style_blocks_efficientnet)" in line for line in lines)
+    assert any(line.startswith("| identity (calibration)") for line in lines)
+    reported = next(line for line in lines if line.startswith("| StyTR-2 (reported)"))
+    assert re.search(r"0\.3856 \(ours \+0\.0\d+\)", reported)
+
+
+def test_latex_is_booktabs_with_marks_by_commands(out: Path) -> None:
+    write_tables(out, "stylegallery")
+    text = (out / "tables" / "table.tex").read_text()
+    body = text[: text.index(r"\end{tabular}")]
+    assert r"\toprule" in body and r"\textbf{0.3" in body and r"\underline{0.3" in body and r"$\downarrow$" in body
+    assert not re.search(r"(?<!\\)_", body) and body.isascii()
+
+
+def test_frames_on_disk_agree_and_equal_records_give_equal_bytes(out: Path) -> None:
+    write_tables(out, "stylegallery")
+    folder = out / "tables"
+    assert {path.name for path in folder.iterdir()} == FILES
+    for name in ("table", "items"):
+        csv, parquet = pd.read_csv(folder / f"{name}.csv"), pd.read_parquet(folder / f"{name}.parquet")
+        assert len(csv) == len(parquet) and csv["value"].tolist() == pytest.approx(
+            parquet["value"].tolist(), nan_ok=True
+        )
+    first = {name: (folder / name).read_bytes() for name in FILES}
+    write_tables(out, "stylegallery")
+    assert first == {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_paired_tests_against_the_chosen_method(out: Path) -> None:
+    write_tables(out, "styleid")
+    tests = pd.read_csv(out / "tables" / "tests.csv").set_index(["metric", "method"])
+    row = tests.loc[("lpips_alex", "stylegallery")]
+    assert row["against"] == "styleid" and row["n"] == 8 and row["mean_difference"] == pytest.approx(-0.1, abs=0.03)
+    assert row["p"] == 2 / 2**8 and row["p_holm"] == 2 * row["p"]  # all eight pairs have one sign; two methods
+    assert "identity" not in tests.index.get_level_values("method")
+    write_tables(out, "nobody")
+    assert len(pd.read_csv(out / "tables" / "tests.csv")) == 0
+    assert "No paired tests" in (out / "tables" / "table.md").read_text()
+
+
+# --- calibration ---
+
+
+@pytest.mark.parametrize(
+    ("metric", "identity", "copy", "says"),
+    [
+        ("lpips_alex", 0.8, 0.1, "identity (0.8) must beat reference_copy (0.1)"),
+        ("style_blocks_efficientnet", 0.9, 0.9, "reference_copy (0.9) must beat identity (0.9)"),
+        ("lpips_alex", 0.5, 0.7, "a method beats identity (0.5)"),
+    ],
+)
+def test_calibration_out_of_order_fails_loudly_and_still_writes(
+    out: Path, metric: str, identity: float, copy: float, says: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    rescore(out, "identity", metric, score(identity))
+    rescore(out, "reference_copy", metric, score(copy))
+    monkeypatch.setattr(sys, "argv", ["tables", str(out)])
+    assert main() == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert errors == [f"error: {metric} is out of order: {says}"]
+    assert says in (out / "tables" / "table.md").read_text()
+    assert {path.name for path in (out / "tables").iterdir()} == FILES
+
+
+def test_a_table_without_calibration_says_so(out: Path) -> None:
+    for path in sorted((out / "cells" / "identity").rglob("record.json")):
+        path.unlink()
+    assert write_tables(out, "stylegallery") == []
+    assert "Not calibrated: run method=identity into" in (out / "tables" / "table.md").read_text()
+
+
+# --- bad input ---
+
+
+def test_mixed_versions_damaged_files_and_unknown_metrics_are_refused(out: Path) -> None:
+    rescore(out, "stytr2", "lpips_alex", score(0.4, version=2), ITEMS[:1])
+    with pytest.raises(InputError, match="lpips_alex was computed in versions 1 and 2"):
+        read_results(out)
+    (out / "cells" / "stytr2" / ITEMS[0] / "scores.json").write_text("{")
+    with pytest.raises(InputError, match=r"scores\.json cannot be read"):
+        read_results(out)
+    with pytest.raises(InputError, match="a metric nonsense that"):
+        facts("nonsense")
+
+
+def test_the_command_prints_the_table_and_names_an_empty_folder(
+    out: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["tables", str(out), "--against", "styleid"])
+    assert main() == 0
+    assert "lpips_alex v1 ↓" in capsys.readouterr().out
+    assert (pd.read_csv(out / "tables" / "tests.csv")["against"] == "styleid").all()
+    empty = tmp_path_factory.mktemp("empty")
+    monkeypatch.setattr(sys, "argv", ["tables", str(empty)])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith(f"error: {empty} holds no records")
+
+
+# --- reported numbers ---
+
+
+def test_all_reported_rows_stand_in_the_table_with_the_difference(out: Path) -> None:
+    table = build(read_results(out))
+    comparison, ablation = table[table["source"] == "comparison"], table[table["source"] == "ablation"]
+    assert comparison["reported"].nunique() == 10 and len(comparison) == 50
+    assert ablation["reported"].nunique() == 5 and len(ablation) == 15
+    row = comparison[(comparison["label"] == "stytr2") & (comparison["metric"] == "lpips_alex")].iloc[0]
+    assert row["difference"] == ours(table, "lpips_alex").loc["stytr2", "value"] - 0.3856
+
+
+@pytest.mark.parametrize("label", sorted(read_reported()["comparison"]))
+def test_reported_artfid_is_that_of_its_parts(label: str) -> None:
+    values = dict(zip(read_reported()["metrics"], read_reported()["comparison"][label]["values"], strict=True))
+    assert (1 + values["LPIPS"]) * (1 + values["FID"]) == pytest.approx(values["ArtFID"], abs=0.006)
+
+
+def test_our_artfid_is_that_of_its_parts(out: Path) -> None:
+    table = build(read_results(out))
+    lpips, fid, artfid = (ours(table, name)["value"] for name in ("lpips_alex", "fid_art", "artfid"))
+    assert ((1 + lpips) * (1 + fid)).to_numpy() == pytest.approx(artfid.to_numpy(), rel=0.02)
