@@ -2,19 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from data.benchmark import load_items
-from evaluation.cells import Job, item_generator, run_cells
+from evaluation.cells import Job, item_generator
+from evaluation.launchers import build, run_job
 from evaluation.progress import Bars
 from evaluation.record import Request, prepare_folder, read_record, write_result
 from stylegallery.errors import InputError
@@ -45,25 +43,16 @@ def run_one(config: DictConfig, console: Console) -> bool:
 
 def run_benchmark(config: DictConfig, console: Console) -> bool:
     job = Job.of(config, config.label or HydraConfig.get().runtime.choices.method)
-    tracker = instantiate(config.tracker)(job) if config.tracker else None
-    tally = run_cells(job, lambda: build(config.method), console, tracker.log if tracker else None)
-    if tracker:
-        tracker.finish(console)
+    tracker = OmegaConf.to_container(config.tracker) if config.tracker else None
+    if config.launcher:
+        tally = build(config.launcher).launch(job, config.data.get("root"), tracker, console)
+    else:
+        tally = run_job(job, tracker, console)
     table = Table(title=f"{job.label} · {len(job.items)} items in {job.out}", show_header=False)
-    for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed")):
+    for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
         table.add_row(name, str(tally[number]))
     console.print(table, f"all jobs: python -m evaluation.status {job.out}")
-    return not tally["failed"]
-
-
-def build(node: DictConfig) -> Any:
-    """Instantiate; hydra wraps what a constructor raises, the user gets the sentence inside."""
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise
+    return not tally["failed"] + tally["lost"]
 
 
 def summary(record: dict, folder: Path) -> Table:

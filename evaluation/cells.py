@@ -67,6 +67,15 @@ class Job:
         frozen = freeze(out, label, config)
         return cls(out, label, config.seed, frozen["method"], mine)
 
+    @classmethod
+    def of_frozen(cls, path: Path, shard: str, root: str | None) -> "Job":
+        """The job of settings that `freeze` wrote to OUT/config/<label>.yaml, with the pictures in `root`."""
+        frozen = read_frozen(path)
+        data = frozen["data"] | ({"root": root} if root else {})
+        items = load_items(data)[: frozen["limit"]]
+        out = path.parent.parent
+        return cls(out, frozen["label"], frozen["seed"], frozen["method"], items[parse_shard(shard)])
+
     def folder(self, item: Item) -> Path:
         return self.out / "cells" / self.label / item.id
 

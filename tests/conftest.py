@@ -3,13 +3,14 @@
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -157,6 +158,31 @@ BROKEN_PICTURES = BROKEN | {  # a mask may be small and has no float values to r
 }
 
 
+# --- disks ---
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Any]:
+    """Mounts small file systems: the only way to have a full or a read-only disk as root."""
+    places: list[Path] = []
+
+    def mount(name: str, options: str) -> Path:
+        place = tmp_path / name
+        place.mkdir()
+        call = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if shutil.which("mount") is None:
+            pytest.skip("there is no mount command")
+        process = subprocess.run(call, capture_output=True, text=True)
+        if process.returncode:
+            pytest.skip(f"a tmpfs cannot be mounted here: {process.stderr.strip()}")
+        places.append(place)
+        return place
+
+    yield mount
+    for place in places:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 # --- run.py ---
 
 
@@ -243,5 +269,47 @@ def built(composed: Callable[..., DictConfig]) -> object:
 @pytest.fixture
 def run_built(built: object, run_inside: RunInside, monkeypatch: pytest.MonkeyPatch) -> RunInside:
     """`run_inside` without building the method again: for the many calls that must fail on their input."""
-    monkeypatch.setattr("run.instantiate", lambda *_, **__: built)
+    monkeypatch.setattr("evaluation.launchers.instantiate", lambda *_, **__: built)
     return run_inside
+
+
+# --- benchmarks ---
+
+
+class Gallery(NamedTuple):
+    """Folders of small pictures for data=folder: `contents` x the three folders in `references`."""
+
+    contents: Path
+    references: Path
+
+    def overrides(self) -> list[str]:
+        return ["data=folder", f"data.contents={self.contents}", f"data.references={self.references}"]
+
+
+def paint_gallery(folder: Path, contents: int = 4) -> Gallery:
+    gallery = Gallery(folder / "contents", folder / "references")
+    gallery.contents.mkdir(parents=True)
+    for number in range(contents):
+        paint(gallery.contents / f"c{number}.png", number)
+    for number, size in enumerate((1, 2, 3)):
+        (gallery.references / f"set{size}").mkdir(parents=True)
+        for picture in range(size):
+            paint(gallery.references / f"set{size}" / f"r{picture}.png", 100 + 10 * number + picture)
+    return gallery
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    return paint_gallery(tmp_path / "gallery")
+
+
+@pytest.fixture
+def fake_config(gallery: Gallery) -> Callable[..., DictConfig]:
+    """The config that run.py would get for method=fake on the gallery."""
+
+    def call(*overrides: str) -> DictConfig:
+        search = f"hydra.searchpath=[file://{ROOT / 'tests' / 'conf'}]"
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose("config", overrides=[search, "method=fake", *gallery.overrides(), *overrides])
+
+    return call

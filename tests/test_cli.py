@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,7 +183,7 @@ def test_rerun_computes_nothing(copy: Finished, run_inside: RunInside, monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("built a method although the result is there")
 
-    monkeypatch.setattr("run.instantiate", refuse)
+    monkeypatch.setattr("evaluation.launchers.instantiate", refuse)
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in copy.folder.iterdir()}
     printed = run_inside(*copy.pictures.overrides(), f"out={copy.folder}")
     assert "already holds this result" in printed
@@ -461,28 +460,6 @@ def test_bad_pin_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_pa
 
 
 # --- output that cannot be written ---
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Any]:
-    """Mounts small file systems: the only way to have a full or a read-only disk as root."""
-    places: list[Path] = []
-
-    def mount(name: str, options: str) -> Path:
-        place = tmp_path / name
-        place.mkdir()
-        call = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        if shutil.which("mount") is None:
-            pytest.skip("there is no mount command")
-        process = subprocess.run(call, capture_output=True, text=True)
-        if process.returncode:
-            pytest.skip(f"a tmpfs cannot be mounted here: {process.stderr.strip()}")
-        places.append(place)
-        return place
-
-    yield mount
-    for place in places:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_output_below_a_file_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_path: Path) -> None:

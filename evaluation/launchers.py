@@ -1,0 +1,185 @@
+"""Many processes for one job, on engines that exist: Slurm and local processes through submitit, Ray through its core.
+
+An engine gets frozen settings (OUT/config/<label>.yaml) and a shard of the items, nothing else. Cells are idempotent:
+a shard that is killed, requeued or submitted again does what is missing. Logs lie in OUT/jobs.
+"""
+
+import subprocess
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from rich.console import Console
+
+from evaluation.cells import Job, run_cells
+from stylegallery.errors import InputError, require
+
+
+def build(node: Any) -> Any:
+    """Instantiate; hydra wraps what a constructor raises, the user gets the sentence inside."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
+
+
+def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
+    """Do a job in this process; counts of `done`, `there` and `failed`."""
+    mirror = build(tracker)(job) if tracker else None
+    tally = run_cells(job, lambda: build(job.method), console, mirror.log if mirror else None)
+    if mirror:
+        mirror.finish(console)
+    return tally
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one task of an engine does: a shard of a frozen job. Holds plain values only, as it travels."""
+
+    frozen: str
+    shard: str
+    root: str | None
+    tracker: dict[str, Any] | None
+
+    def __call__(self) -> dict[str, int]:
+        job = Job.of_frozen(Path(self.frozen), self.shard, self.root)
+        return dict(run_job(job, self.tracker, Console()))
+
+    def checkpoint(self) -> Any:
+        """What submitit submits again after a time-out or preemption: the same shard, whose cells are on disk."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class Launcher:
+    """Hands the shards of a job to an engine and waits for them."""
+
+    def __init__(self, tasks: int) -> None:
+        require(tasks >= 1, "launcher.tasks is at least 1", tasks)
+        self.tasks = tasks
+
+    def launch(self, job: Job, root: str | None, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
+        """Counts over all shards; a shard that did not end counts as `lost`, with its reason printed."""
+        whole = Shard(str((job.out / "config" / f"{job.label}.yaml").resolve()), "0/1", root, tracker)
+        shards = [replace(whole, shard=f"{number}/{self.tasks}") for number in range(self.tasks)]
+        return self.run(shards, job.out / "jobs", console)
+
+    def run(self, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
+        raise NotImplementedError
+
+
+class Submitit(Launcher):
+    """Slurm jobs, or processes of this machine (`cluster=local`, one per entry of `gpus`).
+
+    `parameters` are submitit's: slurm_partition, slurm_account, gpus_per_node, cpus_per_task, mem_gb, timeout_min...
+    Requeue-safe: Slurm may requeue a task after a node failure, submitit does after a time-out or preemption.
+    """
+
+    def __init__(
+        self, cluster: Literal["slurm", "local"], tasks: int, parameters: dict[str, Any], gpus: list[int]
+    ) -> None:
+        super().__init__(max(tasks, len(gpus)))
+        self.cluster, self.parameters, self.gpus = cluster, parameters, gpus
+
+    def run(self, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
+        try:
+            import submitit
+        except ImportError as error:
+            raise InputError(f"launcher needs submitit; install it with: pip install '.[slurm]' ({error})") from error
+        try:
+            executor = submitit.AutoExecutor(folder=str(folder / "%j"), cluster=self.cluster)
+        except RuntimeError as error:
+            raise InputError(f"no Slurm here ({error}); run on a login node or pass launcher=local") from error
+        jobs = []
+        for number, shard in enumerate(shards):
+            gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number]]} if self.gpus else {}
+            executor.update_parameters(**self.parameters, **gpu)
+            jobs.append(executor.submit(shard))
+        console.print("submitted " + ", ".join(str(job.job_id) for job in jobs) + f"; logs in {folder}")
+        self.wait(jobs)
+        tally: Counter[str] = Counter()
+        for job, shard in zip(jobs, shards, strict=True):
+            try:
+                tally.update(job.result() if job.paths.result_pickle.exists() else {})
+            except Exception as error:  # out of memory, a bad setting: whatever ended the task
+                lose(tally, shard, str(error), console)
+            else:
+                if not job.paths.result_pickle.exists():
+                    lose(tally, shard, f"job {job.job_id} was cancelled or killed", console)
+        return tally
+
+    def wait(self, jobs: list[Any]) -> None:
+        """Until every job has left a result or is gone.
+
+        Slurm's queue says who is gone: submitit asks its accounting, which not every cluster has.
+        """
+        gone: dict[str, int] = dict.fromkeys((str(job.job_id) for job in jobs), 0)
+        while True:
+            waiting = [job for job in jobs if not job.paths.result_pickle.exists()]
+            if self.cluster == "slurm":
+                query = ["squeue", "--me", "--noheader", "--format=%A"]
+                answer = subprocess.run(query, capture_output=True, text=True)
+                queue = set(answer.stdout.split())
+                for job in waiting if answer.returncode == 0 else []:
+                    gone[str(job.job_id)] = 0 if str(job.job_id) in queue else gone[str(job.job_id)] + 1
+                # Twice in a row: a shared disk may show the result a little after the job has left the queue.
+                waiting = [job for job in waiting if gone[str(job.job_id)] < 2]
+            else:
+                waiting = [job for job in waiting if not job.done()]
+            if not waiting:
+                return
+            time.sleep(2)
+
+
+class Ray(Launcher):
+    """Tasks of a Ray cluster; a task whose node dies starts again elsewhere, `retries` times.
+
+    address: of a running cluster, `auto` for the one of this machine, null for a cluster of this process alone.
+    """
+
+    def __init__(self, tasks: int, address: str | None, num_gpus: float, num_cpus: float, retries: int) -> None:
+        super().__init__(tasks)
+        self.address, self.num_gpus, self.num_cpus, self.retries = address, num_gpus, num_cpus, retries
+
+    def run(self, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
+        try:
+            import ray
+        except ImportError as error:
+            raise InputError(f"launcher needs Ray; install it with: pip install '.[ray]' ({error})") from error
+        try:
+            ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=True)
+        except ConnectionError as error:
+            raise InputError(f"no Ray cluster at {self.address}; start one with: ray start --head") from error
+        task = ray.remote(
+            num_gpus=self.num_gpus,
+            num_cpus=self.num_cpus,
+            max_retries=self.retries,
+            max_calls=1,  # a process per task: nothing of a method stays behind for the next
+        )(run_shard)
+        tally: Counter[str] = Counter()
+        pending = [task.remote(asdict(shard)) for shard in shards]
+        console.print(f"{len(pending)} tasks on Ray")
+        for reference, shard in zip(pending, shards, strict=True):
+            try:
+                counts: dict[str, int] = ray.get(reference)
+                tally.update(counts)
+            except ray.exceptions.RayError as error:
+                lose(tally, shard, str(error), console)
+        return tally
+
+
+def run_shard(values: dict[str, Any]) -> dict[str, int]:
+    return Shard(**values)()
+
+
+def lose(tally: Counter[str], shard: Shard, reason: str, console: Console) -> None:
+    last_line = [line.strip() for line in reason.splitlines() if line.strip()][-1:]
+    console.print(f"shard {shard.shard} did not end: {''.join(last_line)}; start again to do the rest", markup=False)
+    tally["lost"] += 1

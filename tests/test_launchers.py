@@ -1,0 +1,231 @@
+"""A sweep over many processes: a real Slurm, a Ray cluster of two nodes, processes of this machine; each with a
+task killed in the middle, and in the end the same bytes as one process makes."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Gallery, paint_gallery
+
+ITEMS = 12
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"} | more
+
+
+def command(gallery: Gallery, out: Path, *overrides: str) -> list[str]:
+    return [
+        sys.executable, str(ROOT / "run.py"), f"hydra.searchpath=[file://{ROOT / 'tests' / 'conf'}]", "method=fake",
+        "method.seconds=1.2", *gallery.overrides(), f"out={out}", *overrides,
+    ]  # fmt: skip
+
+
+def records(out: Path) -> dict[str, dict]:
+    return {path.parent.name: json.loads(path.read_text()) for path in out.glob("cells/fake/*/record.json")}
+
+
+def wait_for(condition: Callable[[], object], seconds: float, process: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end and process.poll() is None, process.communicate(timeout=30)
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    return paint_gallery(tmp_path_factory.mktemp("gallery"))
+
+
+@pytest.fixture(scope="module")
+def one_process(gallery: Gallery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("one") / "out"
+    subprocess.run(command(gallery, out), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=120)
+    return out
+
+
+def tables(out: Path) -> dict[str, bytes]:
+    subprocess.run([sys.executable, "-m", "evaluation.tables", str(out)], cwd=ROOT, check=True, capture_output=True)
+    return {path.name: path.read_bytes() for path in (out / "tables").iterdir()}
+
+
+def assert_same_results(out: Path, expected: Path) -> None:
+    """Every record exactly once, with the pictures and the tables of the single process."""
+    found, wanted = records(out), records(expected)
+    assert len(wanted) == ITEMS
+    assert found.keys() == wanted.keys()
+    for item, record in wanted.items():
+        assert found[item]["digest"] == record["digest"]
+        here, there = (folder / "cells" / "fake" / item / "stylised.png" for folder in (out, expected))
+        assert here.read_bytes() == there.read_bytes(), item
+    assert not list(out.rglob(".partial-*"))
+    assert tables(out) == tables(expected)
+
+
+# --- Slurm ---
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a Slurm of one node, run by this test: munged, slurmctld and slurmd of Debian."""
+    pytest.importorskip("submitit")
+    programs = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+    if missing := [name for name in programs if shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin") is None]:
+        pytest.skip(f"no {', '.join(missing)}: apt-get install slurm-wlm munge")
+    if os.getuid() != 0:
+        pytest.skip("starts the daemons of Slurm as root")
+    folder, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
+    for parent in (folder, *folder.parents[:-1]):
+        parent.chmod(parent.stat().st_mode | 0o011)  # munged wants its socket's folders to be passable
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    (folder / "munge.key").write_bytes(os.urandom(1024))
+    (folder / "munge.key").chmod(0o600)
+    (folder / "slurm.conf").write_text(
+        f"""ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmctldPort={free_port()}
+SlurmdPort={free_port()}
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+MpiDefault=none
+ReturnToService=2
+KillWait=1
+NodeName={host} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory=2000 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+    )
+    variables = environment(SLURM_CONF=str(folder / "slurm.conf"), PATH=os.environ["PATH"] + ":/usr/sbin")
+    munge = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
+    daemons = [
+        subprocess.Popen(
+            ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *munge], env=variables
+        ),
+        subprocess.Popen(["slurmctld", "-D"], env=variables, stderr=subprocess.DEVNULL),
+        subprocess.Popen(["slurmd", "-D"], env=variables, stderr=subprocess.DEVNULL),
+    ]
+    try:
+        for _ in range(150):
+            answer = subprocess.run(["sinfo", "-h", "-o", "%T"], env=variables, capture_output=True, text=True)
+            if answer.stdout.strip() == "idle":
+                break
+            time.sleep(0.2)
+        else:
+            pytest.skip(f"Slurm does not come up here: {answer.stderr or answer.stdout}")
+        yield variables
+    finally:
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait(timeout=30)
+
+
+def test_slurm_with_a_job_cancelled_in_the_middle(
+    slurm: dict[str, str], gallery: Gallery, one_process: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    sweep = command(
+        gallery, out, "launcher=slurm", "launcher.tasks=2", "launcher.parameters.cpus_per_task=1",
+        "launcher.parameters.gpus_per_node=0", "launcher.parameters.timeout_min=5",
+    )  # fmt: skip
+    first = subprocess.Popen(sweep, cwd=ROOT, env=slurm, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(records(out)) >= 2, 120, first)
+    jobs = subprocess.run(["squeue", "-h", "-o", "%A"], env=slurm, capture_output=True, text=True).stdout.split()
+    assert len(jobs) == 2
+    subprocess.run(["scancel", jobs[0]], env=slurm, check=True)
+    output, errors = first.communicate(timeout=180)
+    assert first.returncode == 1, (output, errors)
+    assert "did not end" in output
+    assert 2 <= len(records(out)) < ITEMS
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/fake/*/record.json")}
+    again = subprocess.run(sweep, cwd=ROOT, env=slurm, capture_output=True, text=True, timeout=180)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # what was done is not done again
+    assert_same_results(out, one_process)
+
+
+# --- processes of this machine ---
+
+
+def test_local_processes_with_one_killed(gallery: Gallery, one_process: Path, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    out = tmp_path / "out"
+    sweep = command(gallery, out, "launcher=local", "launcher.tasks=2")
+    first = subprocess.Popen(
+        sweep, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: len(records(out)) >= 2, 120, first)
+    holder = next(iter(out.glob(".locks/fake/*.lock"))).read_text().split()
+    os.kill(int(holder[1]), signal.SIGKILL)
+    output, errors = first.communicate(timeout=120)
+    assert first.returncode == 1, (output, errors)
+    assert "did not end" in output
+    again = subprocess.run(sweep, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=180)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert_same_results(out, one_process)
+
+
+def test_without_slurm_the_message_says_so(gallery: Gallery, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    sweep = command(gallery, tmp_path / "out", "launcher=slurm")
+    bare = environment(PATH=str(Path(sys.executable).parent))
+    answer = subprocess.run(sweep, cwd=ROOT, env=bare, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 2
+    assert "pass launcher=local" in answer.stderr
+
+
+# --- Ray ---
+
+
+def test_a_ray_cluster_of_two_nodes_with_one_killed(gallery: Gallery, one_process: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    environment_before = dict(os.environ)
+    os.environ.update(environment(RAY_DEDUP_LOGS="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
+    try:
+        worker = cluster.add_node(num_cpus=1, num_gpus=0)
+        cluster.wait_for_nodes()
+        out = tmp_path / "out"
+        sweep = command(
+            gallery, out, "launcher=ray", f"launcher.address={cluster.address}", "launcher.tasks=2",
+            "launcher.num_gpus=0",
+        )  # fmt: skip
+        process = subprocess.Popen(
+            sweep, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(lambda: len(records(out)) >= 2, 180, process)
+        cluster.remove_node(worker, allow_graceful=False)
+        output, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, (output, errors)  # Ray itself starts the lost task again
+        assert_same_results(out, one_process)
+    finally:
+        cluster.shutdown()
+        os.environ.clear()
+        os.environ.update(environment_before)
