@@ -20,6 +20,7 @@ from stylegallery.errors import InputError
 
 IDENTITY, COPY = "identity", "reference_copy"
 CALIBRATION = (IDENTITY, COPY)
+ARTFID_TOLERANCE = 0.006  # what the rounding of published tables leaves
 COLUMNS = [
     "source", "label", "metric", "direction", "version", "value", "low", "high", "n", "left_out", "mean_rank", "mark",
     "reported", "difference", "reason",
@@ -113,6 +114,21 @@ def out_of_order(table: pd.DataFrame) -> list[str]:
     return complaints
 
 
+def wrong_artfid(table: pd.DataFrame) -> list[str]:
+    """One sentence per row whose `artfid` is not (1 + lpips_alex)(1 + fid_art), where the three have the same items."""
+    ours = table[table["source"] == "ours"].dropna(subset=["value"]).set_index(["label", "metric"])
+    complaints = []
+    for label in ours.index.unique("label"):
+        rows = ours.loc[label]
+        if {"artfid", "lpips_alex", "fid_art"} <= set(rows.index):
+            rows = rows.loc[["lpips_alex", "fid_art", "artfid"]]
+            lpips, fid, artfid = rows["value"]
+            product = (1 + lpips) * (1 + fid)
+            if rows["n"].nunique() == 1 and abs(product - artfid) > ARTFID_TOLERANCE:
+                complaints.append(f"artfid of {label} is {artfid:.5g}, but its parts make {product:.5g}")
+    return complaints
+
+
 def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[str]:
     """What a reader has to know beside the numbers."""
     lines = [
@@ -143,14 +159,14 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
 
 
 def write_tables(out: Path, against: str) -> list[str]:
-    """Write OUT/tables and return what is out of order.
+    """Write OUT/tables and return what contradicts itself.
 
     Raises:
         InputError: no records, damaged files, or the folder cannot be written.
     """
     results = read_results(out)
     table = build(results)
-    complaints = out_of_order(table)
+    complaints = out_of_order(table) + wrong_artfid(table)
     items = results.items.sort_values(["metric", "label", "item"], ignore_index=True)
     folder = out / "tables"
     lines = notes(results, table, complaints)

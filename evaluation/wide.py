@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from evaluation.reported import columns, other_backbones, read_reported
+from evaluation.results import facts
 
+KINDS = ("structure", "style", "regional", "set", "cost")  # the order of the columns
 ARROWS = {"up": "↑", "down": "↓"}
 LATEX = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "λ": r"$\lambda$", "−": "$-$"}
 
@@ -14,7 +16,7 @@ LATEX = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "λ": r"$\la
 def write_wide(path: Path, table: pd.DataFrame, notes: Sequence[str], calibration: Sequence[str]) -> None:
     """Write table (long, see `tables.build`) as path: *.md or *.tex."""
     cells, styles, footnotes = lay_out(table, calibration)
-    everything = [*notes, *reported_notes(table), *footnotes]
+    everything = [" ".join(note.split()) for note in (*notes, *reported_notes(table), *footnotes)]
     if path.suffix == ".md":
         marked = cells.copy()
         for row, column in ((row, column) for row in cells.index for column in cells.columns):
@@ -44,7 +46,7 @@ def escape(text: str) -> str:
 def lay_out(table: pd.DataFrame, calibration: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Cells and marks (same axes) and the footnotes the dashes point to."""
     ours, papers = table[table["source"] == "ours"], table[table["source"] != "ours"]
-    metrics = sorted(set(ours["metric"]) | set(papers["metric"]))
+    metrics = sorted(set(table["metric"]), key=lambda metric: (KINDS.index(facts(metric).kind), metric))
     labels = sorted(set(ours["label"]), key=lambda label: (label in calibration, label))
     headers = {metric: header(table[table["metric"] == metric]) for metric in metrics}
     reasons: list[str] = []

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from evaluation.backbones import backbone
 from evaluation.metric import Direction, Question, Sample
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.regions import region_count, resize_labels
@@ -61,6 +62,23 @@ class EfficientNetGrams:
             if index in self.stages:
                 grams.append(masked_gram(features, masks))
         return F.normalize(torch.cat(grams, dim=1), dim=1)
+
+
+class WholeCrops:
+    """A region as the unit-length embedding of its whole crop, the mean colour around it included.
+
+    `clip`: CLIP ViT-B/32 of OpenAI, which sees what a region shows as much as how; `csd`: style embedding of
+    Contrastive Style Descriptors (arXiv 2404.01292). Raises MissingWeights at the first use without the weights.
+    """
+
+    side = 224
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @torch.no_grad()
+    def __call__(self, crops: Tensor, masks: Tensor) -> Tensor:
+        return backbone(self.name).features(crops)["embedding"].cpu()
 
 
 def masked_gram(features: Tensor, masks: Tensor) -> Tensor:
