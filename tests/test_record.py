@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from data.benchmark import Item
+from evaluation import provenance
 from evaluation import record as recording
+from evaluation.provenance import code_digest
 from evaluation.record import Request, prepare_folder, read_record, write_result
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
@@ -137,6 +139,38 @@ def test_input_that_cannot_be_read(pictures: Pictures, monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(InputError, match=r"second\.jpg cannot be read \(Permission denied\); check the path"):
         Request.of(item_of(pictures), 0, CONFIG)
+
+
+def weights_of(folder: Path, value: bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(value)
+    return folder
+
+
+def test_weights_anywhere_in_the_settings_decide(pictures: Pictures, tmp_path: Path) -> None:
+    """Their bytes, not where they lie; nested settings and single files too."""
+    one, same, other = (weights_of(tmp_path / name, value) for name, value in (("a", b"1"), ("b", b"1"), ("c", b"2")))
+    nested = {"method": {"model": {"path": str(one), "lora": str(other / "model.safetensors")}, "base": str(same)}}
+    digests = Request.of(item_of(pictures), 0, nested).weights
+    assert list(digests) == ["method.base", "method.model.path", "method.model.lora"]
+    assert digests["method.base"] == digests["method.model.path"] != digests["method.model.lora"]
+    with pytest.raises(InputError, match="download it with"):
+        Request.of(item_of(pictures), 0, {"encoder": {"path": "nobody/nothing"}})
+
+
+def test_code_is_what_the_settings_reach() -> None:
+    """Methods reach what they import, also through each other; nobody reaches scores, and no method another one."""
+    names = {
+        target: {path.relative_to(provenance.ROOT).as_posix() for path in provenance.reachable(frozenset({target}))}
+        for target in ("stylegallery.pipeline.StyleGallery", "baselines.stytr2.StyTR2")
+    }
+    first, second = names.values()
+    assert {"stylegallery/pipeline.py", "stylegallery/attention.py", "data/benchmark.py"} <= first
+    assert {"baselines/stytr2.py", "baselines/networks/stytr2.py", "data/benchmark.py"} <= second
+    assert not any(path.startswith("baselines/") for path in first)
+    assert not any(path.startswith(("evaluation/", "tests/")) for path in first | second)
+    config = {"_target_": "stylegallery.pipeline.StyleGallery"}
+    assert code_digest(config) == code_digest({"inner": config}) != code_digest({"_target_": "baselines.stytr2.StyTR2"})
 
 
 # --- writing ---

@@ -1,0 +1,313 @@
+"""Benchmarks: what the manifests promise, files that are missing or damaged, and getting them."""
+
+import hashlib
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from composing import compose_config
+from conftest import Gallery, paint
+from rich.console import Console
+
+from data import benchmark, fetch
+from data.benchmark import MANIFESTS, Item, folder_items, load_items, manifest_items, read_digests
+from data.fetch import SOURCES, Source
+from data.make_manifests import as_csv, manifests
+from stylegallery.errors import InputError
+
+SHARED = Path("/work/shared/data/benchmark")
+NAMES = ("stylegallery", "stylegallery60", "mixed", "mixed60", "styleid")
+
+
+def items_of(manifest: str) -> list[Item]:
+    return manifest_items(manifest, "styleid" if manifest == "styleid" else "stylegallery", "ROOT")
+
+
+def families(item: Item) -> list[str]:
+    return [path.parent.name for path in item.references]
+
+
+# --- manifests ---
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_manifest_is_what_the_seed_draws(name: str) -> None:
+    assert (MANIFESTS / f"{name}.csv").read_text() == as_csv(manifests()[name])
+
+
+@pytest.mark.parametrize(("name", "count"), zip(NAMES, (750, 60, 750, 60, 800), strict=True))
+def test_ids_are_unique_and_name_folders(name: str, count: int) -> None:
+    ids = [item.id for item in items_of(name)]
+    assert len(set(ids)) == len(ids) == count
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", one) for one in ids)
+
+
+@pytest.mark.parametrize(("name", "files"), [(name, "stylegallery") for name in NAMES[:4]] + [("styleid", "styleid")])
+def test_every_file_of_a_manifest_has_a_digest(name: str, files: str) -> None:
+    digests = read_digests(files)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests.values())
+    used = {path.relative_to("ROOT").as_posix() for item in items_of(name) for path in item.files().values()}
+    assert used <= digests.keys()
+    if not name.endswith("60"):
+        assert used == digests.keys() - {"LICENSE"}
+
+
+def test_digests_count_the_published_files() -> None:
+    paths = read_digests("stylegallery").keys()
+    assert Counter(path.split("/")[0] for path in paths) == {"LICENSE": 1, "content": 15, "style": 191}
+    sizes = Counter(path.split("/")[1] for path in paths if path.startswith("style/"))
+    assert len(sizes) == 25
+    assert (sizes["Embroidery"], sizes["Print"], sizes["Monet"], sizes["VanGogh"]) == (4, 4, 16, 17)
+    assert Counter(path.split("/")[0] for path in read_digests("styleid")) == {"content": 20, "style": 40}
+
+
+def test_stylegallery_shares_out_contents_families_and_counts() -> None:
+    items = items_of("stylegallery")
+    sizes = Counter(path.split("/")[-2] for path in read_digests("stylegallery") if "/" in path)
+    assert set(Counter((item.content, families(item)[0]) for item in items).values()) == {2}
+    assert len({(item.content, frozenset(item.references)) for item in items}) == 750
+    for item in items:
+        (family,) = set(families(item))
+        assert len(set(item.references)) == len(item.references) in {min(k, sizes[family]) for k in (1, 2, 3, 5)}
+        assert item.id.split("__")[:3] == [item.content.stem, family, str(len(item.references))]
+    counts = Counter(len(item.references) for item in items)
+    assert counts == {1: 179, 2: 178, 3: 202, 4: 14, 5: 177}
+
+
+def test_mixed_references_are_of_different_families() -> None:
+    items = items_of("mixed")
+    assert all(len(set(families(item))) == len(item.references) for item in items)
+    assert Counter(len(item.references) for item in items) == {2: 268, 3: 238, 5: 244}
+    assert set(Counter((item.content, families(item)[0]) for item in items).values()) == {2}
+    assert len({(item.content, frozenset(item.references)) for item in items}) == 750
+
+
+@pytest.mark.parametrize(("name", "each"), [("stylegallery60", {1: 15, 2: 15, 3: 15, 5: 15}),
+                                            ("mixed60", {2: 20, 3: 20, 5: 20})])  # fmt: skip
+def test_subset_is_stratified(name: str, each: dict[int, int]) -> None:
+    items = items_of(name)
+    whole = items_of(name.removesuffix("60"))
+    assert [item for item in whole if item in items] == items
+    assert Counter(len(item.references) for item in items) == each
+    assert set(Counter(item.content for item in items).values()) == {4}
+    used = Counter(families(item)[0] for item in items)
+    assert len(used) == 25
+    assert set(used.values()) == {2, 3}
+
+
+def test_styleid_is_every_pair() -> None:
+    items = items_of("styleid")
+    assert len({(item.content, item.references) for item in items}) == 800
+    assert {item.content.name for item in items} == {f"{number:02}.png" for number in range(20)}
+    assert {item.references[0].name for item in items} == {f"{number:02}.png" for number in range(40)}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the published pictures are not on this machine")
+def test_the_published_pictures_are_accepted() -> None:
+    for name in NAMES[:4]:
+        items = load_items(compose_config("stylegallery", f"data={name}", f"data.root={SHARED}").data)
+        assert all(path.is_file() for item in items for path in item.files().values())
+    assert all(benchmark.intact(SHARED / path, digest) for path, digest in read_digests("stylegallery").items())
+
+
+@pytest.mark.parametrize("name", [*NAMES, "folder", "custom"])
+def test_configs_compose(name: str) -> None:
+    config = compose_config("stylegallery", f"data={name}")
+    assert config.method.resizing == ("keep" if name == "custom" else "square")
+    assert ("content" in config) == (name == "custom")
+    if name in NAMES:
+        assert len(load_items(config.data, check=False)) == len(items_of(name))
+
+
+# --- files ---
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A benchmark `tiny` of its own: two contents with three styles; returns its root."""
+    root = tmp_path / "root"
+    (root / "content").mkdir(parents=True)
+    (root / "style").mkdir()
+    names = ["content/a.png", "content/b.png", "style/c.png", "style/d.png", "style/e.png"]
+    for seed, name in enumerate(names):
+        paint(root / name, seed)
+    lists = tmp_path / "manifests"
+    lists.mkdir()
+    lines = [f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (lists / "tiny.sha256").write_text("".join(lines))
+    rows = [f"{content[8]}__{k},{content}," + " ".join(names[2 : 2 + k]) for content in names[:2] for k in (1, 3)]
+    (lists / "tiny.csv").write_text("\n".join(["id,content,references", *rows]) + "\n")
+    monkeypatch.setattr(benchmark, "MANIFESTS", lists)
+    return root
+
+
+def settings(root: Path | None) -> dict[str, Any]:
+    place = None if root is None else str(root)
+    return {"_target_": "data.benchmark.manifest_items", "manifest": "tiny", "files": "tiny", "root": place}
+
+
+def test_items_are_below_the_root(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = load_items(settings(tiny))
+    assert [item.id for item in items] == ["a__1", "a__3", "b__1", "b__3"]
+    assert items[1].files() == {
+        "content": tiny / "content/a.png",
+        "reference 1": tiny / "style/c.png",
+        "reference 2": tiny / "style/d.png",
+        "reference 3": tiny / "style/e.png",
+    }
+    monkeypatch.setenv("TINY_DATA", str(tiny))
+    assert load_items(settings(None)) == items
+
+
+def test_absent_benchmark_names_the_command(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TINY_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tiny / "home"))
+    with pytest.raises(InputError) as caught:
+        load_items(settings(None))
+    message = str(caught.value)
+    assert str(tiny / "home" / ".cache/stylegallery/benchmarks/tiny") in message
+    assert "5 files are missing (content/a.png, content/b.png, style/c.png, ...)" in message
+    assert "python -m data.fetch tiny, or pass data.root=" in message
+    assert len(load_items(settings(None), check=False)) == 4
+
+
+def test_damaged_and_missing_files_are_named(tiny: Path) -> None:
+    (tiny / "style/d.png").unlink()
+    with (tiny / "content/b.png").open("r+b") as file:
+        file.seek(40)
+        file.write(b"\0\0")
+    with pytest.raises(InputError) as caught:
+        load_items(settings(tiny))
+    assert "1 file is missing (style/d.png) and 1 file is damaged (content/b.png)" in str(caught.value)
+    assert f"python -m data.fetch tiny --root {tiny}" in str(caught.value)
+
+
+# --- fetch ---
+
+
+class Server(NamedTuple):
+    source: Source
+    folder: Path
+    asked: list[str]
+
+
+@pytest.fixture
+def server(tiny: Path) -> Iterator[Server]:
+    """Serves the pictures of `tiny` from a folder whose names differ, and writes down what was asked for."""
+    folder, asked = tiny.parent / "served", []
+    (folder / "data").mkdir(parents=True)
+    (tiny / "content").rename(folder / "data" / "cnt")
+    (tiny / "style").rename(folder / "style")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path.lstrip("/"))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{http.server_address[1]}"
+        yield Server(Source(address, 1, "MIT", (("content", "data/cnt"),)), folder, asked)
+        http.shutdown()
+
+
+def test_fetch_gets_everything_once(tiny: Path, server: Server) -> None:
+    fetch.fetch("tiny", tiny, server.source, Console(quiet=True))
+    assert sorted(set(server.asked)) == sorted(
+        ["data/cnt/a.png", "data/cnt/b.png", "style/c.png", "style/d.png", "style/e.png"]
+    )
+    assert len(load_items(settings(tiny))) == 4
+    assert list(tiny.rglob("*.part")) == []
+    server.asked.clear()
+    fetch.fetch("tiny", tiny, server.source, Console(quiet=True))
+    assert server.asked == []
+
+
+def test_fetch_continues_and_repairs(tiny: Path, server: Server) -> None:
+    hidden = (server.folder / "style/d.png").rename(server.folder / "hidden.png")
+    with pytest.raises(
+        InputError, match=r"1 of 5 files of tiny could not be had \(.*d\.png answered 404.*run the same"
+    ):
+        fetch.fetch("tiny", tiny, server.source, Console(quiet=True))
+    hidden.rename(server.folder / "style/d.png")
+    (tiny / "content/a.png").write_bytes(b"damaged")
+    server.asked.clear()
+    fetch.fetch("tiny", tiny, server.source, Console(quiet=True))
+    assert sorted(server.asked) == ["data/cnt/a.png", "style/d.png"]
+    assert len(load_items(settings(tiny))) == 4
+
+
+def test_fetch_refuses_other_content(tiny: Path, server: Server) -> None:
+    paint(server.folder / "style/e.png", 99)
+    with pytest.raises(InputError, match=r"e\.png has other content than published"):
+        fetch.fetch("tiny", tiny, server.source, Console(quiet=True))
+    assert not (tiny / "style/e.png").exists()
+
+
+def test_fetch_without_network_or_space(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tiny / "style/e.png").unlink()
+    nowhere = Source("http://127.0.0.1:1", 1, "MIT")
+    with pytest.raises(InputError, match=r"Connection refused.*run the same command again"):
+        fetch.fetch("tiny", tiny, nowhere, Console(quiet=True))
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(InputError, match="needs 0 MB and has 0 MB; free space or pass --root"):
+        fetch.fetch("tiny", tiny, nowhere, Console(quiet=True))
+
+
+def test_fetch_on_the_command_line(
+    tiny: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SOURCES, "tiny", server.source)
+    fetch.main(["tiny", "--root", str(tiny)])
+    assert f"all 5 files are in {tiny}" in capsys.readouterr().out
+    (server.folder / "style/e.png").unlink()
+    (tiny / "style/e.png").unlink()
+    with pytest.raises(SystemExit) as caught:
+        fetch.main(["tiny", "--root", str(tiny)])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: 1 of 1 files")
+
+
+def test_sources_are_pinned_and_complete() -> None:
+    for name, source in SOURCES.items():
+        assert re.fullmatch(r"https://raw\.githubusercontent\.com/[^/]+/[^/]+/[0-9a-f]{40}", source.url)
+        assert read_digests(name)
+    assert SOURCES["styleid"].address("content/03.png").endswith("/data/cnt/03.png")
+    assert SOURCES["styleid"].address("style/39.png").endswith("/data/sty/39.png")
+    assert SOURCES["stylegallery"].address("style/Monet/Monet001.png").endswith("95/style/Monet/Monet001.png")
+
+
+# --- pictures of one's own ---
+
+
+def test_folder_is_every_content_with_every_set(gallery: Gallery) -> None:
+    items = folder_items(str(gallery.contents), str(gallery.references))
+    assert len(items) == 12
+    assert [item.id for item in items[:3]] == ["c0__set1", "c0__set2", "c0__set3"]
+    assert [len(item.references) for item in items[:3]] == [1, 2, 3]
+    one = folder_items(str(gallery.contents), str(gallery.references / "set2"))
+    assert [item.id for item in one] == ["c0__set2", "c1__set2", "c2__set2", "c3__set2"]
+    two = folder_items(str(gallery.contents), [str(gallery.references / f"set{size}") for size in (3, 1)])
+    assert [item.id for item in two[:2]] == ["c0__set3", "c0__set1"]
+
+
+def test_folder_names_become_safe_ids(gallery: Gallery) -> None:
+    paint(gallery.contents / "my cat (1).png", 5)
+    ids = [item.id for item in folder_items(str(gallery.contents), str(gallery.references / "set1"))]
+    assert "my_cat__1___set1" in ids
+
+
+def test_folder_with_one_name_twice_or_nothing(gallery: Gallery) -> None:
+    paint(gallery.contents / "c0.jpg", 5)
+    with pytest.raises(InputError, match="have one name; rename one of them"):
+        folder_items(str(gallery.contents), str(gallery.references))
+    with pytest.raises(InputError, match=r"needs data\.contents=FOLDER"):
+        load_items(compose_config("stylegallery", "data=folder").data)
+    (gallery.references / "set0").mkdir()
+    with pytest.raises(InputError, match="set0 holds no picture"):
+        folder_items(str(gallery.contents), str(gallery.references))

@@ -1,0 +1,468 @@
+"""Cells: each item once, whatever happens to processes, disks and inputs; and what `evaluation.status` says of them."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, Gallery, paint, paint_gallery
+from fake_method import Fake
+from filelock import FileLock
+from kill_cells import images, job_of, start, survive
+from omegaconf import DictConfig
+from PIL import Image
+from rich.console import Console
+
+from data.benchmark import Item
+from evaluation import cells, status
+from evaluation.cells import Job, freeze, holder, item_generator, lock, parse_shard, run_cells
+from evaluation.record import PARTIAL, read_record
+from stylegallery.errors import InputError
+from stylegallery.images import read_image, to_pixels
+from stylegallery.method import Stylization
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def job(out: Path, gallery: Gallery) -> Job:
+    """12 items of the gallery, label `fake`."""
+    return job_of(out, "fake", gallery.contents.parent, {})
+
+
+class Counting(Fake):
+    """Writes down the items it did."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"strength": 0.5, "seconds": 0.0, "broken": [], "log": None} | settings)
+        self.did: list[str] = []
+
+    def stylize(self, item: Item, *arguments: Any) -> Stylization:
+        result = super().stylize(item, *arguments)
+        self.did.append(item.id)
+        return result
+
+
+def run(job: Job, **settings: Any) -> tuple[Counter[str], list[str]]:
+    """Tally of a run and the items it computed."""
+    method = Counting(**settings)
+    return run_cells(job, lambda: method, Console(quiet=True)), method.did
+
+
+def record_of(job: Job, item: str) -> dict[str, Any]:
+    record = read_record(job.out / "cells" / job.label / item)
+    assert record is not None
+    return record
+
+
+def stamps(job: Job) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in job.out.glob(f"cells/{job.label}/*/record.json")}
+
+
+# --- each item once ---
+
+
+def test_first_run_does_all_and_second_nothing(job: Job) -> None:
+    ids = [item.id for item in job.items]
+    assert run(job) == (Counter(done=12, there=0, failed=0), ids)
+    before = stamps(job)
+    assert before.keys() == set(ids)
+
+    def refuse() -> Fake:
+        raise AssertionError("built the method although every result is there")
+
+    assert run_cells(job, refuse, Console(quiet=True)) == Counter(done=0, there=12, failed=0)
+    assert stamps(job) == before
+
+
+def test_cell_holds_record_and_picture(job: Job) -> None:
+    run(job)
+    folder = job.folder(job.items[2])
+    assert {path.name for path in folder.iterdir()} == {"record.json", "stylised.png"}
+    record = record_of(job, "c0__set3")
+    assert (record["item"], record["seed"], record["config"]) == ("c0__set3", 0, job.method)
+    assert list(record["inputs"]) == ["content", "reference 1", "reference 2", "reference 3"]
+    image = read_image(job.items[2].content)[..., ::2, ::2]
+    noise = torch.rand(image.shape, generator=item_generator(0, job.items[2]))
+    with Image.open(folder / "stylised.png") as stored:
+        assert (to_pixels(image.lerp(noise, 0.5)) == stored).all()
+
+
+def test_only_the_deleted_cell_is_done_again(job: Job) -> None:
+    run(job)
+    before, first = images(job.out, "fake"), stamps(job)
+    shutil.rmtree(job.folder(job.items[5]))
+    assert run(job) == (Counter(done=1, there=11, failed=0), [job.items[5].id])
+    assert images(job.out, "fake") == before
+    assert {item for item, stamp in stamps(job).items() if stamp != first[item]} == {job.items[5].id}
+
+
+@pytest.mark.parametrize("part", [0, 1, 200, -2])
+def test_truncated_record_is_done_again(job: Job, part: int) -> None:
+    run(job)
+    before, path = images(job.out, "fake"), job.folder(job.items[3]) / "record.json"
+    path.write_bytes(path.read_bytes()[:part])
+    assert run(job)[1] == [job.items[3].id]
+    assert images(job.out, "fake") == before
+
+
+def test_clock_does_not_matter(job: Job) -> None:
+    """Results and locks from the future or from 1970 are what they are."""
+    run(job)
+    for number, path in enumerate(job.out.rglob("*")):
+        os.utime(path, (0, 0) if number % 2 else (4e9, 4e9))
+    assert run(job)[0] == Counter(done=0, there=12, failed=0)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5, 12, 20])
+def test_shards_share_out_everything_once(job: Job, shards: int) -> None:
+    parts = [job.items[parse_shard(f"{k}/{shards}")] for k in range(shards)]
+    assert Counter(item.id for part in parts for item in part) == Counter(item.id for item in job.items)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("shard", ["1/1", "4/4", "a/b", "1", "-1/2", "0/0"])
+def test_bad_shard(shard: str) -> None:
+    with pytest.raises(InputError, match="pass k/n with k from 0 to n-1"):
+        parse_shard(shard)
+
+
+def test_order_and_shard_do_not_change_bytes(job: Job) -> None:
+    run(job)
+    turned = Job(job.out, "turned", 0, job.method, job.items[::-1])
+    run(Job(job.out, "turned", 0, job.method, turned.items[3:7]))
+    run(turned)
+    assert images(job.out, "turned") == images(job.out, "fake")
+    other = Job(job.out, "other", 1, job.method, job.items)
+    run(other)
+    assert not images(job.out, "other").items() & images(job.out, "fake").items()
+
+
+# --- what makes a cell stale ---
+
+
+@pytest.mark.parametrize("change", ["config", "seed", "code"])
+def test_changed_request_reuses_nothing(job: Job, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(job)
+    other = Job(
+        job.out, "fake", int(change == "seed"), job.method | ({"extra": 1} if change == "config" else {}), job.items
+    )
+    if change == "code":
+        monkeypatch.setattr("evaluation.record.code_digest", lambda config: "of other sources")
+    assert run(other)[0]["done"] == 12
+
+
+def test_changed_input_makes_its_cells_stale(job: Job, gallery: Gallery) -> None:
+    run(job)
+    paint(gallery.contents / "c1.png", 77)
+    assert run(job)[1] == ["c1__set1", "c1__set2", "c1__set3"]
+    paint(gallery.references / "set2" / "r1.png", 78)
+    assert run(job)[1] == [f"c{number}__set2" for number in range(4)]
+
+
+def test_input_that_changes_under_way_is_a_failure(job: Job, gallery: Gallery) -> None:
+    class Changing(Counting):
+        def stylize(self, item: Item, *arguments: Any) -> Stylization:
+            if item.id == "c2__set1":
+                paint(item.content, 79)
+            return super().stylize(item, *arguments)
+
+    assert run_cells(job, Changing, Console(quiet=True)) == Counter(done=11, there=0, failed=1)
+    assert "c2.png changed while it was used" in record_of(job, "c2__set1")["error"]
+    assert run(job) == (Counter(done=1, there=11, failed=0), ["c2__set1"])
+
+
+# --- frozen settings ---
+
+
+def test_settings_are_frozen(fake_config: Compose, out: Path) -> None:
+    config = fake_config(f"out={out}", "limit=3")
+    job = Job.of(config, "one@x=0.5")
+    frozen = cells.read_frozen(out / "config" / "one@x=0.5.yaml")
+    assert frozen["method"] == job.method == {
+        "_target_": "fake_method.Fake", "strength": 0.5, "seconds": 0.0, "broken": [], "log": None,
+    }  # fmt: skip
+    assert (frozen["limit"], frozen["seed"], len(job.items)) == (3, 0, 3)
+    assert [path.name for path in (out / "config").iterdir()] == ["one@x=0.5.yaml"]
+    assert len(Job.of(fake_config(f"out={out}", "limit=5", "shard=1/2"), "one@x=0.5").items) == 2
+
+
+def test_changed_settings_are_refused_by_name(fake_config: Compose, out: Path) -> None:
+    Job.of(fake_config(f"out={out}"), "fake")
+    before = (out / "config" / "fake.yaml").read_bytes()
+    with pytest.raises(InputError) as caught:
+        Job.of(fake_config(f"out={out}", "method.strength=0.7", "seed=3"), "fake")
+    message = str(caught.value)
+    assert "seed: 0 there, 3 now; method.strength: 0.5 there, 0.7 now" in message
+    assert "pass label= with a new name or another out=" in message
+    assert (out / "config" / "fake.yaml").read_bytes() == before
+    Job.of(fake_config(f"out={out}", "method.strength=0.7"), "fake@strength=0.7")
+
+
+def test_where_the_pictures_are_may_change(fake_config: Compose, out: Path) -> None:
+    config = fake_config(f"out={out}")
+    config.data = {
+        "_target_": "data.benchmark.manifest_items",
+        "manifest": "mixed",
+        "files": "stylegallery",
+        "root": "a",
+    }
+    frozen = freeze(out, "x", config)
+    assert "root" not in frozen["data"]
+    config.data.root = "b"
+    assert freeze(out, "x", config) == frozen
+    config.data.manifest = "stylegallery"
+    with pytest.raises(InputError, match=r"data\.manifest: mixed there, stylegallery now"):
+        freeze(out, "x", config)
+
+
+@pytest.mark.parametrize("label", ["a/b", "", "..\\x", "a b"])
+def test_bad_label(fake_config: Compose, out: Path, label: str) -> None:
+    with pytest.raises(InputError, match="label consists of"):
+        Job.of(fake_config(f"out={out}"), label)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "all"])
+def test_bad_limit(fake_config: Compose, out: Path, limit: str) -> None:
+    with pytest.raises(InputError, match="limit is null or at least 1"):
+        Job.of(fake_config(f"out={out}", f"limit={limit}"), "fake")
+
+
+def test_damaged_frozen_settings(fake_config: Compose, out: Path) -> None:
+    Job.of(fake_config(f"out={out}"), "fake")
+    for text in ("{", "label: fake\n", "- 1\n"):
+        (out / "config" / "fake.yaml").write_text(text)
+        with pytest.raises(InputError, match="is not the frozen settings of a label"):
+            Job.of(fake_config(f"out={out}"), "fake")
+
+
+# --- failures ---
+
+
+def test_failed_item_is_a_record_and_the_sweep_goes_on(job: Job) -> None:
+    tally, did = run(job, broken=["c1__set2"])
+    assert tally == Counter(done=11, there=0, failed=1)
+    assert len(did) == 11
+    record = record_of(job, "c1__set2")
+    assert record["error"] == "RuntimeError: no luck with c1__set2"
+    assert record["files"] == []
+    assert {path.name for path in (job.out / "cells/fake/c1__set2").iterdir()} == {"record.json"}
+    assert run(job) == (Counter(done=1, there=11, failed=0), ["c1__set2"])
+    assert "error" not in record_of(job, "c1__set2")
+
+
+def test_unreadable_input_is_the_failure_of_its_items(job: Job, gallery: Gallery) -> None:
+    (gallery.contents / "c0.png").unlink()
+    (gallery.contents / "c3.png").write_bytes(b"no picture")
+    assert run(job)[0] == Counter(done=6, there=0, failed=6)
+    assert "c0.png cannot be read" in record_of(job, "c0__set1")["error"]
+    assert "c3.png is not a picture" in record_of(job, "c3__set3")["error"]
+
+
+def test_failure_replaces_an_older_result(job: Job, gallery: Gallery) -> None:
+    run(job)
+    paint(gallery.contents / "c1.png", 5)
+    run(job, broken=["c1__set1"])
+    assert {path.name for path in (job.out / "cells/fake/c1__set1").iterdir()} == {"record.json"}
+
+
+def test_settings_that_suit_no_item_stop_at_once(job: Job) -> None:
+    with pytest.raises(InputError, match="layers is 99"):
+        run(job, broken=["all"])
+    assert len(stamps(job)) == 1
+    for path in job.out.glob("cells/*/*"):
+        shutil.rmtree(path)
+    with pytest.raises(InputError, match="strength is at most 1"):
+        run_cells(job, lambda: Counting(strength=2), Console(quiet=True))
+    assert stamps(job) == {}
+
+
+def test_missing_weights_stop_before_any_item(job: Job) -> None:
+    config = job.method | {"model": {"path": "nobody/nothing"}}
+    with pytest.raises(InputError, match="download it with"):
+        run(Job(job.out, "fake", 0, config, job.items))
+    assert stamps(job) == {}
+
+
+def test_interruption_is_not_a_failure(job: Job) -> None:
+    class Interrupted(Counting):
+        def stylize(self, item: Item, *arguments: Any) -> Stylization:
+            if len(self.did) == 2:
+                raise KeyboardInterrupt
+            return super().stylize(item, *arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(job, Interrupted, Console(quiet=True))
+    assert len(stamps(job)) == 2
+    assert run(job)[0] == Counter(done=10, there=2, failed=0)
+
+
+# --- processes ---
+
+
+def test_two_processes_do_every_item_once(out: Path, gallery: Gallery, tmp_path: Path) -> None:
+    """The second finds everything locked or done, and leaves only when all is there."""
+    log = tmp_path / "log"
+    folder, method = gallery.contents.parent, {"log": str(log), "seconds": 0.02}
+    workers = [start(out, "fake", folder, method) for _ in range(3)]
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    did = [line.split() for line in log.read_text().splitlines()]
+    assert sorted(item for _, item in did) == sorted(item.id for item in job_of(out, "", folder, {}).items)
+    assert len({process for process, _ in did}) > 1
+    assert len(images(out, "fake")) == 12
+
+
+def test_kills_lose_and_spoil_nothing(out: Path, tmp_path: Path) -> None:
+    paint_gallery(tmp_path / "many", contents=6)
+    seen = survive(out, tmp_path / "many", kills=10)
+    assert seen["kills"] == 10
+
+
+def test_lock_of_another_is_waited_for(job: Job) -> None:
+    """While another process holds a cell everything else is done; then its result counts."""
+    held = lock(job.out, f"fake/{job.items[0].id}")
+    held.acquire()
+    order = []
+
+    class Releasing(Counting):
+        def stylize(self, item: Item, *arguments: Any) -> Stylization:
+            order.append(item.id)
+            if len(order) == 11:
+                held.release()
+            return super().stylize(item, *arguments)
+
+    assert run_cells(job, Releasing, Console(quiet=True))["done"] == 12
+    assert order == [item.id for item in [*job.items[1:], job.items[0]]]
+
+
+def test_leftovers_of_the_dead_are_cleared(job: Job) -> None:
+    """A lock file without a process is no lock, a half written folder no result."""
+    item = job.items[0]
+    (job.out / ".locks" / "fake").mkdir(parents=True)
+    (job.out / ".locks" / "fake" / f"{item.id}.lock").write_text("elsewhere 1\n")
+    half = job.folder(item) / f"{PARTIAL}abc"
+    half.mkdir(parents=True)
+    (half / "stylised.png").write_bytes(b"half")
+    assert run(job)[0]["done"] == 12
+    assert not half.exists()
+
+
+# --- disks ---
+
+
+def test_read_only_output(job: Job, mounted: Any) -> None:
+    place = mounted("readonly", "ro,size=200k")
+    with pytest.raises(
+        InputError, match=r"cannot be written \(Read-only file system\); make room or pass another out="
+    ):
+        run(Job(place / "out", "fake", 0, job.method, job.items))
+
+
+def test_full_disk_keeps_what_is_there(job: Job, mounted: Any) -> None:
+    place = mounted("full", "size=100k")
+    full = Job(place / "out", "fake", 0, job.method, job.items)
+    with pytest.raises(InputError, match=r"No space left on device.*make room or pass another out="):
+        run(full)
+    run(job)
+    expected, left = images(job.out, "fake"), images(full.out, "fake")
+    assert 0 < len(left) < 12
+    assert left.items() <= expected.items()
+    subprocess.run(["mount", "-o", "remount,size=5m", str(place)], check=True)
+    assert run(full)[0] == Counter(done=12 - len(left), there=len(left), failed=0)
+    assert images(full.out, "fake") == expected
+
+
+# --- status ---
+
+
+def test_status_tells_every_state(fake_config: Compose, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job.of(fake_config(f"out={out}", "limit=10"), "fake")
+    ids = [item.id for item in job.items]
+    run(Job(out, "fake", 0, job.method, job.items[:5]), broken=[ids[1]])
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.record.code_digest", lambda config: "older")
+        run(Job(out, "fake", 0, job.method, job.items[5:6]))
+    held = lock(out, f"fake/{ids[7]}")
+    with held:
+        Path(held.lock_file).write_text("host 42\n")
+        found = status.status_of(out / "config" / "fake.yaml")
+    assert (found.label, found.planned) == ("fake", 10)
+    assert found.done == [ids[0], *ids[2:5]]
+    assert found.running == {ids[7]: "host 42"}
+    assert found.failed == {ids[1]: f"RuntimeError: no luck with {ids[1]}"}
+    assert found.outdated == [ids[5]]
+    assert found.missing == [ids[6], *ids[8:]]
+    assert found.seconds_left == pytest.approx(6 * 0.25)  # one process, 0.25 s per item
+    assert status.status_of(out / "config" / "fake.yaml").running == {}
+
+
+def test_status_on_the_command_line(
+    fake_config: Compose, out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    job = Job.of(fake_config(f"out={out}"), "fake")
+    run(job, broken=["c0__set1", "c0__set2"])
+    status.main([str(out)])
+    printed = capsys.readouterr().out
+    row = next(line for line in printed.splitlines() if "fake" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["fake", "12", "10", "0", "2", "0", "0", "0:00:00"]
+    assert "fake failed on c0__set1: RuntimeError: no luck with c0__set1" in printed
+    status.main([str(out), "--json"])
+    (found,) = json.loads(capsys.readouterr().out)[str(out)]
+    assert (len(found["done"]), sorted(found["failed"])) == (10, ["c0__set1", "c0__set2"])
+    with pytest.raises(SystemExit) as caught:
+        status.main([str(out / "nowhere")])
+    assert caught.value.code == 2
+    assert "holds no sweep; pass the out= of one" in capsys.readouterr().err
+
+
+def test_asking_for_a_holder_leaves_no_lock(out: Path, job: Job) -> None:
+    assert holder(out, "fake", "x") is None
+    assert not (out / ".locks").exists()
+    with lock(out, "fake/x"):
+        assert holder(out, "fake", "x") is not None
+    assert holder(out, "fake", "x") is None
+    with FileLock(out / ".locks/fake/x.lock", blocking=False):
+        pass
+
+
+# --- run.py ---
+
+
+def test_run_prints_a_table_and_fails_for_failed_items(fake_config: Compose, out: Path) -> None:
+    import run as script
+
+    console = Console(file=io.StringIO(), width=200)
+    overrides = (f"out={out}", "label=fake", "method.broken=[c3__set1]")
+    assert script.run(fake_config(*overrides), console) is False
+    assert isinstance(console.file, io.StringIO)
+    printed = console.file.getvalue()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
+    assert {("done now", "11"), ("done before", "0"), ("failed", "1")} <= {tuple(row) for row in rows}
+    assert "c3__set1 failed: RuntimeError: no luck with c3__set1" in printed
+
+
+def test_sweep_on_the_command_line(gallery: Gallery, out: Path, environment: dict[str, str]) -> None:
+    """The label is the method's name; the exit code says that an item failed; the next start does only that one."""
+    call = [sys.executable, str(ROOT / "run.py"), "--config-dir", str(ROOT / "tests" / "conf"), "method=fake"]
+    call += [*gallery.overrides(), f"out={out}", "shard=0/3", "method.broken=[c1__set1]"]
+    environment = environment | {"PYTHONPATH": str(ROOT / "tests")}
+    process = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 1, process.stderr
+    assert sorted(path.name for path in (out / "cells" / "fake").iterdir()) == [f"c{n}__set1" for n in range(4)]
+    assert "error" in json.loads((out / "cells/fake/c1__set1/record.json").read_text())
