@@ -48,7 +48,8 @@ def facts(metric: str) -> Facts:
 
 @dataclass(frozen=True)
 class Results:
-    """items: label, item, metric, value, version, reason (one row per score, costs among them);
+    """items: label, item, metric, value, version, reason (one row per score, costs among them; an item without
+    scores has the reason under the metric "");
     sets: label, metric, value, version, n, reason (one row per score of a whole set)."""
 
     items: pd.DataFrame
@@ -102,9 +103,11 @@ def item_rows(folder: Path, command: str) -> list[tuple[Any, ...]]:
     label, item = folder.parent.name, folder.name
     record, scores = read_json(folder / "record.json"), read_json(folder / "scores.json")
     if record.get("error"):
-        return [(label, item, name, None, None, f"failed: {record['error']}") for name in COSTS]
+        return [(label, item, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
     costs = {"seconds": sum(record["seconds"].values()), "peak_memory_mib": record["peak_memory_mib"]}
-    rows: list[tuple[Any, ...]] = [(label, item, name, value, None, None) for name, value in costs.items()]
+    rows: list[tuple[Any, ...]] = [
+        (label, item, name, value or None, None, None if value else "not measured") for name, value in costs.items()
+    ]
     for metric, score in sorted((scores or {"metrics": {}})["metrics"].items()):
         rows.append((label, item, metric, score["value"], score["version"], score["reason"]))
     if scores is None:

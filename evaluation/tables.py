@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.reported import reported_rows
-from evaluation.results import Results, facts, read_results
+from evaluation.results import COSTS, Results, facts, read_results
 from evaluation.statistics import common_items, estimate, mean_ranks, paired_tests
 from evaluation.wide import write_wide
 from stylegallery.errors import InputError
@@ -36,7 +36,12 @@ def build(results: Results) -> pd.DataFrame:
     rows = []
     labels = sorted(set(results.items["label"]))
     scored = results.items[results.items["metric"] != ""]
-    unscored = results.items[results.items["metric"] == ""].groupby("label")["reason"].first().to_dict()
+    unscored = (
+        results.items[results.items["metric"] == ""]
+        .groupby("label")["reason"]
+        .agg(lambda found: found.mode().iloc[0])
+        .to_dict()
+    )
     for metric, group in scored.groupby("metric", sort=True):
         name = str(metric)
         values = group.pivot(index="item", columns="label", values="value").reindex(columns=labels)
@@ -149,7 +154,7 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
     failed = results.items[results.items["reason"].fillna("").str.startswith("failed: ")]
     for (label, reason), group in failed.groupby(["label", "reason"], sort=True):
         names = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
-        metrics = ", ".join(sorted(set(group["metric"]) - {"seconds", "peak_memory_mib"})) or "the item itself"
+        metrics = ", ".join(sorted(set(group["metric"]) - {*COSTS, ""})) or "the item itself"
         lines.append(f"{label}: {metrics} {reason} ({group['item'].nunique()} items: {names}).")
     sets = table[(table["source"] == "ours") & table["metric"].isin(set(results.sets["metric"]))]
     for metric, group in sets.dropna(subset=["value"]).groupby("metric", sort=True):

@@ -73,7 +73,7 @@ def pasted() -> Sample:
 
 
 def with_image(sample: Sample, image: Tensor) -> Sample:
-    return replace(sample, image=image, features={})
+    return replace(sample, image=image)
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
@@ -134,7 +134,7 @@ def test_numbers_of_regions_and_references_do_not_matter(
     )
     other = Sample("item", pasted.content, pasted.references[::-1], pasted.image, renumbered)
     score = {"style": RegionalStyle(encoder), "margin": RegionalMargin(encoder), "leakage": Leakage()}[metric]
-    assert score([other])[0] == pytest.approx(score([replace(pasted, features={})])[0], abs=1e-6)
+    assert score([other])[0] == pytest.approx(score([replace(pasted)])[0], abs=1e-6)
 
 
 def test_area_weights_add_up_to_one_and_follow_the_pixels(pasted: Sample, encoder: EfficientNetGrams) -> None:
@@ -173,11 +173,11 @@ def test_values_of_a_worked_example() -> None:
 
 
 def test_regions_are_encoded_once_for_all_scores_and_in_batches_with_the_same_values(pasted: Sample) -> None:
-    encoder = MeanColour()
+    encoder = MeanColour("counted")
     samples = [with_image(pasted, pasted.image.lerp(pasted.content, t)) for t in (0.0, 0.5)]
     together = RegionalStyle(encoder)(samples) + RegionalMargin(encoder)(samples)
-    assert encoder.crops == 2 * (3 + 4)
-    alone = [RegionalStyle(encoder)([replace(sample, features={})])[0] for sample in samples]
+    assert encoder.crops == 2 * 3 + 4  # two results, one set of references
+    alone = [RegionalStyle(MeanColour("fresh"))([sample])[0] for sample in samples]
     assert together[:2] == pytest.approx(alone, abs=1e-6)
 
 
@@ -224,7 +224,7 @@ def test_nothing_to_compare_with_is_an_error_in_words(pasted: Sample) -> None:
     assert RegionalStyle(MeanColour())([lonely])[0] <= 1
     for metric in (RegionalStyle(MeanColour()), RegionalMargin(MeanColour()), Leakage()):
         with pytest.raises(ValueError, match="no question"):
-            metric([replace(pasted, question=None, features={})])
+            metric([replace(pasted, question=None)])
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "metric").glob("regional_*.yaml")), ids=lambda p: p.stem)

@@ -8,13 +8,15 @@ real style pictures; blurred by 4 px 0.64, the unchanged content 0.48; margins +
 all regions of all samples are encoded in shared batches.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.backbones import backbone
 from evaluation.metric import Direction, Question, Sample
@@ -152,39 +154,52 @@ def area_weights(areas: Tensor) -> Tensor:
 
 
 def similarities(samples: Sequence[Sample], encoder: RegionEncoder) -> list[Similarities]:
-    """Computed once per sample and encoder; kept in the sample's scratch space for the other regional scores."""
-    key = ("regional", encoder.name)
-    missing = [sample for sample in samples if key not in sample.features]
-    crops = [crop for sample in missing for crop in sample_crops(sample, encoder.side)]
-    rows = iter(encode(crops, encoder))
-    for sample in missing:
-        sample.features[key] = compare(sample, rows)
-    return [table for sample in samples if isinstance(table := sample.features[key], Similarities)]
+    questions = [question_of(sample) for sample in samples]
+    pictures = []
+    for sample, question in zip(samples, questions, strict=True):
+        pictures += [(sample.image, question.content_labels)]
+        pictures += zip(sample.references, question.reference_labels, strict=True)
+    rows = iter(describe(pictures, encoder))
+    tables = []
+    for sample, question in zip(samples, questions, strict=True):
+        content, references = next(rows), [next(rows) for _ in sample.references]
+        tables.append(compare(question, content, references, (sample.image.shape[-2], sample.image.shape[-1])))
+    return tables
 
 
-def encode(crops: Sequence[tuple[Tensor, Tensor]], encoder: RegionEncoder) -> list[Tensor]:
-    """Descriptions (D,) of crops with masks."""
+# encoder -> picture -> label map -> description of its regions, kept as long as the picture: methods share references
+KEPT: defaultdict[str, WeakTensorKeyDictionary] = defaultdict(WeakTensorKeyDictionary)
+
+
+def describe(pictures: Sequence[tuple[Tensor, Tensor]], encoder: RegionEncoder) -> list[Tensor]:
+    """Descriptions (R, D) of all regions of each picture (1, 3, H, W) with its label map, each computed once."""
+    kept = KEPT[encoder.name]
+    names = [labels.numpy().tobytes() for _, labels in pictures]
+    fresh = {}
+    for (image, labels), name in zip(pictures, names, strict=True):
+        if name not in kept.setdefault(image, {}):
+            fresh[id(image), name] = (image, labels)
+    crops = [
+        masked_crop(image, labels, region, encoder.side)
+        for image, labels in fresh.values()
+        for region in range(1, region_count(labels) + 1)
+    ]
     rows: list[Tensor] = []
     for start in range(0, len(crops), BATCH):
         images, masks = zip(*crops[start : start + BATCH], strict=True)
         rows.extend(encoder(torch.stack(images), torch.stack(masks)))
-    return rows
+    start = 0
+    for (_, name), (image, labels) in fresh.items():
+        stop = start + region_count(labels)
+        kept[image][name] = torch.stack(rows[start:stop])
+        start = stop
+    return [kept[image][name] for (image, _), name in zip(pictures, names, strict=True)]
 
 
 def question_of(sample: Sample) -> Question:
     if sample.question is None:
         raise ValueError("no question: regions and matches of the item are unknown")
     return sample.question
-
-
-def sample_crops(sample: Sample, side: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Crops of all matched content regions in the result, then of all regions of all references, in order."""
-    question = question_of(sample)
-    for match in question.matches:
-        yield masked_crop(sample.image, question.content_labels, match.content_region, side)
-    for reference, labels in zip(sample.references, question.reference_labels, strict=True):
-        for region in range(1, region_count(labels) + 1):
-            yield masked_crop(reference, labels, region, side)
 
 
 def masked_crop(image: Tensor, labels: Tensor, region: int, side: int) -> tuple[Tensor, Tensor]:
@@ -204,18 +219,15 @@ def masked_crop(image: Tensor, labels: Tensor, region: int, side: int) -> tuple[
     return crop, F.interpolate(mask[None], (side, side), mode="area")[0]
 
 
-def compare(sample: Sample, rows: Iterator[Tensor]) -> Similarities:
-    """Take this sample's descriptions from `rows`, in the order of `sample_crops`."""
-    question = question_of(sample)
-    counts = [region_count(labels) for labels in question.reference_labels]
-    content = torch.stack([next(rows) for _ in question.matches])
-    references = torch.stack([next(rows) for _ in range(sum(counts))])
-    cosines = content @ references.T
-    first = [sum(counts[:number]) for number in range(len(counts))]
-    targets = torch.tensor([first[m.reference - 1] + m.reference_region - 1 for m in question.matches])
-    size = (sample.image.shape[-2], sample.image.shape[-1])
-    pixels = torch.bincount(resize_labels(question.content_labels, size).flatten())
-    areas = pixels[torch.tensor([match.content_region for match in question.matches])]
-    own = torch.zeros_like(cosines, dtype=torch.bool).scatter(1, targets[:, None], True)
-    best_other = cosines.masked_fill(own, -torch.inf).amax(1) if sum(counts) > 1 else None
-    return Similarities(areas, cosines.gather(1, targets[:, None])[:, 0], best_other)
+def compare(question: Question, content: Tensor, references: Sequence[Tensor], size: tuple[int, int]) -> Similarities:
+    """From the descriptions (R, D) of the regions of a result of `size` pixels and of those of every reference."""
+    regions = torch.tensor([match.content_region for match in question.matches])
+    first = [sum(len(rows) for rows in references[:number]) for number in range(len(references))]
+    targets = torch.tensor([[first[m.reference - 1] + m.reference_region - 1] for m in question.matches])
+    cosines = content[regions - 1] @ torch.cat(list(references)).T
+    own = torch.zeros_like(cosines, dtype=torch.bool).scatter(1, targets, True)
+    return Similarities(
+        areas=torch.bincount(resize_labels(question.content_labels, size).flatten())[regions],
+        matched=cosines.gather(1, targets)[:, 0],
+        best_other=cosines.masked_fill(own, -torch.inf).amax(1) if cosines.shape[1] > 1 else None,
+    )
