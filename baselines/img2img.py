@@ -1,0 +1,49 @@
+"""Image to image (SDEdit, Meng et al., ICLR 2022) with the null prompt: what the diffusion model does to the content
+without any style. A floor: style scores above its own come from the references.
+
+Written from the paper's formulas with diffusers' schedule; no official code was used. `strength` is the share of the
+`steps` DDIM steps (η = 0) that are run. Noise comes from the item's generator. The references are not used. Masks,
+pins and vetoes of an item have no meaning here.
+"""
+
+from typing import Literal
+
+import torch
+
+from baselines.inputs import PictureReader
+from data.benchmark import Item
+from stylegallery.diffusion import DiffusionModel
+from stylegallery.errors import require
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+
+
+class Img2Img:
+    def __init__(
+        self, model: DiffusionModel, resolution: int, resizing: Literal["square", "keep"], steps: int, strength: float
+    ) -> None:
+        require(1 <= steps <= 1000, "steps is between 1 and 1000", steps)
+        require(0 < strength <= 1, "strength is above 0 and at most 1", strength)
+        self.model, self.steps, self.strength = model, steps, strength
+        self.read = PictureReader(resolution, resizing, model.stride)
+
+    @torch.no_grad()
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        content, references = self.read(item)
+        watch = Stopwatch(self.model.device)
+        timesteps = self.model.timesteps(self.steps)
+        timesteps = timesteps[len(timesteps) - max(1, round(self.strength * len(timesteps))) :]
+        advance = progress.stage("denoising", len(timesteps))
+        with watch("denoising"):
+            latent = self.model.encode(content)
+            noise = torch.randn(latent.shape, generator=generator).to(latent.device)
+            level = self.model.alpha_bar(timesteps[0])
+            latent = level.sqrt() * latent + (1 - level).sqrt() * noise
+            for timestep, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+                noise, level = self.model.predict_noise(latent, timestep), self.model.alpha_bar(timestep)
+                latent = (latent - (1 - level).sqrt() * noise) / level.sqrt()
+                if following is not None:
+                    level = self.model.alpha_bar(following)
+                    latent = level.sqrt() * latent + (1 - level).sqrt() * noise
+                advance()
+            image = self.model.decode(latent).cpu()
+        return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())

@@ -1,0 +1,29 @@
+"""Reference copy: returns a reference. Every style metric must rank it first, every structure metric near its floor."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from baselines.inputs import PictureReader, require_reference
+from data.benchmark import Item
+from stylegallery.errors import require
+from stylegallery.method import Progress, Silent, Stylization
+
+
+class ReferenceCopy:
+    """Returns reference number `reference`, counted from 1, at the content's size (bicubic).
+
+    Needs no weights and draws nothing. Masks, pins and vetoes of an item have no meaning here.
+    """
+
+    def __init__(self, resolution: int, resizing: Literal["square", "keep"], reference: int = 1) -> None:
+        require(reference >= 1, "reference is counted from 1", reference)
+        self.read, self.reference = PictureReader(resolution, resizing), reference
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        require_reference(item, self.reference)
+        content, references = self.read(item)
+        size = (content.shape[-2], content.shape[-1])
+        image = F.interpolate(references[self.reference - 1], size, mode="bicubic", antialias=True).clamp(0, 1)
+        return Stylization(image, content, references)
