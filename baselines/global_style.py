@@ -6,12 +6,14 @@ all references together is Attention Distillation, a baseline of its own). Masks
 meaning here.
 """
 
+import copy
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from data.benchmark import Item
+from stylegallery.guidance import Energy
 from stylegallery.images import read_image, resize
 from stylegallery.matching import Match
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
@@ -44,6 +46,11 @@ class GlobalStyle(StyleGallery):
             analyses[0] = replace(analyses[0], inverted=inverted)
         matches = [Match(1, number, 1, 0.0, 0.0, 0.0, 0.0, False) for number in range(1, len(images))]
         return Plan(images, analyses, matches)
+
+    def render(self, plan: Plan, progress: Progress = Silent()) -> tuple[Tensor, list[Energy]]:
+        mean = copy.copy(self)  # matches add up: weigh each by one over their number
+        mean.guidance = replace(self.guidance, style_weight=self.guidance.style_weight / len(plan.matches))
+        return StyleGallery.render(mean, plan, progress)
 
     def whole(self, image: Tensor) -> ImageAnalysis:
         latent = self.model.encode(image)
