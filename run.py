@@ -66,18 +66,21 @@ def summary(record: dict, folder: Path) -> Table:
     return table
 
 
+codes = [0]  # of the jobs of this process, several with -m: one that fails does not keep the next from running
+
+
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     try:
-        complete = run(config, Console())
+        codes.append(0 if run(config, Console()) else 1)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        codes.append(2)
     except FloatingPointError as error:
         print(f"error: {error}; use dtype=float32 or a smaller learning rate", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(0 if complete else 1)
+        codes.append(1)
 
 
 if __name__ == "__main__":
     main()
+    sys.exit(max(codes))

@@ -458,11 +458,14 @@ def test_run_prints_a_table_and_fails_for_failed_items(fake_config: Compose, out
 
 
 def test_sweep_on_the_command_line(gallery: Gallery, out: Path, environment: dict[str, str]) -> None:
-    """The label is the method's name; the exit code says that an item failed; the next start does only that one."""
-    call = [sys.executable, str(ROOT / "run.py"), "--config-dir", str(ROOT / "tests" / "conf"), "method=fake"]
-    call += [*gallery.overrides(), f"out={out}", "shard=0/3", "method.broken=[c1__set1]"]
+    """The label is the method's name; a job of a multirun that fails does not keep the next from running, and the exit
+    code tells."""
+    call = [sys.executable, str(ROOT / "run.py"), "--config-dir", str(ROOT / "tests" / "conf"), "-m", "method=fake"]
+    call += [*gallery.overrides(), f"out={out}", "shard=0/3,1/3", "method.broken=[c1__set1]"]
     environment = environment | {"PYTHONPATH": str(ROOT / "tests")}
     process = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert process.returncode == 1, process.stderr
-    assert sorted(path.name for path in (out / "cells" / "fake").iterdir()) == [f"c{n}__set1" for n in range(4)]
+    done = sorted(path.name for path in (out / "cells" / "fake").iterdir())
+    assert done == sorted(f"c{number}__set{size}" for number in range(4) for size in (1, 2))
     assert "error" in json.loads((out / "cells/fake/c1__set1/record.json").read_text())
+    assert "error" not in json.loads((out / "cells/fake/c3__set2/record.json").read_text())
