@@ -3,12 +3,14 @@
 Networks load at their first use, from files already on this machine, and run on the GPU where there is one.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from weakref import WeakValueDictionary
 
 import open_clip
 import torch
@@ -39,11 +41,20 @@ class MissingWeights(InputError):
         super().__init__(f"missing: {FETCH} {name}")
 
 
+class Kept(Features):
+    """Features of a picture; unlike a plain dict they can be found again without being kept alive."""
+
+
 class Extractor(ABC):
-    """Pictures (1, 3, H, W) in [0, 1] -> one dict of named features each, kept as long as the picture itself."""
+    """Pictures (1, 3, H, W) in [0, 1] -> one dict of named features each, kept as long as the picture itself.
+
+    Pictures with equal pixels share their features, so that identities are exact: the last bits of a convolution
+    depend on the place of a picture in its batch.
+    """
 
     def __init__(self) -> None:
         self.kept = WeakTensorKeyDictionary()
+        self.known: WeakValueDictionary[bytes, Kept] = WeakValueDictionary()  # by pixels
 
     @abstractmethod
     def features(self, images: Tensor) -> Features:
@@ -51,12 +62,22 @@ class Extractor(ABC):
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Tensor]) -> list[Features]:
-        fresh = {id(image): image for image in images if image not in self.kept}
+        pixels = {id(image): digest(image) for image in images if image not in self.kept}
+        unseen = [image for image in images if id(image) in pixels]
+        fresh = {pixels[id(image)]: image for image in unseen if pixels[id(image)] not in self.known}
         for batch in batches(list(fresh.values())):
             found = {name: values.cpu() for name, values in self.features(torch.cat(batch)).items()}
             for index, image in enumerate(batch):
-                self.kept[image] = {name: values[index].clone() for name, values in found.items()}
+                one = Kept({name: values[index].clone() for name, values in found.items()})
+                self.kept[image] = self.known[pixels[id(image)]] = one
+        for image in unseen:
+            self.kept[image] = self.known[pixels[id(image)]]
         return [self.kept[image] for image in images]
+
+
+def digest(image: Tensor) -> bytes:
+    """Of the pixels and the shape."""
+    return hashlib.blake2b(image.numpy().tobytes(), digest_size=16, salt=str(image.shape[-1]).encode()).digest()
 
 
 def batches(images: Sequence[Tensor]) -> Iterator[list[Tensor]]:

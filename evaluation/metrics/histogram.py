@@ -11,6 +11,7 @@ from evaluation.backbones import Extractor, Features
 from evaluation.metric import Direction, Sample
 
 EPSILON, BINS, RANGE, SIGMA, LARGEST_SIDE = 1e-6, 64, 3.0, 0.02, 256
+CHUNK = 4096  # pixels whose kernels fit into the cache of a core
 
 
 class RgbUv(Extractor):
@@ -33,18 +34,18 @@ class RgbUv(Extractor):
         pixels = image.flatten(1)
         intensity = (pixels.square().sum(0) + EPSILON).sqrt()
         red, green, blue = (pixels + EPSILON).log()
+        ratios = torch.stack([red - green, red - blue, green - blue, intensity])
         centres = torch.linspace(-RANGE, RANGE, BINS)[:, None]
-        red_green, red_blue, green_blue = (
-            (1 + ((ratio - centres) / SIGMA).square_()).reciprocal_()
-            for ratio in (red - green, red - blue, green - blue)
-        )
-        planes = [
-            (red_green * intensity) @ red_blue.T,
-            (red_green.flip(0) * intensity) @ green_blue.T,
-            (red_blue.flip(0) * intensity) @ green_blue.flip(0).T,
-        ]
-        histogram = torch.stack(planes)
-        return histogram / histogram.sum().clamp_min(EPSILON)
+        planes = torch.zeros(3, BINS, BINS)
+        for chunk in ratios.split(CHUNK, dim=1):
+            red_green, red_blue, green_blue = (
+                ((ratio - centres).mul_(1 / SIGMA).square_().add_(1).reciprocal_()) for ratio in chunk[:3]
+            )
+            weighted = green_blue * chunk[3]
+            planes[0] += (red_green * chunk[3]) @ red_blue.T
+            planes[1] += (red_green @ weighted.T).flip(0)
+            planes[2] += (red_blue @ weighted.T).flip(0, 1)
+        return planes / planes.sum().clamp_min(EPSILON)
 
 
 @cache

@@ -1,5 +1,6 @@
 """LPIPS between content and output (Zhang et al., CVPR 2018), computed by the package `lpips`."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -28,7 +29,8 @@ class Lpips:
     @cached_property
     def network(self) -> lpips.LPIPS:
         weights = subset(read_weights(self.name), "features.")
-        with torch.random.fork_rng(devices=[]):  # the trunk's initial values are drawn and thrown away
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # initial values are drawn and thrown away
+            warnings.filterwarnings("ignore", "The parameter 'pretrained'|Arguments other than", UserWarning)
             network = lpips.LPIPS(net=self.net, pnet_rand=True, verbose=False)
         trunk = {key: weights[key.partition(".")[2]] for key in network.net.state_dict()}  # slice1.0.bias -> 0.bias
         load_into(network.net, trunk, self.name)
@@ -37,13 +39,12 @@ class Lpips:
     @torch.no_grad()
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         """Kept in `sample.features`, where ArtFID finds it."""
-        network = self.network
         todo = {id(sample.image): sample for sample in samples if self.name not in sample.features}
         for images in batches([sample.image for sample in todo.values()]):
             batch = [todo[id(image)] for image in images]
             pairs = [torch.cat([getattr(sample, role) for sample in batch]) for role in ("content", "image")]
-            device = next(network.parameters()).device
-            values = network(*(pair.to(device) for pair in pairs), normalize=True).flatten().tolist()
+            device = next(self.network.parameters()).device
+            values = self.network(*(pair.to(device) for pair in pairs), normalize=True).flatten().tolist()
             for sample, value in zip(batch, values, strict=True):
                 sample.features[self.name] = value
         return [value for sample in samples if isinstance(value := sample.features[self.name], float)]

@@ -1,0 +1,281 @@
+"""Loaders of networks that cannot be had here: random weights of the same architecture, put where a download would
+put them, against the reference package on the same weights."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lpips
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchvision.models.vgg import cfgs, make_layers
+from transformers import ViTConfig, ViTModel
+
+from evaluation import backbones
+from evaluation.backbones import MissingWeights, backbone
+from evaluation.metric import Sample
+from evaluation.metrics.cfsd import Cfsd
+from evaluation.metrics.lpips import Lpips
+from evaluation.score import build_metrics
+from stylegallery.errors import InputError
+from stylegallery.images import to_pixels
+from stylegallery.weights import table
+
+Place = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def generator() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """The path of an entry's single file (or of its folder) in empty caches of this test."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    backbone.cache_clear()
+
+    def path(name: str) -> Path:
+        entry = table()[name]
+        folder = entry.root()
+        if entry.repository:
+            folder = folder / f"models--{entry.repository.replace('/', '--')}"
+            revision = entry.revision or "main"
+            if len(revision) != 40:
+                (folder / "refs").mkdir(parents=True)
+                (folder / "refs" / revision).write_text("0" * 40)
+                revision = "0" * 40
+            folder = folder / "snapshots" / revision
+        folder.mkdir(parents=True)
+        return folder if len(entry.files) > 1 else folder / entry.files[0]
+
+    yield path
+    backbone.cache_clear()
+
+
+def pictures(side: int = 64) -> tuple[Tensor, Tensor]:
+    noise = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    first, second = F.interpolate(noise, (side, side), mode="bicubic").clamp(0, 1).split(1)
+    return first, second
+
+
+def sample(side: int = 64) -> Sample:
+    content, image = pictures(side)
+    return Sample("item", content, [image], image)
+
+
+def named(layers: torch.nn.Module) -> dict[str, Tensor]:
+    return {f"features.{name}": value for name, value in layers.state_dict().items()}
+
+
+def random_vgg(kind: str = "E") -> torch.nn.Sequential:
+    layers = make_layers(cfgs[kind], batch_norm=False)
+    for layer in layers:
+        if isinstance(layer, torch.nn.Conv2d):  # the default initialisation lets activations fade to nothing
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            layer.weight.data *= 2
+    return layers.requires_grad_(False)
+
+
+@pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
+@pytest.mark.parametrize("net", ["alex", "vgg"])
+def test_lpips_equals_the_package(net: str, place: Place) -> None:
+    reference = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    trunk = {f"features.{key.partition('.')[2]}": value for key, value in reference.net.state_dict().items()}
+    torch.save(trunk | {"classifier.6.bias": torch.zeros(1000)}, place(f"lpips_{net}"))
+    content, image = pictures()
+    found = Lpips(net)([sample(), Sample("same", content, [image], content.clone())])
+    assert found[0] == pytest.approx(reference(content * 2 - 1, image * 2 - 1).item(), rel=1e-5)
+    assert found[0] > 0.01
+    assert found[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
+def test_lpips_of_a_batch_of_several_sizes(place: Place) -> None:
+    reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    trunk = {f"features.{key.partition('.')[2]}": value for key, value in reference.net.state_dict().items()}
+    torch.save(trunk, place("lpips_alex"))
+    network = Lpips("alex")
+    together = network([sample(64), sample(80), sample(64)])
+    assert together == pytest.approx([network([sample(side)])[0] for side in (64, 80, 64)], abs=1e-6)
+
+
+def test_vgg19_features_gram_and_cfsd(place: Place) -> None:
+    layers = random_vgg()
+    torch.save(named(layers) | {"classifier.0.bias": torch.zeros(4096)}, place("vgg19"))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    maps: list[list[Tensor]] = []
+    for picture in pictures():
+        values, found = (picture - mean) / std, []
+        for index, layer in enumerate(layers):
+            values = layer(values)
+            if index in (1, 6, 11, 20, 29):
+                found.append(values[0].clone())
+        maps.append(found)
+    grams = [[torch.einsum("chw,dhw->cd", f, f) / f.numel() for f in found] for found in maps]
+    expected = sum(float(F.mse_loss(a, b)) for a, b in zip(*grams, strict=True))
+    content, image = pictures()
+    (value,) = build_metrics(["gram_vgg19"])[0][0]([Sample("item", content, [content], image)])
+    assert value == pytest.approx(expected, rel=1e-4)
+
+    rows = [(found[2].flatten(1).T / 256).double() for found in maps]
+    content_rows, image_rows = (F.softmax(features @ features.T, dim=1) for features in rows)
+    expected = float((content_rows * (content_rows / image_rows).log()).sum())
+    assert Cfsd()([sample()])[0] == pytest.approx(expected, rel=1e-3)
+    assert expected > 1e-2
+    assert Cfsd()([Sample("same", content, [image], content.clone())]) == [0.0]
+
+    blocks = build_metrics(["style_blocks_vgg19"])[0][0]
+    copy, other = blocks([Sample("copy", content, [image, content], content.clone()), sample()])
+    assert copy == pytest.approx(1) and other <= 1
+
+
+def test_cfsd_in_chunks_equals_whole(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(named(random_vgg()), place("vgg19"))
+    whole = Cfsd()([sample()])
+    monkeypatch.setattr("evaluation.metrics.cfsd.ROWS", 100)
+    assert Cfsd()([sample()]) == pytest.approx(whole, rel=1e-5)
+
+
+def test_inception_of_fid_gets_bytes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:  # the package has no way to build it without its file
+        patch.setattr(torch, "load", lambda *_, **__: {})
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        reference = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path="random").eval()
+    torch.save(reference.state_dict(), place("inception"))
+    with torch.no_grad():
+        (expected,) = reference((pictures()[0] * 255).round().to(torch.uint8))
+    (found,) = backbone("inception")([pictures()[0]])
+    torch.testing.assert_close(found["pooled"], expected[0])
+
+
+def test_inception_of_artfid_takes_pictures_as_they_are(place: Place) -> None:
+    reference = torchvision.models.inception_v3(init_weights=False, transform_input=False).eval()
+    heads = {f"fc{number}.bias": torch.zeros(10) for number in (1, 2)}
+    trunk = {key: value for key, value in reference.state_dict().items() if not key.startswith(("fc", "AuxLogits"))}
+    torch.save(trunk | heads, place("art_inception"))
+    reference.fc = torch.nn.Identity()
+    picture = pictures(96)[0]
+    with torch.no_grad():
+        expected = reference(picture)
+    (found,) = backbone("art")([picture])
+    assert found["pooled"].shape == (2048,)
+    torch.testing.assert_close(found["pooled"], expected[0])
+
+
+def test_dino_keys_of_the_last_layer(place: Place) -> None:
+    config = ViTConfig(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, patch_size=16, image_size=64
+    )
+    reference = ViTModel(config, add_pooling_layer=False).eval()
+    folder = place("dino_vitb8")
+    reference.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text("{}")
+    picture = pictures(224)[0]
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    with torch.no_grad():
+        embedded = reference.embeddings((picture - mean) / std, interpolate_pos_encoding=True)
+        last = reference.layers[-1]
+        normed = last.layernorm_before(reference.layers[0](embedded))
+        expected = F.linear(normed, last.attention.k_proj.weight, last.attention.k_proj.bias)
+    (found,) = backbone("dino")([picture])
+    assert found["tokens"].shape == (1 + 14 * 14, 12)
+    torch.testing.assert_close(found["tokens"], expected[0], rtol=1e-4, atol=1e-5)
+    metric = build_metrics(["structure_dino"])[0][0]
+    assert metric([Sample("same", picture, [picture], picture.clone())]) == [0.0]
+    assert metric([sample(224)])[0] > 0
+
+
+@pytest.fixture
+def tiny_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> open_clip.CLIP:
+    vision = {"image_size": 224, "layers": 2, "width": 32, "head_width": 16, "patch_size": 32}
+    text = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
+    config = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+    (tmp_path / "tiny-clip.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "tiny-clip.json")
+    monkeypatch.setattr(backbones.Clip, "architecture", "tiny-clip")
+    monkeypatch.setattr(backbones.Csd, "architecture", "tiny-clip")
+    return open_clip.CLIP(**config).eval()
+
+
+def preprocessed(picture: Tensor) -> Tensor:
+    """By open_clip's own transform, on the 8-bit picture."""
+    transform = open_clip.image_transform(224, is_train=False)
+    return transform(Image.fromarray(to_pixels(picture)))[None]
+
+
+def test_clip_equals_open_clip(place: Place, tiny_clip: open_clip.CLIP) -> None:
+    save_file(tiny_clip.state_dict(), place("clip_vit_b32"))
+    wide = F.interpolate(pictures()[0], (300, 400), mode="bicubic").clamp(0, 1)
+    with torch.no_grad():
+        expected = tiny_clip.encode_image(preprocessed(wide), normalize=True)[0]
+    (found,) = backbone("clip")([wide])
+    assert float(found["embedding"] @ expected) > 0.9999  # Pillow resizes bytes, we resize floats
+    content, image = pictures(224)
+    with torch.no_grad():
+        first, second = tiny_clip.encode_image(torch.cat([preprocessed(p) for p in (content, image)]), normalize=True)
+    (value,) = build_metrics(["clip_image"])[0][0]([Sample("item", content, [content], image)])
+    assert value == pytest.approx(float(first @ second), abs=1e-3)
+
+
+def test_csd_projects_the_visual_tower_with_its_own_head(place: Place, tiny_clip: open_clip.CLIP) -> None:
+    tower = tiny_clip.visual
+    style = torch.randn(32, 24)
+    state = {f"backbone.{key}": value for key, value in tower.state_dict().items() if key != "proj"}
+    torch.save(state | {"last_layer_style": style, "last_layer_content": torch.zeros(32, 24)}, place("csd"))
+    picture = pictures(224)[0]
+    tower.proj = None
+    with torch.no_grad():
+        expected = F.normalize(tower(preprocessed(picture)) @ style, dim=1)[0]
+    (found,) = backbone("csd")([picture])
+    assert float(found["embedding"] @ expected) > 0.9999
+    (copy,) = build_metrics(["csd"])[0][0]([Sample("copy", picture, [picture], picture.clone())])
+    assert copy == pytest.approx(1, abs=1e-6)
+
+
+# --- what is missing or damaged ---
+
+NEEDS = {"cfsd": "vgg19", "gram_vgg19": "vgg19", "style_blocks_vgg19": "vgg19", "structure_dino": "dino_vitb8"}
+NEEDS |= {"clip_image": "clip_vit_b32", "csd": "csd", "lpips_alex": "lpips_alex", "lpips_vgg": "lpips_vgg"}
+NEEDS |= {"fid_inception": "inception", "kid": "inception", "fid_art": "art_inception"}
+
+
+@pytest.mark.parametrize(("metric", "weights"), NEEDS.items())
+def test_missing_weights_name_the_command(metric: str, weights: str, place: Place) -> None:
+    single, whole = build_metrics([metric])
+    with pytest.raises(MissingWeights) as raised:
+        (*single, *whole)[0]([sample(96)])
+    assert str(raised.value) == f"missing: python -m stylegallery.weights fetch {weights}"
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"", b"PK\x03\x04 cut off"])
+def test_damaged_weights_name_the_file(content: bytes, place: Place) -> None:
+    path = place("vgg19")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"vgg19-dcbb9e9d.pth is damaged; delete it"):
+        Cfsd()([sample()])
+
+
+def test_weights_of_another_network_are_refused(place: Place) -> None:
+    torch.save(named(random_vgg("A")), place("vgg19"))
+    with pytest.raises(InputError, match="file of vgg19 holds another network"):
+        Cfsd()([sample()])
+
+
+def test_loading_leaves_the_global_generator(place: Place, tiny_clip: open_clip.CLIP) -> None:
+    torch.save(named(random_vgg()), place("vgg19"))
+    save_file(tiny_clip.state_dict(), place("clip_vit_b32"))
+    state = torch.get_rng_state()
+    backbone("vgg19")([pictures()[0]])
+    backbone("clip")([pictures()[0]])
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,297 @@
+"""Metrics that need no downloaded weights: identities, bounds, closed forms, and how values move with the picture."""
+
+import math
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT
+from scipy.linalg import sqrtm
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from evaluation.backbones import backbone
+from evaluation.metric import Metric, Sample
+from evaluation.metrics.artfid import ArtFid, compose
+from evaluation.metrics.edge_f1 import EdgeF1
+from evaluation.metrics.fid import Fid
+from evaluation.metrics.histogram import hellinger, rgb_uv
+from evaluation.metrics.kid import Kid
+from evaluation.metrics.ms_ssim import MsSsim
+from evaluation.metrics.structure import self_similarity
+from evaluation.score import build_metrics
+from stylegallery.images import read_image
+
+PUBLISHED = Path("/work/shared/data/published_outputs")
+STRUCTURE = ("ms_ssim", "edge_f1", "structure_efficientnet")
+STYLE = ("gram_efficientnet", "style_blocks_efficientnet", "histogram")
+
+
+@cache
+def load(path: Path, side: int = 256) -> Tensor:
+    return F.interpolate(read_image(path), (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+SAMPLES = ROOT / "data" / "samples"
+CONTENT = SAMPLES / "content" / "china.jpg"
+VILLAGE, MOSAIC = (SAMPLES / "style" / f"{name}.jpg" for name in ("painterly_village", "mosaic_bay"))
+
+
+@cache
+def metric(name: str) -> Metric:
+    return build_metrics([name])[0][0]
+
+
+def sample(image: Tensor, references: tuple[Tensor, ...] = (), content: Tensor | None = None) -> Sample:
+    return Sample("item", load(CONTENT) if content is None else content, list(references or [load(VILLAGE)]), image)
+
+
+def cost(name: str, image: Tensor, *references: Tensor) -> float:
+    """The value, turned so that lower is better."""
+    (value,) = metric(name)([sample(image, references)])
+    return -value if metric(name).direction == "up" else value
+
+
+def best(name: str) -> float:
+    """The best possible cost."""
+    low, high = metric(name).bounds
+    return -high if metric(name).direction == "up" else low
+
+
+def test_every_config_is_a_metric_of_its_name() -> None:
+    metrics, sets = build_metrics()
+    names = {path.stem for path in (ROOT / "conf" / "metric").glob("*.yaml")}
+    assert {m.name for m in [*metrics, *sets]} == names
+    assert all(m.direction in ("up", "down") and m.bounds[0] < m.bounds[1] and m.version >= 1 for m in metrics)
+    assert {m.kind for m in metrics} == {"structure", "style", "regional"}
+
+
+# --- identities, bounds, batches ---
+
+
+@pytest.mark.parametrize("name", STRUCTURE)
+def test_identity_is_exactly_the_best_structure(name: str) -> None:
+    assert cost(name, load(CONTENT).clone()) == best(name)
+
+
+@pytest.mark.parametrize("name", STYLE)
+def test_copy_of_any_reference_is_exactly_the_best_style(name: str) -> None:
+    references = load(VILLAGE), load(MOSAIC)
+    for reference in references:
+        assert cost(name, reference.clone(), *references) == pytest.approx(best(name), abs=1e-6)
+    assert cost(name, load(CONTENT), *references) > best(name) + 0.01
+
+
+@pytest.mark.parametrize("name", STRUCTURE + STYLE)
+def test_values_stay_in_bounds_on_extreme_pictures(name: str) -> None:
+    noise = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    flat = [torch.full((1, 3, 256, 256), level) for level in (0.0, 0.5, 1.0)]
+    pictures = [*flat, noise, load(CONTENT)]
+    values = metric(name)([sample(a, (b,), b) for a in pictures for b in pictures])
+    low, high = metric(name).bounds
+    assert all(low <= value <= high for value in values)
+
+
+@pytest.mark.parametrize("name", STRUCTURE + STYLE)
+def test_batched_equals_one_by_one(name: str) -> None:
+    def fresh() -> list[Sample]:  # pictures of two shapes, none of them seen before
+        pictures = [load(path, side).clone() for path in (CONTENT, VILLAGE, MOSAIC) for side in (256, 192)]
+        return [sample(a, (b, c), load(CONTENT, a.shape[-1])) for a, b, c in zip(*[iter(pictures)] * 3, strict=True)]
+
+    together = metric(name)(fresh())
+    assert together == pytest.approx([metric(name)([one])[0] for one in fresh()], abs=1e-5)
+
+
+def test_a_backbone_sees_each_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, seen = backbone("efficientnet"), []
+    features = network.features
+    monkeypatch.setattr(network, "features", lambda images: seen.append(len(images)) or features(images))
+    generator = torch.Generator().manual_seed(0)
+    new = [torch.rand(1, 3, 64, 64, generator=generator) for _ in range(9)]
+    samples = [
+        sample(new[i], (new[i + 1], new[i + 2].clone()), new[i + 2]) for i in (0, 3, 6)
+    ]  # one equal picture each
+    for name in ("structure_efficientnet", "gram_efficientnet", "style_blocks_efficientnet"):
+        metric(name)(samples)
+    assert sum(seen) == 9
+    kept = len(network.kept)
+    del samples, new
+    assert len(network.kept) == kept - 12  # features go with their pictures
+
+
+# --- how values move ---
+
+
+@pytest.mark.parametrize("name", STRUCTURE)
+def test_the_more_blur_the_less_structure(name: str) -> None:
+    costs = [cost(name, gaussian_blur(load(CONTENT), [31, 31], [sigma])) for sigma in (0.5, 1.5, 4.0)]
+    assert best(name) < costs[0] < costs[1] < costs[2]
+
+
+def test_brightness_moves_the_histogram_and_hardly_the_structure() -> None:
+    content = load(CONTENT) * 0.8
+    brighter, blurred = content + 0.1, gaussian_blur(content, [31, 31], [4.0])
+    moved = {
+        name: [metric(name)([sample(image, (content,), content)])[0] for image in (brighter, blurred)]
+        for name in ("histogram", *STRUCTURE)
+    }
+    assert moved["histogram"][0] > max(0.1, moved["histogram"][1])
+    assert moved["ms_ssim"][0] > 0.9 > moved["ms_ssim"][1]
+    assert moved["edge_f1"][0] > 0.9 > moved["edge_f1"][1]
+    assert moved["structure_efficientnet"][0] < 0.3 * moved["structure_efficientnet"][1]
+
+
+@pytest.mark.parametrize("name", STYLE)
+def test_style_improves_towards_the_reference(name: str) -> None:
+    mixed = [cost(name, load(CONTENT) * (1 - part) + load(VILLAGE) * part, load(VILLAGE)) for part in (0, 0.6, 0.9)]
+    assert mixed[0] > mixed[1] > mixed[2] > best(name)
+
+
+@pytest.mark.parametrize("name", STYLE)
+def test_more_references_never_worsen_style(name: str) -> None:
+    alone = [cost(name, load(CONTENT), load(path)) for path in (VILLAGE, MOSAIC)]
+    assert cost(name, load(CONTENT), load(VILLAGE), load(MOSAIC)) <= min(alone) + 1e-6
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the authors' outputs are not on this machine")
+@pytest.mark.parametrize(
+    ("name", "hits"), [("gram_efficientnet", 6), ("style_blocks_efficientnet", 8), ("histogram", 8)]
+)
+def test_published_results_lie_nearest_to_their_own_reference(name: str, hits: int) -> None:
+    """Issue 4 asks for three quarters of the single-reference results: 6 of 8. The mosaic, s4, is what Gram misses."""
+    styles = [load(PUBLISHED / "style" / f"s{number}.png") for number in range(1, 5)]
+    found = 0
+    for content in (1, 2):
+        for own in range(4):
+            image = load(PUBLISHED / "result" / f"res_c{content}_s{own + 1}.png")
+            found += min(range(4), key=lambda number: cost(name, image, styles[number])) == own
+    assert found >= hits
+
+
+# --- closed forms ---
+
+
+def test_edge_f1_counts_within_its_tolerance() -> None:
+    content, image = np.zeros((2, 20, 20), dtype=bool)
+    content[5, :], image[7, :10] = True, True
+    assert EdgeF1(2.0).f1(content, image) == pytest.approx(2 * 1 * 0.5 / 1.5)
+    assert EdgeF1(1.9).f1(content, image) == 0
+    assert EdgeF1().f1(np.zeros_like(content), np.zeros_like(content)) == 1
+    assert EdgeF1().f1(content, np.zeros_like(content)) == 0
+
+
+@pytest.mark.parametrize("side", [32, 44, 98, 175, 176])
+def test_ms_ssim_fits_its_scales_to_small_pictures(side: int) -> None:
+    (value,) = MsSsim()([sample(load(VILLAGE, side), content=load(CONTENT, side))])
+    assert 0 <= value < 0.9
+    assert MsSsim()([sample(load(CONTENT, side).clone(), content=load(CONTENT, side))]) == [1.0]
+
+
+def test_histogram_equals_the_sum_over_pixels() -> None:
+    image = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(1))
+    pixels = image[0].flatten(1).double()
+    centres = torch.linspace(-3, 3, 64).double()
+    weight = (pixels.square().sum(0) + 1e-6).sqrt()
+    planes = []
+    for base, first, second in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
+        u, v = (torch.log((pixels[base] + 1e-6) / (pixels[other] + 1e-6)) for other in (first, second))
+        near_u, near_v = (1 / (1 + ((ratio[:, None] - centres) / 0.02) ** 2) for ratio in (u, v))
+        planes.append(torch.einsum("n,nu,nv->uv", weight, near_u, near_v))
+    expected = torch.stack(planes) / torch.stack(planes).sum()
+    found = rgb_uv()([image])[0]["histogram"]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_hellinger_of_disjoint_and_equal_histograms() -> None:
+    first, second = torch.eye(2)
+    assert hellinger(first, second) == 1
+    assert hellinger(first, first) == 0
+    assert hellinger(first, torch.tensor([0.5, 0.5])) == pytest.approx(math.sqrt(1 - math.sqrt(0.5)))
+
+
+def test_self_similarity_does_not_see_the_length_of_tokens() -> None:
+    tokens = torch.tensor([[3.0, 0.0], [1.0, 1.0]])
+    expected = torch.tensor([[1, 0.5**0.5], [0.5**0.5, 1]])
+    torch.testing.assert_close(self_similarity(tokens), expected)
+
+
+# --- sets ---
+
+
+def feature_samples(name: str, rows: np.ndarray, references: np.ndarray, **values: list[float]) -> list[Sample]:
+    """Samples whose features are already there: the metric is tested without its network."""
+    picture = torch.zeros(1, 3, 32, 32)
+    return [
+        Sample(
+            str(index), picture, [picture], picture,
+            features={name: torch.tensor(np.stack([row, reference]))} | {k: v[index] for k, v in values.items()},
+        )
+        for index, (row, reference) in enumerate(zip(rows, references, strict=True))
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.normal(size=(40, 6)), random.normal(0.3, 1.5, size=(40, 6))
+
+
+def test_fid_equals_scipy(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    first, second = rows
+    covariances = np.cov(first.T), np.cov(second.T)
+    root = sqrtm(covariances[0] @ covariances[1]).real
+    expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert Fid("art")(feature_samples("art", first, second)) == pytest.approx(expected, rel=1e-9)
+    assert Fid("art")(feature_samples("art", first, first)) == pytest.approx(0, abs=1e-9)
+
+
+def test_fid_of_fewer_pictures_than_features_is_zero_for_equal_sets() -> None:
+    rows = np.random.default_rng(0).normal(size=(5, 64))
+    assert Fid("art")(feature_samples("art", rows, rows[::-1])) == pytest.approx(0, abs=1e-4)
+
+
+def test_fid_of_shifted_pictures_on_a_real_network() -> None:
+    pictures = [load(path, side).clone() for path in (CONTENT, VILLAGE, MOSAIC) for side in (256, 192)]
+    same = [Sample("item", picture, [picture], picture.clone()) for picture in pictures]
+    darker = [Sample("item", picture, [picture], picture * 0.5) for picture in pictures]
+    assert Fid("efficientnet")(same) < 1e-3 < 0.1 < Fid("efficientnet")(darker)
+
+
+def test_kid_equals_the_unbiased_estimate_and_leaves_the_global_generator(
+    rows: tuple[np.ndarray, np.ndarray],
+) -> None:
+    first, second = rows
+    kernel = lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3  # noqa: E731
+    count = len(first)
+    within = [(kernel(a, a).sum() - np.trace(kernel(a, a))) / (count * (count - 1)) for a in rows]
+    expected = sum(within) - 2 * kernel(first, second).mean()
+    state = torch.get_rng_state()
+    assert Kid()(feature_samples("inception", first, second)) == pytest.approx(expected, rel=1e-9)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_sets_need_two_pictures(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    for metric, name in ((Fid("art"), "art"), (Kid(), "inception")):
+        with pytest.raises(ValueError, match="at least two"):
+            metric(feature_samples(name, rows[0][:1], rows[1][:1]))
+
+
+def test_artfid_is_composed_of_its_parts(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    distances = list(np.linspace(0.2, 0.6, len(rows[0])))
+    samples = feature_samples("art", *rows, lpips_alex=distances)
+    assert ArtFid()(samples) == (1 + sum(distances) / len(distances)) * (1 + Fid("art")(samples))
+
+
+@pytest.mark.parametrize(
+    ("fid", "lpips", "artfid"),
+    [
+        (17.255, 0.4934, 27.262), (18.141, 0.4549, 27.843), (18.498, 0.5299, 29.831), (17.623, 0.3856, 25.804),
+        (19.829, 0.5005, 31.254), (20.638, 0.6615, 35.952), (18.987, 0.4496, 28.973), (17.677, 0.4032, 26.207),
+        (19.233, 0.4532, 29.402), (16.889, 0.3716, 24.536),
+    ],
+)  # fmt: skip
+def test_artfid_of_the_published_columns(fid: float, lpips: float, artfid: float) -> None:
+    assert compose(lpips, fid) == pytest.approx(artfid, abs=0.006)

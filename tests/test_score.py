@@ -1,0 +1,254 @@
+"""The scoring command on folders of finished cells: what it writes, skips, repairs and reports."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import BROKEN_PICTURES, paint
+from rich.console import Console
+
+from evaluation import score as module
+from evaluation.metrics.ms_ssim import MsSsim
+from evaluation.score import Cell, main, read_picture, score
+from stylegallery.errors import InputError
+
+NAMES = ["ms_ssim", "histogram"]
+
+
+def cell(out: Path, label: str, item: str, seed: int = 7, **record: Any) -> Path:
+    folder = out / "cells" / label / item
+    folder.mkdir(parents=True)
+    pictures = out.parent / "pictures"
+    pictures.mkdir(exist_ok=True)
+    paths = {
+        "content": paint(pictures / f"{item}.png", 1, (96, 80)),
+        "reference 1": paint(pictures / "first.png", 2),
+        "reference 2": paint(pictures / "second.png", 3, (50, 70)),
+    }
+    inputs = {role: {"path": str(path), "sha256": ""} for role, path in paths.items()}
+    (folder / "record.json").write_text(json.dumps({"schema": 1, "item": item, "inputs": inputs, "files": []} | record))
+    if "error" not in record:
+        paint(folder / "stylised.png", seed, (80, 64))
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Two methods, two items."""
+    for label in ("identity", "stylegallery@content_weight=0.22"):
+        for item in ("0001__a", "0002__b"):
+            cell(tmp_path / "out", label, item)
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=open(os.devnull, "w"), width=200)  # noqa: PTH123
+
+
+def rows(folder: Path, name: str = "scores.json") -> dict[str, Any]:
+    return json.loads((folder / name).read_text())["metrics"]
+
+
+def scored(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "scores.json").read_text())
+
+
+def test_every_cell_gets_its_values(out: Path, console: Console) -> None:
+    assert score(out, NAMES, None, console)
+    for folder in out.glob("cells/*/*"):
+        if not folder.is_dir():
+            continue
+        found = scored(folder)
+        assert found["image"] == hashlib.sha256((folder / "stylised.png").read_bytes()).hexdigest()
+        assert list(found["metrics"]) == ["histogram", "ms_ssim"]
+        sample = Cell(folder).sample(None)
+        assert sample.content.shape == sample.references[1].shape == sample.image.shape == (1, 3, 64, 80)
+        expected = {"value": MsSsim()([sample])[0], "version": 1, "reason": None}
+        assert found["metrics"]["ms_ssim"] == expected
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_size_resizes_everything_and_is_part_of_what_is_scored(out: Path, console: Console) -> None:
+    score(out, ["ms_ssim"], None, console)
+    folder = out / "cells" / "identity" / "0001__a"
+    native = rows(folder)["ms_ssim"]["value"]
+    score(out, ["ms_ssim"], 48, console)
+    assert scored(folder)["size"] == 48
+    assert rows(folder)["ms_ssim"]["value"] != native
+    assert Cell(folder).sample(48).references[0].shape == (1, 3, 48, 48)
+
+
+def test_only_what_is_due_is_computed(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    original = MsSsim.__call__
+
+    def counted(self: MsSsim, samples: list) -> list[float]:
+        asked.extend(sample.item for sample in samples)
+        return original(self, samples)
+
+    monkeypatch.setattr(MsSsim, "__call__", counted)
+    score(out, NAMES, None, console)
+    assert len(asked) == 4
+    score(out, NAMES, None, console)
+    assert len(asked) == 4
+    paint(out / "cells" / "identity" / "0002__b" / "stylised.png", 11, (80, 64))
+    score(out, NAMES, None, console)
+    assert asked[4:] == ["0002__b"]
+    monkeypatch.setattr(MsSsim, "version", 2)
+    score(out, NAMES, None, console)
+    assert len(asked) == 9
+    folder = out / "cells" / "identity" / "0001__a"
+    assert [rows(folder)[name]["version"] for name in ("ms_ssim", "histogram")] == [2, 1]
+    score(out, ["edge_f1"], None, console)  # another selection leaves the values that are there
+    assert set(rows(folder)) == {"edge_f1", "histogram", "ms_ssim"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("missing", "is missing"),
+        ("truncated_png", "is damaged"),
+        ("zero_bytes", "not a picture"),
+        ("huge", "megapixels"),
+    ],
+)
+def test_an_unreadable_picture_is_one_row_with_a_reason(kind: str, says: str, out: Path, console: Console) -> None:
+    broken = out / "cells" / "identity" / "0001__a"
+    (broken / "stylised.png").unlink()
+    BROKEN_PICTURES[kind].make(broken / "stylised.png")
+    assert not score(out, [*NAMES, "fid_efficientnet"], None, console)
+    for row in rows(broken).values():
+        assert row["value"] is None
+        assert row["reason"].startswith("failed: ") and says in row["reason"]
+    others = [folder for folder in out.glob("cells/*/*") if folder.is_dir() and folder != broken]
+    assert len(others) == 3
+    assert all(row["value"] is not None for folder in others for row in rows(folder).values())
+    sets = [json.loads(path.read_text()) for path in sorted(out.glob("cells/*/sets.json"))]
+    assert [found["n"] for found in sets] == [1, 2]
+    assert "at least two" in sets[0]["metrics"]["fid_efficientnet"]["reason"]
+    assert sets[1]["metrics"]["fid_efficientnet"]["value"] > 0
+
+
+def test_a_mended_picture_is_scored_next_time(out: Path, console: Console) -> None:
+    image = out / "cells" / "identity" / "0001__a" / "stylised.png"
+    good = image.read_bytes()
+    image.write_bytes(b"")
+    assert not score(out, NAMES, None, console)
+    image.write_bytes(good)
+    assert score(out, NAMES, None, console)
+    assert all(row["value"] is not None for row in rows(image.parent).values())
+
+
+def test_failed_items_lost_inputs_and_damaged_records(tmp_path: Path, console: Console) -> None:
+    out = tmp_path / "out"
+    folders = {
+        "no memory left": cell(out, "m", "failed", error="no memory left"),
+        "record.json cannot be read": cell(out, "m", "damaged"),
+        "other.png is missing": cell(out, "m", "lost", inputs={"content": {"path": str(tmp_path / "other.png")}}),
+    }
+    (folders["record.json cannot be read"] / "record.json").write_text("{")
+    fine = cell(out, "m", "fine")
+    assert not score(out, NAMES, None, console)
+    for reason, folder in folders.items():
+        assert all(row["value"] is None and reason in row["reason"] for row in rows(folder).values())
+    assert all(row["value"] is not None for row in rows(fine).values())
+
+
+def test_missing_weights_and_questions_are_reasons_not_failures(
+    out: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    assert score(out, ["lpips_alex", "leakage", "ms_ssim", "artfid"], None, console)
+    for folder in out.glob("cells/*/0002__b"):
+        found = rows(folder)
+        assert found["lpips_alex"]["reason"] == "missing: python -m stylegallery.weights fetch lpips_alex"
+        assert found["leakage"]["reason"] == "failed: no questions/0002__b"
+        assert found["ms_ssim"]["value"] is not None
+    assert rows(out / "cells" / "identity", "sets.json")["artfid"]["reason"].startswith("missing: python -m")
+
+
+def test_a_value_that_is_not_finite_is_a_failure(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MsSsim, "__call__", lambda self, samples: [float("nan")] * len(samples))
+    score(out, ["ms_ssim"], None, console)
+    row = rows(out / "cells" / "identity" / "0001__a")["ms_ssim"]
+    assert (row["value"], row["reason"]) == (None, "failed: the value is nan")
+
+
+def test_one_sample_a_metric_cannot_do_leaves_the_others(
+    out: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(self: MsSsim, samples: list) -> list[float]:
+        if any(sample.item == "0001__a" for sample in samples):
+            raise ValueError("too plain")
+        return [0.5] * len(samples)
+
+    monkeypatch.setattr(MsSsim, "__call__", picky)
+    score(out, ["ms_ssim"], None, console)
+    assert rows(out / "cells" / "identity" / "0001__a")["ms_ssim"]["reason"] == "failed: too plain"
+    assert rows(out / "cells" / "identity" / "0002__b")["ms_ssim"]["value"] == 0.5
+
+
+def test_sets_are_computed_again_when_an_item_is_added(out: Path, console: Console) -> None:
+    score(out, ["fid_efficientnet"], None, console)
+    folder = out / "cells" / "identity"
+    before = json.loads((folder / "sets.json").read_text())
+    cell(out, "identity", "0003__c", seed=9)
+    score(out, ["fid_efficientnet"], None, console)
+    after = json.loads((folder / "sets.json").read_text())
+    assert (before["n"], after["n"]) == (2, 3)
+    assert before["metrics"]["fid_efficientnet"]["value"] != after["metrics"]["fid_efficientnet"]["value"]
+
+
+def test_shared_pictures_are_read_once(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_picture.cache_clear()
+    read: list[Path] = []
+    original = module.read_image
+    monkeypatch.setattr(module, "read_image", lambda path: read.append(path) or original(path))
+    score(out, NAMES, None, console)
+    assert len(read) == 4 + 2 + 2  # four results, two contents, two references
+
+
+def test_order_of_ten_references(tmp_path: Path) -> None:
+    names = [f"reference {number}" for number in range(1, 12)]
+    inputs = {"content": {"path": str(paint(tmp_path / "c.png", 0))}} | {
+        name: {"path": str(paint(tmp_path / f"{name}.png", 10 + index))} for index, name in enumerate(names)
+    }
+    folder = cell(tmp_path / "out", "m", "many", inputs=dict(sorted(inputs.items())))
+    references = Cell(folder).sample(64).references
+    expected = [module.picture(tmp_path / f"{name}.png", (64, 64)) for name in names]
+    assert all(torch.equal(a, b) for a, b in zip(references, expected, strict=True))
+
+
+def test_command_line(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["score", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        streams = capsys.readouterr()
+        return int(str(stop.value.code)), streams.out + streams.err
+
+    code, text = call(str(out), "--metrics", "ms_ssim", "--size", "64")
+    assert code == 0 and "ms_ssim" in text and "4/4" in text
+    assert call(str(out), "--metrics", "beauty")[0] == 2
+    assert "beauty is not a metric" in call(str(out), "--metrics", "beauty")[1]
+    assert "at least 32" in call(str(out), "--size", "8")[1]
+    assert call(str(out / "nowhere"))[0] == 2
+    (out / "cells" / "identity" / "0001__a" / "stylised.png").write_bytes(b"")
+    code, text = call(str(out), "--metrics", "ms_ssim", "--size", "64")
+    assert code == 1 and "identity/0001__a: failed:" in text and "3/4" in text
+
+
+def test_a_folder_that_cannot_be_written(out: Path, console: Console) -> None:
+    folder = out / "cells" / "identity" / "0001__a"
+    (folder / "scores.tmp").mkdir()
+    with pytest.raises(InputError, match=r"scores.json cannot be written"):
+        score(out, ["ms_ssim"], None, console)
+    shutil.rmtree(folder / "scores.tmp")
+    assert score(out, ["ms_ssim"], None, console)
