@@ -1,0 +1,236 @@
+"""Attention Distillation, style transfer by optimisation (Zhou et al., CVPR 2025, arXiv 2502.20235).
+
+Official code: xugao97/AttentionDistillation at 142800c (MIT), its `optimize` mode; nothing of it is here. Settings as
+published: Stable Diffusion 1.5, null prompt, 200 DDIM timesteps that only condition the UNet (no noise is added), one
+Adam update each with learning rate 0.05, layers 10 to 15, content weight 0.25, latents in float32, start at the
+content's latent. Latents are posterior means and nothing is drawn: the generator is not used.
+
+Several references are native: their keys and values are joined along the tokens, one softmax over all of them.
+Masks: a cell attends only to reference cells of the same index (grey and palette pictures), colour or labelme label,
+background included; a reference without a mask is background. Masks on one side only have no effect, as
+published. Pins and vetoes of an item have no meaning here.
+
+What differs: UNet in `model.dtype` (published default bfloat16); pictures resized by `resizing` (published: 512x512);
+references may have different sizes, those of one size share a UNet call as published; masks need no square latents; a
+label that the masks of the references lack is an error (published: attention output 0), and one that vanishes on the
+coarser grid of a layer takes no part in that layer. The VAE decoder is not fine-tuned (optional, off as published).
+No slip of the published code is preserved. Its optional content terms `attention_map` (weight about 200) and `output`
+(weight about 1) are there. `highest_timestep` and `projection_timestep` are ours, for the embedded model.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.inputs import PictureReader
+from data.benchmark import Item
+from stylegallery.attention import SelfAttention, join_tokens
+from stylegallery.diffusion import DiffusionModel
+from stylegallery.errors import InputError, require
+from stylegallery.guidance import Energy, attention_of_each, content_loss, flat_labels
+from stylegallery.images import open_image
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.regions import mask_on_grid, named_regions
+
+ContentTerm = Literal["query", "attention_map", "output"]
+
+
+class Masks(NamedTuple):
+    """Label maps int64 (h, w) on the latent grids of the content and of every reference; equal labels belong together,
+    0 is a label like the others."""
+
+    content: Tensor
+    references: list[Tensor]
+
+
+class AttentionDistillation:
+    """`layers` is the first self-attention layer, in execution order, and the one after the last."""
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        resolution: int,
+        resizing: Literal["square", "keep"],
+        steps: int = 200,
+        iterations: int = 1,
+        learning_rate: float = 0.05,
+        content_weight: float = 0.25,
+        content_term: ContentTerm = "query",
+        attention_scale: float = 1.0,
+        layers: Sequence[int] = (10, 16),
+        highest_timestep: int = 1000,
+        projection_timestep: int = 0,
+    ) -> None:
+        require(1 <= steps <= 1000, "steps is between 1 and 1000", steps)
+        require(iterations >= 1, "iterations is at least 1", iterations)
+        require(learning_rate > 0, "learning_rate is above 0", learning_rate)
+        require(content_weight >= 0, "content_weight is at least 0", content_weight)
+        require(content_term in CONTENT_TERMS, f"content_term is one of {list(CONTENT_TERMS)}", content_term)
+        require(0 <= projection_timestep < 1000, "projection_timestep is in 0..999", projection_timestep)
+        self.layers = layer_range(model, layers)
+        self.model, self.iterations, self.learning_rate = model, iterations, learning_rate
+        self.content_weight, self.content_term, self.attention_scale = content_weight, content_term, attention_scale
+        self.projection_timestep = projection_timestep
+        self.timesteps = [timestep for timestep in model.timesteps(steps) if timestep <= highest_timestep]
+        require(bool(self.timesteps), f"highest_timestep leaves one of {steps} timesteps", highest_timestep)
+        self.read = PictureReader(resolution, resizing, model.stride)
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        """Stylise one item.
+
+        Raises:
+            InputError: a picture or mask cannot be used.
+            FloatingPointError: the energy or its gradient is not finite.
+        """
+        content, references = self.read(item)
+        watch = Stopwatch(self.model.device)
+        advance = progress.stage("energy", len(self.timesteps) * self.iterations)
+        energies = []
+        with watch("energy"):
+            start, *styles = (self.model.encode(image) for image in (content, *references))
+            latent = start
+            masks = read_masks(item, [content, *references], [start, *styles])
+            for update, energy in self.optimise(start, start, styles, masks):
+                latent = update
+                energies.append(energy)
+                advance()
+            if self.projection_timestep > 0:
+                latent = self.model.project(latent, self.projection_timestep)
+            image = self.model.decode(latent).cpu()
+        return Stylization(
+            image, content, references, energies=energies, seconds=watch.seconds,
+            peak_memory_mib=watch.peak_memory_mib(),
+        )  # fmt: skip
+
+    def optimise(
+        self, start: Tensor, content: Tensor | None, references: Sequence[Tensor], masks: Masks | None = None
+    ) -> Iterator[tuple[Tensor, Energy]]:
+        """The latents (B, C, h, w) after every update, and the energy before it.
+
+        `content` (1, C, h, w) and `references` (1, C, h', w') are clean latents; without content its term is 0.
+        Content features come from a UNet call of their own: batched with others their rounding would differ from
+        the optimised latent's, and the gradient of an L1 term at 0 is that rounding's sign.
+        """
+        latent = start.clone().requires_grad_(True)
+        optimizer = torch.optim.Adam([latent], lr=self.learning_rate)
+        for timestep in self.timesteps:
+            with torch.no_grad():
+                styles = attention_of_each(self.model, references, timestep, self.layers)
+                source = None if content is None else self.model.self_attention(content, timestep, self.layers)
+            for _ in range(self.iterations):
+                attention = self.model.self_attention(latent, timestep, self.layers)
+                style = style_loss(attention, styles, self.attention_scale, masks)
+                kept = CONTENT_TERMS[self.content_term](attention, source) if source else torch.zeros_like(style)
+                energy = style + self.content_weight * kept
+                optimizer.zero_grad()
+                energy.backward()
+                if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
+                    raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
+                optimizer.step()
+                step = optimizer.state[latent]["step"]
+                yield latent.detach().clone(), Energy(int(step) - 1, timestep, energy.item(), style.item(), kept.item())
+
+
+def layer_range(model: DiffusionModel, layers: Sequence[int]) -> range:
+    """Self-attention layers from the first to the one before the last of `layers`.
+
+    Raises:
+        InputError: the model does not have them.
+    """
+    rule = f"layers is [first, after the last] within 0..{model.layer_count}"
+    require(len(layers) == 2 and 0 <= layers[0] < layers[1] <= model.layer_count, rule, layers)
+    return range(*layers)
+
+
+def style_loss(
+    attention: Sequence[SelfAttention],
+    references: Sequence[Sequence[SelfAttention]],
+    scale: float = 1.0,
+    masks: Masks | None = None,
+) -> Tensor:
+    """L_AD = Σ_layers mean |out − target| (paper eq. 4); `references` holds the layers of every reference."""
+    differences = [
+        (layer.output - attention_target(layer, styles, scale, masks)).abs().mean()
+        for layer, *styles in zip(attention, *references, strict=True)
+    ]
+    return torch.stack(differences).sum()
+
+
+@torch.no_grad()
+def attention_target(
+    layer: SelfAttention, references: Sequence[SelfAttention], scale: float = 1.0, masks: Masks | None = None
+) -> Tensor:
+    """softmax(scale · Q K_sᵀ / √D) V_s over the tokens of all references, (B, H, tokens, D), no gradient.
+
+    With masks a query meets the keys of its own label; where there is none the target is the output itself.
+    """
+    joint = join_tokens(references)
+    joint = SelfAttention(*(tensor.expand(len(layer.query), -1, -1, -1) for tensor in joint))
+    softmax_scale = scale / layer.query.shape[-1] ** 0.5
+    if masks is None:
+        return F.scaled_dot_product_attention(layer.query, joint.key, joint.value, scale=softmax_scale)
+    labels = flat_labels(masks.content, layer.query.shape[2])
+    key_labels = torch.cat(
+        [
+            flat_labels(mask, reference.key.shape[2])
+            for mask, reference in zip(masks.references, references, strict=True)
+        ]
+    )
+    target = layer.output.clone()
+    for label in labels.unique():
+        inside, keys = labels == label, key_labels == label
+        if keys.any():
+            target[:, :, inside] = F.scaled_dot_product_attention(
+                layer.query[:, :, inside], joint.key[:, :, keys], joint.value[:, :, keys], scale=softmax_scale
+            )
+    return target
+
+
+def attention_map_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
+    """Σ_layers mean |softmax(Q Kᵀ / √D) − softmax(Q_c K_cᵀ / √D)|."""
+
+    def attention_map(layer: SelfAttention) -> Tensor:
+        return (layer.query @ layer.key.mT / layer.query.shape[-1] ** 0.5).softmax(-1)
+
+    pairs = zip(attention, content, strict=True)
+    return torch.stack([(attention_map(a) - attention_map(c).detach()).abs().mean() for a, c in pairs]).sum()
+
+
+def output_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
+    """Σ_layers mean |softmax(Q Kᵀ / √D) V_c − out_c|."""
+    pairs = zip(attention, content, strict=True)
+    differences = [(F.scaled_dot_product_attention(a.query, a.key, c.value) - c.output).abs().mean() for a, c in pairs]
+    return torch.stack(differences).sum()
+
+
+CONTENT_TERMS = {"query": content_loss, "attention_map": attention_map_loss, "output": output_loss}
+
+
+def read_masks(item: Item, images: Sequence[Tensor], latents: Sequence[Tensor]) -> Masks | None:
+    """The item's masks on the grids of the latents, content first; None if one side has no mask.
+
+    Raises:
+        InputError: a mask is unreadable or not its picture's, or the content's has a label that no reference has.
+    """
+    if item.mask is None or not any(item.masks()[1:]):
+        return None
+    numbers = {"background": 0}  # by what a label is called in the files, so that it means the same in every picture
+    maps = []
+    pictures = (item.content, *item.references)
+    for path, picture, image, latent in zip(item.masks(), pictures, images, latents, strict=True):
+        height, width = latent.shape[-2:]
+        if path is None:
+            maps.append(torch.zeros(height, width, dtype=torch.int64))
+            continue
+        original = open_image(picture).size[::-1]
+        labels = mask_on_grid(path, [original, (image.shape[-2], image.shape[-1])], (height, width))
+        names = named_regions(path)[1]
+        maps.append(torch.tensor([0, *(numbers.setdefault(name, len(numbers)) for name in names)])[labels])
+    known = torch.cat([labels.flatten() for labels in maps[1:]])
+    for name, number in numbers.items():
+        if (maps[0] == number).any() and not (known == number).any():
+            raise InputError(f"{name} of the mask {item.mask} is in no mask of a reference; paint it in one of them")
+    return Masks(maps[0], maps[1:])
