@@ -67,6 +67,7 @@ def status_of(path: Path) -> Status:
 
 def as_table(out: Path, found: Sequence[Status]) -> Table:
     table = Table("label", "planned", "done", "running", "failed", "outdated", "missing", "left", title=str(out))
+    table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
     for status in found:

@@ -100,6 +100,7 @@ class DiffusionModel:
             ) from error
         if lora:
             fuse_lora(accelerated, locate_file(lora))
+            accelerated.to(precision)
         sampler = scheduler
         if schedule == "trailing":
             sampler = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing")
@@ -107,7 +108,7 @@ class DiffusionModel:
             sampler = LCMScheduler.from_config(scheduler.config)
         layout = torch.channels_last if channels_last else torch.preserve_format
         unet, accelerated, autoencoder = (
-            network.to(place, precision, memory_format=layout) for network in (unet, accelerated, autoencoder)
+            network.to(place, memory_format=layout) for network in (unet, accelerated, autoencoder)
         )
         if compile:
             compile_blocks(unet)
