@@ -1,0 +1,82 @@
+"""The pictures of the report as base64: thumbnails, and the regions and matches of an item."""
+
+import base64
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from evaluation.provenance import file_digest
+from evaluation.questions import read_question
+from stylegallery.errors import InputError
+from stylegallery.figures import colours, heart
+from stylegallery.images import open_image
+
+QUALITY = 75
+UNTAKEN = (140, 140, 140)  # colour of reference regions that no content region takes its style from
+COLOURS = (colours(255) * 255).round().astype(np.uint8)  # of content region 1, 2, ...
+
+
+def thumbnail(path: Path, side: int, digest: str | None = None) -> dict[str, str]:
+    """`{webp: base64}` of a picture made to fit side x side, or `{reason: why there is none}`.
+
+    `digest`: the SHA-256 the file had when the results were made; another file is not shown in its place.
+    """
+    try:
+        if digest is not None and file_digest(path) != digest:
+            return {"reason": f"{path} changed since the results were made"}
+        image = open_image(path)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")
+        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
+    except InputError as error:
+        return {"reason": str(error)}
+    return {"webp": encode(image, "webp", quality=QUALITY)}
+
+
+def encode(image: Image.Image, form: str, **settings: Any) -> str:
+    data = io.BytesIO()
+    image.save(data, form, **settings)
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def tinted(labels: Tensor, palette: np.ndarray) -> str:
+    """A label map as PNG in the colours (R, 3) uint8 of its regions, transparent where nothing is; base64."""
+    image = Image.fromarray(labels.numpy().astype(np.uint8))
+    image.putpalette([0, 0, 0, *palette.ravel().tolist()])
+    return encode(image, "png", transparency=0, optimize=True)
+
+
+def question_block(folder: Path) -> dict[str, Any]:
+    """Regions of content and references in matching colours, and the matches with the points that lines join.
+
+    Points are (x, y) in fractions of the picture's sides.
+    """
+    try:
+        question = read_question(folder)
+    except InputError as error:
+        missing = f"no question has been asked of this item: {folder} is missing"
+        return {"reason": str(error) if folder.exists() else missing}
+    maps = [tinted(question.content_labels, COLOURS)]
+    for number, labels in enumerate(question.reference_labels, 1):
+        palette = np.tile(np.array(UNTAKEN, dtype=np.uint8), (255, 1))
+        for match in reversed(question.matches):  # a region that several take has the colour of the first
+            if match.reference == number:
+                palette[match.reference_region - 1] = COLOURS[match.content_region - 1]
+        maps.append(tinted(labels, palette))
+    matches = [
+        asdict(match)
+        | {
+            "from": heart(question.content_labels, match.content_region, (1, 1)),
+            "to": heart(question.reference_labels[match.reference - 1], match.reference_region, (1, 1)),
+            "share": (question.content_labels == match.content_region).double().mean().item(),
+        }
+        for match in question.matches
+    ]
+    return {"maps": maps, "matches": matches}
