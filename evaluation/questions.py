@@ -1,21 +1,33 @@
 """What the regional scores ask of an item: its regions and matches, made once and shared by all methods.
 
+    python -m evaluation.questions OUT [model=sd15 encoder=dinov2 ...]
+
+asks for every item of every method in OUT, by stages 1 and 2 of StyleGallery on the model of the overrides.
 A question is a folder: content.png and reference_1.png ... (indexed label maps on the latent grid, index = label),
 matches.json, and question.json, which is written last and says what the question was made from.
 """
 
+import argparse
 import json
+import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from PIL import Image
+from rich.console import Console
 from torch import Tensor
 
-from data.benchmark import Item
+from data.benchmark import Item, load_items
+from evaluation.cells import item_generator, lock, read_frozen
+from evaluation.launchers import build
 from evaluation.metric import Question
+from evaluation.progress import Bars
 from evaluation.record import Request
 from stylegallery.errors import InputError
 from stylegallery.figures import write_indexed_png
@@ -26,6 +38,35 @@ from stylegallery.regions import region_count
 
 SCHEMA = 1
 QUESTION = "question.json"
+CONFIGS = Path(__file__).parent.parent / "conf"
+
+
+def ask_all(out: Path, overrides: Sequence[str], console: Console) -> None:
+    """Ask of every item that any method in OUT has planned; questions that are there are kept.
+
+    Raises:
+        InputError: nothing was run in OUT, or a setting or picture cannot be used.
+    """
+    frozen = [read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))]
+    if not frozen:
+        raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
+    items: dict[str, Item] = {}
+    for settings in frozen:
+        items |= {item.id: item for item in load_items(settings["data"], check=False)[: settings["limit"]]}
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
+    settings = OmegaConf.to_container(config.method, resolve=True)
+    method = None
+    with Bars(console) as bars:
+        bar = bars.add_task("questions", total=len(items))
+        for item in items.values():
+            folder = out / "questions" / item.id
+            request = Request.of(item, 0, settings)
+            with lock(out, f"questions/{item.id}"):
+                if question_digest(folder) != request.digest():
+                    method = method or build(config.method)
+                    write_question(folder, ask(method, item, item_generator(0, item)), request)
+            bars.advance(bar)
 
 
 def ask(method: StyleGallery, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Question:
@@ -107,3 +148,19 @@ def read_labels(path: Path) -> Tensor:
         if image.mode != "P":
             raise ValueError(f"{path.name} is no indexed PNG")
         return torch.from_numpy(np.asarray(image).astype(np.int64))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.questions")
+    parser.add_argument("out", type=Path, help="folder of a benchmark run")
+    parser.add_argument("overrides", nargs="*", help="settings of method=stylegallery, such as model=sd15")
+    options = parser.parse_args()
+    try:
+        ask_all(options.out, options.overrides, Console())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
