@@ -176,7 +176,8 @@ def test_pictures_fit_and_are_stored_once(results: Path) -> None:
 def test_a_changed_picture_is_not_shown_in_place_of_the_old(tmp_path: Path) -> None:
     path = paint(tmp_path / "a.png", 1)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert "webp" in report.thumbnail(path, 32, digest)
+    shown = Image.open(io.BytesIO(base64.b64decode(report.thumbnail(path, 32, digest)["webp"])))
+    assert shown.size == (32, 32)
     paint(path, 2)
     assert "changed" in report.thumbnail(path, 32, digest)["reason"]
 

@@ -67,7 +67,7 @@ function layOutLines() {
     const frame = box.querySelector(`[data-number="${number}"] .frame`).getBoundingClientRect();
     return [frame.left - origin.left + x * frame.width, frame.top - origin.top + y * frame.height];
   };
-  for (const match of question.matches) {
+  for (const match of [...question.matches].reverse()) { // of several takers the first, whose colour the region has, lies on top
     const [[x1, y1], [x2, y2]] = [place(0, match.from), place(match.reference, match.to)];
     const colour = COLOURS[(match.content_region - 1) % COLOURS.length];
     const middle = (x1 + x2) / 2, path = `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`;
@@ -123,7 +123,7 @@ function recordTable(facts) {
     return el("tr", {}, head, el("td", {}, String(fact.seed)), el("td", { title: stages }, Object.values(fact.seconds).reduce((a, b) => a + b, 0).toFixed(1)),
       el("td", {}, `${Math.round(fact.memory)} MiB`), el("td", {}, fact.size.join(" × ")), el("td", { class: "left" }, el("code", {}, fact.digest)));
   });
-  return el("div", { class: "scroll" }, el("table", { class: "plain" }, el("thead", {}, el("tr", {}, columns.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows)));
+  return el("div", { class: "scroll" }, el("table", { class: "plain" }, el("thead", {}, el("tr", {}, columns.map((name, index) => el("th", { scope: "col", class: index < 2 || index === 6 ? "left" : null }, name)))), el("tbody", {}, rows)));
 }
 
 drill.addEventListener("click", (event) => { if (event.target === drill) drill.close(); });
