@@ -52,7 +52,7 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console) -> None:
         raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
     items: dict[str, Item] = {}
     for settings in frozen:
-        items |= {item.id: item for item in load_items(settings["data"], check=False)[: settings["limit"]]}
+        items |= {item.id: item for item in load_items(settings["data"])[: settings["limit"]]}
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
     settings = OmegaConf.to_container(config.method, resolve=True)
