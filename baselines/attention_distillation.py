@@ -27,7 +27,7 @@ from torch import Tensor
 
 from baselines.inputs import PictureReader
 from data.benchmark import Item
-from stylegallery.attention import SelfAttention, join_tokens
+from stylegallery.attention import SelfAttention, join_tokens, layer_range
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError, require
 from stylegallery.guidance import Energy, attention_of_each, content_loss, flat_labels
@@ -70,7 +70,7 @@ class AttentionDistillation:
         require(content_weight >= 0, "content_weight is at least 0", content_weight)
         require(content_term in CONTENT_TERMS, f"content_term is one of {list(CONTENT_TERMS)}", content_term)
         require(0 <= projection_timestep < 1000, "projection_timestep is in 0..999", projection_timestep)
-        self.layers = layer_range(model, layers)
+        self.layers = layer_range(model.unet, layers)
         self.model, self.iterations, self.learning_rate = model, iterations, learning_rate
         self.content_weight, self.content_term, self.attention_scale = content_weight, content_term, attention_scale
         self.projection_timestep = projection_timestep
@@ -132,17 +132,6 @@ class AttentionDistillation:
                 optimizer.step()
                 step = optimizer.state[latent]["step"]
                 yield latent.detach().clone(), Energy(int(step) - 1, timestep, energy.item(), style.item(), kept.item())
-
-
-def layer_range(model: DiffusionModel, layers: Sequence[int]) -> range:
-    """Self-attention layers from the first to the one before the last of `layers`.
-
-    Raises:
-        InputError: the model does not have them.
-    """
-    rule = f"layers is [first, after the last] within 0..{model.layer_count}"
-    require(len(layers) == 2 and 0 <= layers[0] < layers[1] <= model.layer_count, rule, layers)
-    return range(*layers)
 
 
 def style_loss(

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+from stylegallery.errors import require
+
 
 class SelfAttention(NamedTuple):
     """What one self-attention layer computed: four tensors (B, heads, tokens, head width), tokens row-major.
@@ -52,6 +54,18 @@ def project(attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor, Ten
     return query, key, value
 
 
+def layer_range(unet: nn.Module, layers: Sequence[int]) -> range:
+    """Self-attention layers from the first to the one before the last of `layers`.
+
+    Raises:
+        InputError: the model does not have them.
+    """
+    count = len(self_attention_layers(unet))
+    rule = f"layers is [first, after the last] within 0..{count}"
+    require(len(layers) == 2 and 0 <= layers[0] < layers[1] <= count, rule, layers)
+    return range(*layers)
+
+
 class RecordingProcessor:
     """Scaled dot-product self-attention that appends what it computed to `records`."""
 
@@ -72,15 +86,13 @@ class InjectingProcessor:
     style may have another number of tokens.
     """
 
-    def __init__(self, content: SelfAttention, style: SelfAttention, query_share: float, temperature: float) -> None:
-        self.content, self.style = content, style
+    def __init__(self, query: Tensor, key: Tensor, value: Tensor, query_share: float, temperature: float) -> None:
+        self.query, self.key, self.value = query, key, value
         self.query_share, self.temperature = query_share, temperature
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         current, _key, _value = project(attn, hidden_states)
-        content, key, value = (
-            tensor.to(current.dtype) for tensor in (self.content.query, self.style.key, self.style.value)
-        )
+        content, key, value = (tensor.to(current.dtype) for tensor in (self.query, self.key, self.value))
         query = self.query_share * content + (1 - self.query_share) * current
         scale = self.temperature / math.sqrt(query.shape[-1])
         output = F.scaled_dot_product_attention(query, key, value, scale=scale)

@@ -1,0 +1,174 @@
+"""StyleID, style injection in diffusion (Chung et al., CVPR 2024, arXiv 2312.09008).
+
+Official code: jiwoogit/StyleID at d4ea655 (MIT), the original and its diffusers port; nothing of it is here. Content
+and style are inverted with DDIM, the sampling starts at the content's last latent with the style's channel statistics,
+and self-attention takes the style's keys and values and a share of the content's queries of the same timestep.
+Null prompt, no guidance, η = 0, γ = 0.75, T = 1.5.
+
+`paper`, the original: Stable Diffusion 1.4, layers 10 to 15, 50 steps, latents sampled from the posterior (style
+first), inversion asks the UNet at the latent's own timestep and ends at the last training timestep, AdaIN without ε.
+Slip preserved: sampling leaves out its first step, so that a latent of level 999 is taken for one of level 961.
+`port`: layers 11 to 15, 20 steps, posterior mean, inversion asks the UNet at the timestep it goes to, AdaIN with
+ε = 1e-4, every step is run; as there, the result is the clean latent that the last step predicts, not its output.
+With `layers` null each mode takes its own layers; they are for UNets of Stable Diffusion 1.x and 2.x.
+
+What differs: UNet in `model.dtype` (published: float16 sampling, port float16 throughout), pictures resized by
+`resizing` (published: centre crop to 512x512, port: none), values rounded to 8 bits (original: cut off). Features are
+not stored: the inverted latents are, and the UNet runs on them again at every sampling step, which gives the same
+numbers. Of Stable Diffusion 1.x at 512 px one step of features is 71 MB in float32 (published: 3.5 GB for each
+picture), for 5 UNet calls per step instead of 3.
+
+One reference: number `reference`, by default the first. For the mean of the scores over references run the benchmark
+once for each, `method.reference=1,2,3 -m`. Masks, pins and vetoes of an item have no meaning here.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from baselines.inputs import PictureReader, require_reference
+from baselines.latent_adain import adain
+from data.benchmark import Item
+from stylegallery.attention import InjectingProcessor, layer_range, replaced_processors
+from stylegallery.diffusion import DiffusionModel, timesteps_of
+from stylegallery.errors import require
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+
+LAYERS = {"paper": (10, 16), "port": (11, 16)}
+EPSILON = {"paper": 0.0, "port": 1e-4}
+
+
+class InversionPass(NamedTuple):
+    """One UNet call of an inversion: the timestep asked for, and the levels of noise before and after."""
+
+    timestep: int
+    level: int
+    following: int
+
+
+class Inversion(NamedTuple):
+    """`seen`: the latent that the UNet saw at every timestep; `last`: the noisiest one, which it did not see."""
+
+    seen: dict[int, Tensor]
+    last: Tensor
+
+
+class SamplingStep(NamedTuple):
+    """The latent after a step and the clean one that the step predicted."""
+
+    latent: Tensor
+    clean: Tensor
+
+
+class StyleID:
+    """`gamma` is the share of the content's query, `temperature` multiplies the logits; `layers` is the first
+    self-attention layer, in execution order, and the one after the last. Without `initial_adain` or `injection` that
+    part is left out, as in the paper's ablation."""
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        resolution: int,
+        resizing: Literal["square", "keep"],
+        mode: Literal["paper", "port"],
+        steps: int,
+        gamma: float = 0.75,
+        temperature: float = 1.5,
+        layers: Sequence[int] | None = None,
+        initial_adain: bool = True,
+        injection: bool = True,
+        reference: int = 1,
+    ) -> None:
+        require(mode in LAYERS, f"mode is one of {list(LAYERS)}", mode)
+        require(2 <= steps <= 500, "steps is between 2 and 500", steps)
+        require(0 <= gamma <= 1, "gamma is between 0 and 1", gamma)
+        require(temperature > 0, "temperature is above 0", temperature)
+        require(reference >= 1, "reference is the number of one, from 1", reference)
+        self.layers = layer_range(model.unet, layers or LAYERS[mode])
+        self.model, self.mode, self.steps, self.reference = model, mode, steps, reference
+        self.gamma, self.temperature = gamma, temperature
+        self.initial_adain, self.injection = initial_adain, injection
+        self.interval = model.scheduler.config["num_train_timesteps"] // steps
+        self.read = PictureReader(resolution, resizing, model.stride)
+
+    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+        """Stylise one item with one of its references.
+
+        Raises:
+            InputError: a picture cannot be read, or there is no such reference.
+            FloatingPointError: latents are not finite.
+        """
+        require_reference(item, self.reference)
+        content, references = self.read(item)
+        style = references[self.reference - 1]
+        watch = Stopwatch(self.model.device)
+        advance = progress.stage("denoising", len(self.sampling_timesteps()))
+        with watch("inversion"):
+            draws = generator if self.mode == "paper" else None
+            style_inversion, content_inversion = (
+                self.invert(self.model.encode(picture, draws)) for picture in (style, content)
+            )
+        with watch("denoising"):
+            for step in self.sample(content_inversion, style_inversion):
+                last = step
+                advance()
+            image = self.model.decode(last.latent if self.mode == "paper" else last.clean).cpu()
+        return Stylization(image, content, [style], seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+
+    @torch.no_grad()
+    def invert(self, latent: Tensor) -> Inversion:
+        """DDIM inversion of a clean latent (1, C, h, w)."""
+        seen = {}
+        for timestep, level, following in self.inversion_passes():
+            seen[timestep] = latent
+            latent = self.move(latent, self.model.predict_noise(latent, timestep, level), level, following).latent
+        return Inversion(seen, latent)
+
+    def inversion_passes(self) -> list[InversionPass]:
+        ascending = timesteps_of(self.model.scheduler, self.steps)[::-1]
+        if self.mode == "port":
+            return [InversionPass(timestep, max(0, timestep - self.interval), timestep) for timestep in ascending]
+        noisiest = self.model.scheduler.config["num_train_timesteps"] - 1
+        return [
+            InversionPass(timestep, timestep, following) for timestep, following in pairwise([*ascending, noisiest])
+        ]
+
+    def sampling_timesteps(self) -> list[int]:
+        timesteps = timesteps_of(self.model.scheduler, self.steps)
+        return timesteps[1:] if self.mode == "paper" else timesteps
+
+    def initial_latent(self, content: Tensor, style: Tensor) -> Tensor:
+        """Where the sampling starts, from the last latents of both inversions."""
+        return adain(content, style, EPSILON[self.mode]) if self.initial_adain else content
+
+    @torch.no_grad()
+    def sample(self, content: Inversion, style: Inversion) -> Iterator[SamplingStep]:
+        """The injected denoising, one yield per step, noisiest first."""
+        latent = self.initial_latent(content.last, style.last)
+        for timestep in self.sampling_timesteps():
+            processors = self.processors(content.seen[timestep], style.seen[timestep], timestep)
+            with replaced_processors(self.model.unet, self.layers if self.injection else [], processors):
+                noise = self.model.predict_noise(latent, timestep)
+            step = self.move(latent, noise, timestep, max(0, timestep - self.interval))
+            latent = step.latent
+            yield step
+
+    def processors(self, content: Tensor, style: Tensor, timestep: int) -> list[InjectingProcessor]:
+        """One per layer, with the features that both latents have at the timestep."""
+        if not self.injection:
+            return []
+        queries = [layer.query for layer in self.model.self_attention(content, timestep, self.layers)]
+        styles = [(layer.key, layer.value) for layer in self.model.self_attention(style, timestep, self.layers)]
+        return [
+            InjectingProcessor(query, key, value, self.gamma, self.temperature)
+            for query, (key, value) in zip(queries, styles, strict=True)
+        ]
+
+    def move(self, latent: Tensor, noise: Tensor, level: int, following: int) -> SamplingStep:
+        """Deterministic DDIM from one level of noise to another, in either direction."""
+        now, then = self.model.alpha_bar(level), self.model.alpha_bar(following)
+        clean = (latent - (1 - now).sqrt() * noise) / now.sqrt()
+        return SamplingStep(then.sqrt() * clean + (1 - then).sqrt() * noise, clean)
