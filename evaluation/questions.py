@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,11 +52,11 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console) -> None:
     if not frozen:
         raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
     items: dict[str, Item] = {}
-    for settings in frozen:
-        items |= {item.id: item for item in load_items(settings["data"])[: settings["limit"]]}
+    for job in frozen:
+        items |= {item.id: item for item in load_items(job["data"])[: job["limit"]]}
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
-    settings = OmegaConf.to_container(config.method, resolve=True)
+    settings: Any = OmegaConf.to_container(config.method, resolve=True)
     method = None
     with Bars(console) as bars:
         bar = bars.add_task("questions", total=len(items))
