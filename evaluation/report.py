@@ -88,7 +88,8 @@ def describe_metrics(table: pd.DataFrame, scored: set[str]) -> list[dict[str, An
     described = []
     for metric in sorted(set(table["metric"]), key=lambda metric: (KINDS.index(facts(metric).kind), metric)):
         rows, known = table[table["metric"] == metric], facts(metric)
-        largest = rows["value"].abs().max()
+        ours = rows["value"][rows["source"] == "ours"].abs().max()  # reported values are shown as they were printed
+        largest = rows["value"].abs().max() if pd.isna(ours) else ours
         digits = 4 if not largest > 0 else int(np.clip(3 - np.floor(np.log10(largest)), 0, 6))
         version = "" if rows["version"].isna().all() else f", version {rows['version'].max()}"
         about = f"{metric}{version}: {known.kind}, {'higher' if known.direction == 'up' else 'lower'} is better"

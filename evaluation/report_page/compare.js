@@ -61,13 +61,13 @@ function drawDifferences(pairs, largest, nameA, nameB, metric) {
 }
 
 const ranked = data.rows.filter((row) => row.group === "method").map((row) => methods.findIndex(({ label }) => label === row.label));
-if (itemMetrics.length && methods.length > 1) {
+if (scoredMetrics.length && methods.length > 1) {
   const others = methods.map((_, index) => index);
   const ours = methods.findIndex(({ label }) => label === "stylegallery");
   const first = ours >= 0 ? ours : ranked[0] ?? 0;
   options(byId("compare-a"), methodEntries, first);
   options(byId("compare-b"), methodEntries, [...ranked, ...others].find((index) => index !== first));
-  metricOptions(byId("compare-metric"), itemMetrics, grid.metric);
+  metricOptions(byId("compare-metric"), scoredMetrics, grid.metric);
   for (const id of COMPARE) byId(id).addEventListener("change", showComparison);
   showComparison();
 } else {

@@ -1,5 +1,5 @@
 // The grid of items: sort, filter, and rows that are filled when they come near.
-const grid = { metric: firstMetric(itemMetrics, ["regional", "style"], "regional_style") ?? null, column: "item", descending: false, shown: methods.map(() => true), order: [] };
+const grid = { metric: firstMetric(scoredMetrics, ["regional", "style"], "regional_style") ?? null, column: "item", descending: false, shown: methods.map(() => true), order: [] };
 const gridRows = items.map((item, index) => {
   const details = [item.families.join(", "), `${item.references.length} reference${item.references.length === 1 ? "" : "s"}`];
   const row = el("tr", {}, el("th", { scope: "row", class: "sticky" }, itemButton(index, () => grid.order),
@@ -85,7 +85,7 @@ options(byId("item-family"), [["", "all"], ...data.families.map((name, index) =>
 options(byId("item-count"), [["", "any number"], ...numbers.map((number) => [number, String(number)])], "");
 options(byId("item-results"), [["", "all"], ["complete", "complete"], ["any", "with failures"],
   ...methods.map((method, index) => [index, `${method.label} failed`])], "");
-metricOptions(byId("item-metric"), itemMetrics, grid.metric);
+metricOptions(byId("item-metric"), scoredMetrics, grid.metric);
 byId("item-metric").disabled = grid.metric === null;
 byId("item-methods").lastElementChild.append(...methodEntries.map(([index, text]) =>
   el("label", { class: "check" }, el("input", { type: "checkbox", checked: true, onchange: (event) => {

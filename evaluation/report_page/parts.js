@@ -79,8 +79,9 @@ const output = (item, method) => block(`item-${item}`).outputs[method];
 function options(select, entries, chosen) {
   select.replaceChildren(...entries.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
 }
-/** Metrics that any item has a score of, grouped by what they measure. */
+/** Metrics of single items, and those of them that any item has a value of. */
 const itemMetrics = metrics.map((_, index) => index).filter((index) => metrics[index].items);
+const scoredMetrics = itemMetrics.filter((metric) => data.scores[metric].some((values) => values.some((value) => typeof value === "number")));
 function metricOptions(select, indices, chosen) {
   const kinds = [...new Set(indices.map((index) => metrics[index].kind))];
   const group = (kind) => {

@@ -34,7 +34,7 @@ function missingCell(text) {
 
 function resultsCell(cell, metric, row) {
   if (cell.mean === null) return el("td", {}, row.group === "paper" ? null : missingCell(cell.reason));
-  const value = el({ best: "strong", second: "u" }[cell.mark] ?? "span", {}, format(metric, cell.mean));
+  const value = el({ best: "strong", second: "u" }[cell.mark] ?? "span", {}, row.group === "paper" ? String(cell.mean) : format(metric, cell.mean));
   const interval = cell.low === null ? null : el("small", { class: "interval" }, `${format(metric, cell.low)} – ${format(metric, cell.high)}`);
   const fewer = cell.n !== null && cell.n !== commonN[metric] ? el("small", { class: "fewer" }, `N = ${cell.n}`) : null;
   const ours = cell.difference === null ? null : el("small", {}, `ours ${signed(metric, cell.difference)}`);
