@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.errors import InputError, require
-from stylegallery.loading import UNREADABLE, compile_blocks, first_line, fuse_lora, load, null_prompts
-from stylegallery.weights import locate, locate_file
+from stylegallery.loading import UNREADABLE, compile_blocks, fuse_lora, load, null_prompts, pick_device
+from stylegallery.weights import first_line, locate, locate_file
 
 PARAMETRISATIONS = ("epsilon", "v_prediction")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -111,8 +111,8 @@ class DiffusionModel:
             network.to(place, memory_format=layout) for network in (unet, accelerated, autoencoder)
         )
         if compile:
-            compile_blocks(unet)
-            compile_blocks(accelerated)
+            for network in {unet, accelerated}:
+                compile_blocks(network)
         pooled = prompts[1] if len(prompts) == 2 else None
         return cls(accelerated, autoencoder, scheduler, prompts[0], pooled, unet, sampler)
 
@@ -228,16 +228,6 @@ class DiffusionModel:
         alpha_bar = self.alpha_bar(timestep)
         noisy = alpha_bar.sqrt() * latents
         return (noisy - (1 - alpha_bar).sqrt() * self.predict_noise(noisy, timestep)) / alpha_bar.sqrt()
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name} is not to be had here; pass device=cpu or device=auto") from error
 
 
 def finite(values: Tensor, what: str) -> Tensor:

