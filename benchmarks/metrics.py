@@ -1,15 +1,18 @@
-"""Scoring speed of all metrics that need no download, batched and shared against one by one.
+"""Scoring speed of all metrics that need no download, shared against one by one.
 
-    python benchmarks/metrics.py [--items 24] [--side 256]
+    python benchmarks/metrics.py [--items 16] [--side 256] [--repeats 5]
 
-One process does both. `batched`: as evaluation.score, eight items at a time, each backbone once per picture. `one by
-one`: every metric by itself on every item, nothing kept between them, as a loop over separate metric programs would.
+One process does both in turn. `shared`: as evaluation.score, eight items at a time, each backbone once per picture.
+`one by one`: every metric by itself on every item, nothing kept between them, as separate metric programs would.
+Prints the median and the range over the repeats. On a busy machine set OMP_NUM_THREADS=1: threads that wait for each
+other burn time.
 """
 
 import argparse
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -58,21 +61,32 @@ def available(metric: Metric, sample: Sample) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=24)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--items", type=int, default=16)
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     items = samples(options.items, options.side)
     every = [metric for metric in build_metrics()[0] if metric.kind != "regional"]
     metrics = [metric for metric in every if available(metric, copies(items[:1])[0])]
+    starts = range(0, len(items), BATCH)
+    runs: dict[str, list[tuple[float, float]]] = {"shared": [], "one by one": []}
     with torch.inference_mode():
-        batched = run(metrics, [copies(items[start : start + BATCH]) for start in range(0, len(items), BATCH)])
-        parts = [run([metric], [copies([item])]) for item in items for metric in metrics]
-    single = tuple(sum(part) for part in zip(*parts, strict=True))
+        for _ in range(options.repeats):
+            runs["shared"].append(run(metrics, [copies(items[start : start + BATCH]) for start in starts]))
+            parts = [run([metric], [copies([item])]) for item in items for metric in metrics]
+            runs["one by one"].append((sum(clock for clock, _ in parts), sum(cores for _, cores in parts)))
     print(f"{len(metrics)} metrics, {len(items)} items, {options.side} px, {torch.get_num_threads()} threads")
-    for name, (clock, cores) in {"batched": batched, "one by one": single}.items():
-        print(f"{name:<10} {len(items) / clock:6.2f} items/s {len(items) / cores:6.2f} items per core second")
-    print(f"ratio      {single[0] / batched[0]:6.2f} by the clock, {single[1] / batched[1]:.2f} in core seconds")
+    for name, times in runs.items():
+        clock, cores = ([len(items) / seconds for seconds in kind] for kind in zip(*times, strict=True))
+        print(f"{name:<10}  items/s {spread(clock)}   items per core second {spread(cores)}")
+    pairs = list(zip(runs["one by one"], runs["shared"], strict=True))
+    clock, cores = ([single[kind] / shared[kind] for single, shared in pairs] for kind in (0, 1))
+    print(f"ratio       clock   {spread(clock)}   core seconds          {spread(cores)}")
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{median(values):5.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -101,12 +101,14 @@ def test_lpips_equals_the_package(net: str, place: Place) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
-def test_lpips_of_a_batch_of_several_sizes(place: Place) -> None:
+def test_lpips_of_a_batch_of_several_sizes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     trunk = {f"features.{key.partition('.')[2]}": value for key, value in reference.net.state_dict().items()}
     torch.save(trunk, place("lpips_alex"))
     network = Lpips("alex")
-    together = network([sample(64), sample(80), sample(64)])
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.backbones.batch_size", lambda: 8)  # as on a GPU
+        together = network([sample(64), sample(80), sample(64)])
     assert together == pytest.approx([network([sample(side)])[0] for side in (64, 80, 64)], abs=1e-6)
 
 
@@ -138,6 +140,14 @@ def test_vgg19_features_gram_and_cfsd(place: Place) -> None:
     blocks = build_metrics(["style_blocks_vgg19"])[0][0]
     copy, other = blocks([Sample("copy", content, [image, content], content.clone()), sample()])
     assert copy == pytest.approx(1) and other <= 1
+
+
+def test_identity_is_exact_within_a_batch(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.backbones.batch_size", lambda: 8)
+    torch.save(named(random_vgg()), place("vgg19"))
+    content, image = pictures()
+    same = Sample("same", content, [image], content.clone())
+    assert Cfsd()([sample(), same])[1] == 0.0
 
 
 def test_cfsd_in_chunks_equals_whole(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,12 +96,14 @@ def test_values_stay_in_bounds_on_extreme_pictures(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STRUCTURE + STYLE)
-def test_batched_equals_one_by_one(name: str) -> None:
+def test_batched_equals_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fresh() -> list[Sample]:  # pictures of two shapes, none of them seen before
         pictures = [load(path, side).clone() for path in (CONTENT, VILLAGE, MOSAIC) for side in (256, 192)]
         return [sample(a, (b, c), load(CONTENT, a.shape[-1])) for a, b, c in zip(*[iter(pictures)] * 3, strict=True)]
 
-    together = metric(name)(fresh())
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.backbones.batch_size", lambda: 8)  # as on a GPU
+        together = metric(name)(fresh())
     assert together == pytest.approx([metric(name)([one])[0] for one in fresh()], abs=1e-5)
 
 
