@@ -1,10 +1,13 @@
 """Stylise one content picture, or the items of a benchmark: compose → build → run → write records → print a table."""
 
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
 import torch
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -21,7 +24,8 @@ from stylegallery.errors import InputError
 def run(config: DictConfig, console: Console) -> bool:
     """Whether everything that was asked for is there."""
     torch.use_deterministic_algorithms(True, warn_only=True)
-    return run_one(config, console) if "content" in config else run_benchmark(config, console)
+    single = "content" in config and config.experiment is None
+    return run_one(config, console) if single else run_benchmark(config, console)
 
 
 def run_one(config: DictConfig, console: Console) -> bool:
@@ -42,17 +46,56 @@ def run_one(config: DictConfig, console: Console) -> bool:
 
 
 def run_benchmark(config: DictConfig, console: Console) -> bool:
-    job = Job.of(config, config.label or HydraConfig.get().runtime.choices.method)
+    jobs, stopped = [], 0
+    for label, settings in runs(config):
+        try:
+            jobs.append(Job.of(settings, label))
+        except InputError as error:
+            stopped += stop(label, error, config, console)
     tracker = OmegaConf.to_container(config.tracker) if config.tracker else None
+    tally: Counter[str] = Counter()
     if config.launcher:
-        tally = build(config.launcher).launch(job, config.data.get("root"), tracker, console)
-    else:
-        tally = run_job(job, tracker, console)
-    table = Table(title=f"{job.label} · {len(job.items)} items in {job.out}", show_header=False)
-    for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
-        table.add_row(name, str(tally[number]))
-    console.print(table, f"all jobs: python -m evaluation.status {job.out}")
-    return not tally["failed"] + tally["lost"]
+        tally = build(config.launcher).launch(jobs, config.data.get("root"), tracker, console)
+    for job in [] if config.launcher else jobs:
+        try:
+            tally.update(run_job(job, tracker, console))
+        except InputError as error:
+            stopped += stop(job.label, error, config, console)
+    for out in dict.fromkeys(job.out for job in jobs):
+        labels = ", ".join(job.label for job in jobs)
+        table = Table(title=f"{labels} · {len(jobs[0].items)} items in {out}", show_header=False)
+        for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
+            table.add_row(name, str(tally[number]))
+        console.print(table, f"all jobs: python -m evaluation.status {out}")
+    return not (tally["failed"] + tally["lost"] + stopped)
+
+
+def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    """Label and config of every run: that of the command line, or all of an experiment.
+
+    The command line comes after the settings of a run and wins; its `method.` settings go to methods that have them.
+    """
+    if config.experiment is None:
+        yield config.label or HydraConfig.get().runtime.choices.method, config
+        return
+    given = [override for override in HydraConfig.get().overrides.task if not override.startswith("experiment=")]
+    some = [override for override in given if override.startswith("method.")]
+    data = [] if any(override.startswith("data=") for override in given) else [f"data={config.experiment.data}"]
+    for label, overrides in config.experiment.runs.items():
+        of_all = [*data, *overrides, *(override for override in given if override not in some)]
+        bare = compose("config", overrides=of_all)
+        own = [
+            override for override in some if OmegaConf.select(bare, override.partition("=")[0], default=bare) != bare
+        ]
+        yield str(label), compose("config", overrides=[*of_all, *own]) if own else bare
+
+
+def stop(label: str, error: InputError, config: DictConfig, console: Console) -> int:
+    """One run of an experiment cannot be done, for want of weights for example: say so, and go on with the others."""
+    if config.experiment is None:
+        raise error
+    console.print(f"{label} was not run: {error}", style="red", markup=False)
+    return 1
 
 
 def summary(record: dict, folder: Path) -> Table:

@@ -89,6 +89,17 @@ def mixed() -> list[Row]:
     return rows
 
 
+def references() -> list[Row]:
+    """Every content with 1, 2, 3, 5 and 20 references of different families, each set within the next."""
+    contents, families = gallery()
+    rows = []
+    for content in contents:
+        key = ("references", content)
+        order = [shuffled(families[family], *key)[0] for family in shuffled(families, *key)]
+        rows += [Row(f"{name(content)}__references__{count}", content, tuple(order[:count])) for count in (*COUNTS, 20)]
+    return rows
+
+
 def subset(rows: list[Row]) -> list[Row]:
     """Four items of every content that share out numbers of references and families as evenly as can be."""
     counts = sorted({len(row.references) for row in rows} & set(COUNTS))
@@ -127,6 +138,7 @@ def manifests() -> dict[str, list[Row]]:
         "stylegallery60": subset(one),
         "mixed": several,
         "mixed60": subset(several),
+        "references": references(),
         "styleid": styleid(),
     }
 

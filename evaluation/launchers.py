@@ -7,7 +7,7 @@ a shard that is killed, requeued or submitted again does what is missing. Logs l
 import subprocess
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,11 +65,16 @@ class Launcher:
         require(tasks >= 1, "launcher.tasks is at least 1", tasks)
         self.tasks = tasks
 
-    def launch(self, job: Job, root: str | None, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
-        """Counts over all shards; a shard that did not end counts as `lost`, with its reason printed."""
-        whole = Shard(str((job.out / "config" / f"{job.label}.yaml").resolve()), "0/1", root, tracker)
-        shards = [replace(whole, shard=f"{number}/{self.tasks}") for number in range(self.tasks)]
-        return self.run(shards, job.out / "jobs", console)
+    def launch(
+        self, jobs: list[Job], root: str | None, tracker: dict[str, Any] | None, console: Console
+    ) -> Counter[str]:
+        """Counts over all shards of all jobs; a shard that did not end counts as `lost`, with its reason printed."""
+        shards = [
+            Shard(str((job.out / "config" / f"{job.label}.yaml").resolve()), f"{number}/{self.tasks}", root, tracker)
+            for job in jobs
+            for number in range(self.tasks)
+        ]
+        return self.run(shards, jobs[0].out / "jobs", console) if jobs else Counter()
 
     def run(self, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
         raise NotImplementedError
@@ -99,7 +104,7 @@ class Submitit(Launcher):
             raise InputError(f"no Slurm here ({error}); run on a login node or pass launcher=local") from error
         jobs = []
         for number, shard in enumerate(shards):
-            gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number]]} if self.gpus else {}
+            gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number % self.tasks]]} if self.gpus else {}
             executor.update_parameters(**self.parameters, **gpu)
             jobs.append(executor.submit(shard))
         console.print("submitted " + ", ".join(str(job.job_id) for job in jobs) + f"; logs in {folder}")
@@ -181,5 +186,8 @@ def run_shard(values: dict[str, Any]) -> dict[str, int]:
 
 def lose(tally: Counter[str], shard: Shard, reason: str, console: Console) -> None:
     last_line = [line.strip() for line in reason.splitlines() if line.strip()][-1:]
-    console.print(f"shard {shard.shard} did not end: {''.join(last_line)}; start again to do the rest", markup=False)
+    console.print(
+        f"{Path(shard.frozen).stem}, shard {shard.shard} did not end: {''.join(last_line)}; start again to do the rest",
+        markup=False,
+    )
     tally["lost"] += 1
