@@ -63,7 +63,8 @@ def read_picture(path: Path, modified: int, size: tuple[int, int] | None) -> Ten
     image = read_image(path)
     if size is None or image.shape[-2:] == size:
         return image
-    return F.interpolate(image, size, mode="bicubic", antialias=True).clamp(0, 1)
+    resized = F.interpolate(image, size, mode="bicubic", antialias=True).clamp(0, 1)
+    return (resized * 255).round() / 255  # 8 bit, as results are: an identity scores as one exactly
 
 
 def picture(path: Path, size: tuple[int, int] | None = None) -> Tensor:
