@@ -73,19 +73,22 @@ def run_benchmark(config: DictConfig, console: Console) -> bool:
 def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     """Label and config of every run: that of the command line, or all of an experiment.
 
-    The command line comes after the settings of a run and wins; its `method.` settings go to methods that have them.
+    The command line comes after the settings of a run and wins; its `method.` settings go to methods that have them
+    (`++method.steps=50` where StyleGallery itself has none).
     """
     if config.experiment is None:
         yield config.label or HydraConfig.get().runtime.choices.method, config
         return
     given = [override for override in HydraConfig.get().overrides.task if not override.startswith("experiment=")]
-    some = [override for override in given if override.startswith("method.")]
+    some = [override for override in given if override.lstrip("+").startswith("method.")]
     data = [] if any(override.startswith("data=") for override in given) else [f"data={config.experiment.data}"]
     for label, overrides in config.experiment.runs.items():
         of_all = [*data, *overrides, *(override for override in given if override not in some)]
         bare = compose("config", overrides=of_all)
         own = [
-            override for override in some if OmegaConf.select(bare, override.partition("=")[0], default=bare) != bare
+            override
+            for override in some
+            if OmegaConf.select(bare, override.lstrip("+").partition("=")[0], default=bare) != bare
         ]
         yield str(label), compose("config", overrides=[*of_all, *own]) if own else bare
 
