@@ -15,7 +15,8 @@ references may have different sizes, those of one size share a UNet call as publ
 label that the masks of the references lack is an error (published: attention output 0), and one that vanishes on the
 coarser grid of a layer takes no part in that layer. The VAE decoder is not fine-tuned (optional, off as published).
 No slip of the published code is preserved. Its optional content terms `attention_map` (weight about 200) and `output`
-(weight about 1) are there. `highest_timestep` and `projection_timestep` are ours, for the embedded model.
+(weight about 1) are there. `recolouring` (the content takes the pooled colours of the references first, as StyleGallery
+does on that model), `highest_timestep` and `projection_timestep` are ours, for the embedded model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.attention import SelfAttention, join_tokens, layer_range
@@ -61,6 +63,7 @@ class AttentionDistillation:
         content_term: ContentTerm = "query",
         attention_scale: float = 1.0,
         layers: Sequence[int] = (10, 16),
+        recolouring: float = 0.0,
         highest_timestep: int = 1000,
         projection_timestep: int = 0,
     ) -> None:
@@ -69,11 +72,12 @@ class AttentionDistillation:
         require(learning_rate > 0, "learning_rate is above 0", learning_rate)
         require(content_weight >= 0, "content_weight is at least 0", content_weight)
         require(content_term in CONTENT_TERMS, f"content_term is one of {list(CONTENT_TERMS)}", content_term)
+        require(0 <= recolouring <= 1, "recolouring is between 0 and 1", recolouring)
         require(0 <= projection_timestep < 1000, "projection_timestep is in 0..999", projection_timestep)
         self.layers = layer_range(model.unet, layers)
         self.model, self.iterations, self.learning_rate = model, iterations, learning_rate
         self.content_weight, self.content_term, self.attention_scale = content_weight, content_term, attention_scale
-        self.projection_timestep = projection_timestep
+        self.recolouring, self.projection_timestep = recolouring, projection_timestep
         self.timesteps = [timestep for timestep in model.timesteps(steps) if timestep <= highest_timestep]
         require(bool(self.timesteps), f"highest_timestep leaves one of {steps} timesteps", highest_timestep)
         self.read = PictureReader(resolution, resizing, model.stride)
@@ -90,7 +94,9 @@ class AttentionDistillation:
         advance = progress.stage("energy", len(self.timesteps) * self.iterations)
         energies = []
         with watch("energy"):
-            start, *styles = (self.model.encode(image) for image in (content, *references))
+            coloured = monge_kantorovich(content, references).clamp(0, 1) if self.recolouring else content
+            source = torch.lerp(content, coloured, self.recolouring)
+            start, *styles = (self.model.encode(image) for image in (source, *references))
             latent = start
             masks = read_masks(item, [content, *references], [start, *styles])
             for update, energy in self.optimise(start, start, styles, masks):
