@@ -123,7 +123,7 @@ def main(config: DictConfig) -> None:
         print(f"error: {error}", file=sys.stderr)
         codes.append(2)
     except FloatingPointError as error:
-        print(f"error: {error}; use dtype=float32 or a smaller learning rate", file=sys.stderr)
+        print(f"error: {error}; use model.dtype=float32 or a smaller learning rate", file=sys.stderr)
         codes.append(1)
 
 
