@@ -103,6 +103,8 @@ def stop(label: str, error: InputError, config: DictConfig, console: Console) ->
 
 def summary(record: dict, folder: Path) -> Table:
     table = Table(title=f"{record['item']} · {record['size'][0]}x{record['size'][1]} px", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a path is there to be copied: never shortened
     table.add_row("result", str(folder / "stylised.png"))
     table.add_row("at a glance", str(folder / "overview.png"))
     table.add_row("references", str(sum(role.startswith("reference ") for role in record["inputs"])))

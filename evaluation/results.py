@@ -79,7 +79,7 @@ def read_results(out: Path) -> Results:
     folders = sorted(path.parent for path in out.glob("cells/*/*/record.json"))
     if not folders:
         raise InputError(f"{out} holds no records (cells/*/*/record.json); run a method with out={out} first")
-    items = [row for folder in folders for row in item_rows(folder, f"{SCORE} {out}")]
+    items = [row for folder in folders for row in item_rows(folder)]
     sets = [row for folder in sorted({folder.parent for folder in folders}) for row in set_rows(folder)]
     results = Results(
         pd.DataFrame(items, columns=["label", "item", "metric", "value", "version", "reason"]).astype(
@@ -98,7 +98,7 @@ def read_results(out: Path) -> Results:
     return results
 
 
-def item_rows(folder: Path, command: str) -> list[tuple[Any, ...]]:
+def item_rows(folder: Path) -> list[tuple[Any, ...]]:
     """Scores and costs of one cell; a failed or unscored item has the reason in the place of every score."""
     label, item = folder.parent.name, folder.name
     record, scores = read_json(folder / "record.json"), read_json(folder / "scores.json")
@@ -111,7 +111,7 @@ def item_rows(folder: Path, command: str) -> list[tuple[Any, ...]]:
     for metric, score in sorted((scores or {"metrics": {}})["metrics"].items()):
         rows.append((label, item, metric, score["value"], score["version"], score["reason"]))
     if scores is None:
-        rows.append((label, item, "", None, None, f"not scored: {command}"))
+        rows.append((label, item, "", None, None, f"not scored: {SCORE} OUT"))
     return rows
 
 

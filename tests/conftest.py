@@ -227,7 +227,7 @@ def run_cli(command: list[str], environment: dict[str, str]) -> RunCli:
 
     def call(*overrides: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*command, *overrides], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+            [*command, *overrides], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
         )
 
     return call

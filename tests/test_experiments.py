@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, Gallery
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 import run
@@ -69,7 +69,9 @@ def test_an_experiment_runs(
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_runs_of_an_experiment_differ_from_one_another(name: str, composed_experiment: None) -> None:
     config = settings(f"experiment={name}")
-    methods = [(str(settings.method), settings.seed) for _, settings in run.runs(config)]
+    methods = [
+        (str(OmegaConf.to_container(settings.method, resolve=True)), settings.seed) for _, settings in run.runs(config)
+    ]
     assert len(set(methods)) == len(methods) >= 3
     assert {"identity", "reference_copy"} <= set(config.experiment.runs)  # calibration rows of every table
     assert config.experiment.reproduces

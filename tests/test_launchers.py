@@ -48,7 +48,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 @pytest.fixture(scope="module")
 def one_process(gallery: Gallery, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("one") / "out"
-    subprocess.run(command(gallery, out), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=120)
+    subprocess.run(command(gallery, out), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=300)
     return out
 
 
@@ -158,12 +158,12 @@ def test_slurm_with_a_job_cancelled_in_the_middle(
     jobs = subprocess.run(["squeue", "-h", "-o", "%A"], env=slurm, capture_output=True, text=True).stdout.split()
     assert len(jobs) == 2
     subprocess.run(["scancel", jobs[0]], env=slurm, check=True)
-    output, errors = first.communicate(timeout=180)
+    output, errors = first.communicate(timeout=300)
     assert first.returncode == 1, (output, errors)
     assert "did not end" in output
     assert 2 <= len(records(out)) < ITEMS
     kept = {path: path.stat().st_mtime_ns for path in out.glob("cells/fake/*/record.json")}
-    again = subprocess.run(sweep, cwd=ROOT, env=slurm, capture_output=True, text=True, timeout=180)
+    again = subprocess.run(sweep, cwd=ROOT, env=slurm, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # what was done is not done again
     assert_same_results(out, one_process)
@@ -182,10 +182,10 @@ def test_local_processes_with_one_killed(gallery: Gallery, one_process: Path, tm
     wait_for(lambda: len(records(out)) >= 2, 120, first)
     holder = next(iter(out.glob(".locks/fake/*.lock"))).read_text().split()
     os.kill(int(holder[1]), signal.SIGKILL)
-    output, errors = first.communicate(timeout=120)
+    output, errors = first.communicate(timeout=300)
     assert first.returncode == 1, (output, errors)
     assert "did not end" in output
-    again = subprocess.run(sweep, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=180)
+    again = subprocess.run(sweep, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert_same_results(out, one_process)
 
@@ -194,7 +194,7 @@ def test_without_slurm_the_message_says_so(gallery: Gallery, tmp_path: Path) -> 
     pytest.importorskip("submitit")
     sweep = command(gallery, tmp_path / "out", "launcher=slurm")
     bare = environment(PATH=str(Path(sys.executable).parent))
-    answer = subprocess.run(sweep, cwd=ROOT, env=bare, capture_output=True, text=True, timeout=120)
+    answer = subprocess.run(sweep, cwd=ROOT, env=bare, capture_output=True, text=True, timeout=300)
     assert answer.returncode == 2
     assert "pass launcher=local" in answer.stderr
 
