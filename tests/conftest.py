@@ -24,6 +24,7 @@ from rich.console import Console
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"  # beside the project where it is developed; users have none
 sys.path.insert(0, str(ROOT))  # run.py is a script, not part of the installed packages
 
 

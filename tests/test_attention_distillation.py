@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Pictures
+from conftest import SHARED, Pictures
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -30,8 +30,7 @@ from stylegallery.images import resize, to_pixels
 from stylegallery.regions import resize_labels
 
 VECTORS = Path(__file__).parent / "vectors"
-SHARED = Path(__file__).parents[2] / "shared" / "vectors"
-PUBLISHED = SHARED / "attention_distillation"
+PUBLISHED = SHARED / "vectors" / "attention_distillation"
 needs_shared = pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the shared vectors")
 
 # (references, scale of the query, masks, loss) of the published code
@@ -54,7 +53,7 @@ def model(tiny_model: Path) -> DiffusionModel:
 
 @pytest.fixture(scope="module")
 def shared_model() -> DiffusionModel:
-    return DiffusionModel.from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    return DiffusionModel.from_directory(str(SHARED / "vectors" / "tiny-sd"), device="cpu")
 
 
 def normal(seed: int, *shape: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from composing import build_method
-from conftest import Pictures
+from conftest import SHARED, Pictures
 from PIL import Image
 from torch import Tensor
 
@@ -18,8 +18,6 @@ from data.benchmark import Item
 from stylegallery.attention import self_attention_layers
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, resize, to_pixels, write_png
-
-SHARED = Path(__file__).parents[2] / "shared"
 
 SMALL: dict[str, tuple[str, ...]] = {
     "attention_distillation": ("method.steps=2",),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from composing import compose_config
-from conftest import Gallery, paint
+from conftest import SHARED, Gallery, paint
 from rich.console import Console
 
 from data import benchmark, fetch
@@ -21,7 +21,7 @@ from data.fetch import SOURCES, Source
 from data.make_manifests import as_csv, manifests
 from stylegallery.errors import InputError
 
-SHARED = Path("/work/shared/data/benchmark")
+PICTURES = SHARED / "data" / "benchmark"
 NAMES = ("stylegallery", "stylegallery60", "mixed", "mixed60", "styleid")
 
 
@@ -108,12 +108,12 @@ def test_styleid_is_every_pair() -> None:
     assert {item.references[0].name for item in items} == {f"{number:02}.png" for number in range(40)}
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the published pictures are not on this machine")
+@pytest.mark.skipif(not PICTURES.is_dir(), reason="the published pictures are not on this machine")
 def test_the_published_pictures_are_accepted() -> None:
     for name in NAMES[:4]:
-        items = load_items(compose_config("stylegallery", f"data={name}", f"data.root={SHARED}").data)
+        items = load_items(compose_config("stylegallery", f"data={name}", f"data.root={PICTURES}").data)
         assert all(path.is_file() for item in items for path in item.files().values())
-    assert all(benchmark.intact(SHARED / path, digest) for path, digest in read_digests("stylegallery").items())
+    assert all(benchmark.intact(PICTURES / path, digest) for path, digest in read_digests("stylegallery").items())
 
 
 @pytest.mark.parametrize("name", [*NAMES, "folder", "custom"])

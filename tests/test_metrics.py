@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
+from conftest import ROOT, SHARED
 from scipy.linalg import sqrtm
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
@@ -25,7 +25,7 @@ from evaluation.metrics.structure import self_similarity
 from evaluation.score import build_metrics
 from stylegallery.images import read_image
 
-PUBLISHED = Path("/work/shared/data/published_outputs")
+PUBLISHED = SHARED / "data" / "published_outputs"
 STRUCTURE = ("ms_ssim", "edge_f1", "structure_efficientnet")
 STYLE = ("gram_efficientnet", "style_blocks_efficientnet", "histogram")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Pictures
+from conftest import SHARED, Pictures
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
@@ -27,8 +27,7 @@ from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
 
 VECTORS = Path(__file__).parent / "vectors"
-SHARED = Path(__file__).parents[2] / "shared" / "vectors"
-PUBLISHED = SHARED / "styleid"
+PUBLISHED = SHARED / "vectors" / "styleid"
 needs_shared = pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the shared vectors")
 
 
@@ -39,7 +38,7 @@ def model(tiny_model: Path) -> DiffusionModel:
 
 @pytest.fixture(scope="module")
 def shared_model() -> DiffusionModel:
-    return DiffusionModel.from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    return DiffusionModel.from_directory(str(SHARED / "vectors" / "tiny-sd"), device="cpu")
 
 
 def normal(seed: int, *shape: int) -> Tensor:
