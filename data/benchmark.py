@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from stylegallery.errors import InputError
 from stylegallery.images import list_images
 
 MANIFESTS = Path(__file__).parent / "manifests"
+MASKS = Path(__file__).parent / "masks"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Item:
 
 
 def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list[Item]:
-    """The items of a `conf/data/*.yaml`, in order; `check` compares every file of a manifest with its digest.
+    """The items of a `conf/data/*.yaml`, in order; `check` compares every picture of a manifest with its digest.
 
     Raises:
         InputError: files are missing or damaged (the message has the command that repairs them), or a setting of
@@ -58,20 +59,26 @@ def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list
     items: list[Item] = get_method(settings.pop("_target_"))(**settings)
     if check and "files" in settings:
         check_files(items, settings["files"], settings.get("root"))
+    if check and settings.get("masks"):
+        check_masks(items)
     return items
 
 
 # --- benchmarks with a manifest ---
 
 
-def manifest_items(manifest: str, files: str, root: str | None = None) -> list[Item]:
-    """The rows of data/manifests/<manifest>.csv; `files` names the collection of pictures, kept in `root`."""
+def manifest_items(manifest: str, files: str, root: str | None = None, masks: str | None = None) -> list[Item]:
+    """The rows of data/manifests/<manifest>.csv; `files` names the collection of pictures, kept in `root`.
+
+    masks: a folder in data/masks with a mask of every content.
+    """
     folder = root_of(files, root)
     with (MANIFESTS / f"{manifest}.csv").open(newline="") as table:
-        return [
+        items = [
             Item(row["id"], folder / row["content"], tuple(folder / name for name in row["references"].split()))
             for row in csv.DictReader(table)
         ]
+    return with_masks(items, MASKS / masks) if masks else items
 
 
 def root_of(files: str, root: str | None = None) -> Path:
@@ -89,7 +96,7 @@ def read_digests(files: str) -> dict[str, str]:
 def check_files(items: Sequence[Item], files: str, root: str | None = None) -> None:
     """Raises InputError where a picture of the items is missing or differs from the digest in the repository."""
     folder, digests = root_of(files, root), read_digests(files)
-    names = sorted({path.relative_to(folder).as_posix() for item in items for path in item.files().values()})
+    names = sorted({path.relative_to(folder).as_posix() for item in items for path in (item.content, *item.references)})
     missing = [name for name in names if not (folder / name).is_file()]
     damaged = [name for name in names if name not in missing and not intact(folder / name, digests[name])]
     if missing or damaged:
@@ -114,13 +121,35 @@ def describe_files(kind: str, names: Sequence[str]) -> str:
     return f"{len(names)} {'files are' if len(names) > 1 else 'file is'} {kind} ({', '.join(names[:3])}{more})"
 
 
+# --- masks ---
+
+
+def with_masks(items: Sequence[Item], folder: Path) -> list[Item]:
+    """The items, each with the mask that is named after its content: a .png, or the .json of labelme."""
+    pictures = [folder / f"{item.content.stem}.png" for item in items]
+    masks = [picture if picture.is_file() else picture.with_suffix(".json") for picture in pictures]
+    return [replace(item, mask=mask) for item, mask in zip(items, masks, strict=True)]
+
+
+def check_masks(items: Sequence[Item]) -> None:
+    """Raises InputError where the mask of a content is missing."""
+    missing = sorted({item.mask for item in items if item.mask and not item.mask.is_file()})
+    if missing:
+        found = describe_files("missing", [mask.name for mask in missing])
+        raise InputError(
+            f"masks {missing[0].parent}: {found}; every content needs one of its own name, .json or .png, or pass "
+            "data.masks=null"
+        )
+
+
 # --- the user's own pictures ---
 
 
-def folder_items(contents: str, references: str | Sequence[str]) -> list[Item]:
+def folder_items(contents: str, references: str | Sequence[str], masks: str | None = None) -> list[Item]:
     """Every content picture with every set of references.
 
-    contents: a folder or pattern. references: folders, each one set; a folder of folders means all of these.
+    contents: a folder or pattern. references: folders, each one set; a folder of folders means all of these. masks:
+    a folder with a mask of every content.
 
     Raises:
         InputError: nothing there, or two pictures or folders have one name.
@@ -136,9 +165,10 @@ def folder_items(contents: str, references: str | Sequence[str]) -> list[Item]:
     sets = {safe_name(folder): tuple(list_images(str(folder))) for folder in folders}
     if len(pictures) < len(found) or len(sets) < len(folders):
         raise InputError(f"two contents in {contents} or two folders of references have one name; rename one of them")
-    return [
+    items = [
         Item(f"{picture}__{name}", path, paths) for picture, path in pictures.items() for name, paths in sets.items()
     ]
+    return with_masks(items, Path(masks)) if masks else items
 
 
 def safe_name(path: Path) -> str:

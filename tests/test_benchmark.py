@@ -1,25 +1,31 @@
 """Benchmarks: what the manifests promise, files that are missing or damaged, and getting them."""
 
 import hashlib
+import json
 import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from composing import compose_config
-from conftest import SHARED, Gallery, paint
+from conftest import SHARED, Gallery, Pictures, paint
 from rich.console import Console
 
 from data import benchmark, fetch
-from data.benchmark import MANIFESTS, Item, folder_items, load_items, manifest_items, read_digests
+from data.benchmark import MANIFESTS, MASKS, Item, folder_items, load_items, manifest_items, read_digests
 from data.fetch import SOURCES, Source
 from data.make_manifests import as_csv, manifests
+from evaluation.record import Request
 from stylegallery.errors import InputError
+from stylegallery.pipeline import StyleGallery
+from stylegallery.regions import mask_on_grid, named_regions, region_count
 
 PICTURES = SHARED / "data" / "benchmark"
 NAMES = ("stylegallery", "stylegallery60", "mixed", "mixed60", "styleid")
@@ -186,6 +192,64 @@ def test_damaged_and_missing_files_are_named(tiny: Path) -> None:
         load_items(settings(tiny))
     assert "1 file is missing (style/d.png) and 1 file is damaged (content/b.png)" in str(caught.value)
     assert f"python -m data.fetch tiny --root {tiny}" in str(caught.value)
+
+
+# --- masks ---
+
+
+@pytest.mark.parametrize("path", sorted((MASKS / "stylegallery").glob("*.json")), ids=lambda path: path.stem)
+def test_our_masks_have_regions_that_the_latent_grids_see(path: Path) -> None:
+    labels, names = named_regions(path)
+    assert labels.shape == (512, 512)  # as all contents
+    assert labels.min() == 1 and 2 <= len(names) == region_count(labels) <= 5
+    for grid in ((32, 32), (64, 64)):
+        assert region_count(mask_on_grid(path, [(512, 512)], grid)) == len(names)
+
+
+def test_every_content_has_a_mask_of_ours() -> None:
+    items = manifest_items("stylegallery", "stylegallery", "ROOT", masks="stylegallery")
+    assert {item.mask for item in items} == set((MASKS / "stylegallery").iterdir())
+    assert all(item.mask and item.mask.stem == item.content.stem for item in items)
+    assert [replace(item, mask=None) for item in items] == items_of("stylegallery")
+
+
+def test_masks_of_a_manifest_are_inputs(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "MASKS", tmp_path / "masks")
+    ours = tmp_path / "masks" / "ours"
+    ours.mkdir(parents=True)
+    paint(ours / "b.png", 7)
+    with pytest.raises(InputError) as caught:
+        load_items(settings(tiny) | {"masks": "ours"})
+    assert str(caught.value) == (
+        f"masks {ours}: 1 file is missing (a.json); every content needs one of its own name, .json or .png, or pass "
+        "data.masks=null"
+    )
+    paint(ours / "a.png", 6)
+    item, *_ = load_items(settings(tiny) | {"masks": "ours"})
+    before = Request.of(item, 0, {})
+    assert before.inputs["mask of content"]["path"] == str(ours / "a.png")
+    paint(ours / "a.png", 8)
+    assert Request.of(item, 0, {}).digest() != before.digest()
+
+
+@pytest.mark.parametrize("kept", [["grass", "dog"], ["dog"]])
+def test_the_regions_of_a_masked_item_contain_those_of_the_mask(
+    kept: list[str], built: object, pictures: Pictures, tmp_path: Path
+) -> None:
+    """Where the mask has a label it decides, with a region of its own; the clusters keep the rest."""
+    assert isinstance(built, StyleGallery)
+    whole = json.loads((MASKS / "stylegallery" / "0003.json").read_text())
+    whole["shapes"] = [shape for shape in whole["shapes"] if shape["label"] in kept]
+    for folder in ("contents", "masks"):
+        (tmp_path / folder).mkdir()
+    paint(tmp_path / "contents" / "0003.png", 3)
+    (tmp_path / "masks" / "0003.json").write_text(json.dumps(whole))
+    (item,) = folder_items(str(tmp_path / "contents"), str(pictures.first.parent), str(tmp_path / "masks"))
+    found = built.plan(item, torch.Generator().manual_seed(0)).analyses[0].labels
+    mask = mask_on_grid(tmp_path / "masks" / "0003.json", [(64, 64)], (found.shape[0], found.shape[1]))
+    outside = region_count(found) - len(kept)
+    assert torch.equal(torch.where(found > outside, found - outside, 0), mask)
+    assert (outside == 0) == (kept == ["grass", "dog"])
 
 
 # --- fetch ---
