@@ -53,7 +53,8 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console) -> None:
         raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
     items: dict[str, Item] = {}
     for job in frozen:
-        items |= {item.id: item for item in load_items(job["data"])[: job["limit"]]}
+        data = {key: value for key, value in job["data"].items() if key != "masks"}  # those of one run, not of all
+        items |= {item.id: item for item in load_items(data)[: job["limit"]]}
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
     settings: Any = OmegaConf.to_container(config.method, resolve=True)

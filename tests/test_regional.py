@@ -1,6 +1,7 @@
 """Regional scores: the question they share, what pasting, permuting and blurring must do to them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pytest
 import torch
 from conftest import Pictures
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 from scipy import ndimage
 from torch import Tensor
 
 from data.benchmark import custom_item
+from evaluation import questions
+from evaluation.cells import freeze
 from evaluation.metric import Question, Sample
 from evaluation.metrics.leakage import BAND, Leakage
 from evaluation.metrics.regional import (
@@ -349,3 +353,17 @@ def test_asking_gives_the_regions_and_matches_of_the_pipeline(built: object, pic
     assert torch.equal(question.content_labels, result.content_labels)
     assert all(map(torch.equal, question.reference_labels, result.reference_labels))
     assert question.matches == result.matches
+
+
+def test_questions_are_asked_without_the_masks_of_one_run(
+    fake_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the same for all methods of a folder, whatever one of them was told about regions."""
+    for label, masks in (("plain", "null"), ("user_masks", str(tmp_path))):
+        freeze(tmp_path / "out", label, fake_config(f"data.masks={masks}"))
+    asked: list[Path | None] = []
+    monkeypatch.setattr(questions, "build", lambda _: None)
+    monkeypatch.setattr(questions, "ask", lambda method, item, generator: asked.append(item.mask))
+    monkeypatch.setattr(questions, "write_question", lambda *_: None)
+    questions.ask_all(tmp_path / "out", ["device=cpu"], Console(quiet=True))
+    assert asked == [None] * 12
