@@ -3,17 +3,22 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, Gallery
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from rich.console import Console
 
 import run
+from data.benchmark import load_items
+from evaluation.cells import freeze
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml") if path.stem != "none")
 NEEDS_WEIGHTS = {
@@ -37,6 +42,16 @@ def settings(*overrides: str) -> DictConfig:
     return config
 
 
+def paint_masks(gallery: Gallery, folder: Path) -> Path:
+    """The upper left quarter of every content is a region."""
+    folder.mkdir()
+    for content in gallery.contents.iterdir():
+        pixels = np.zeros((64, 64), dtype=np.uint8)
+        pixels[:32, :32] = 1
+        Image.fromarray(pixels).save(folder / content.name)
+    return folder
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs(
     name: str, composed_experiment: None, gallery: Gallery, tiny_model: Path, tmp_path: Path,
@@ -45,10 +60,11 @@ def test_an_experiment_runs(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no weights"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no weights"))
     out = tmp_path / "out"
+    masks = [f"data.masks={paint_masks(gallery, tmp_path / 'masks')}"] if name == "ablation_regions" else []
     config = settings(
-        f"experiment={name}", *gallery.overrides(), "limit=2", f"out={out}", "model=sd15", f"model.path={tiny_model}",
-        "device=cpu", "resolution=64", "++method.steps=2", "method.guidance.steps=2", "method.guidance.iterations=1",
-        "method.segmentation.inversion_steps=2", "method.segmentation.restarts=1",
+        f"experiment={name}", *gallery.overrides(), *masks, "limit=2", f"out={out}", "model=sd15",
+        f"model.path={tiny_model}", "device=cpu", "resolution=64", "++method.steps=2", "method.guidance.steps=2",
+        "method.guidance.iterations=1", "method.segmentation.inversion_steps=2", "method.segmentation.restarts=1",
     )  # fmt: skip
     console = Console(file=io.StringIO(), width=300)
     complete = run.run(config, console)
@@ -69,10 +85,11 @@ def test_an_experiment_runs(
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_runs_of_an_experiment_differ_from_one_another(name: str, composed_experiment: None) -> None:
     config = settings(f"experiment={name}")
-    methods = [
-        (str(OmegaConf.to_container(settings.method, resolve=True)), settings.seed) for _, settings in run.runs(config)
+    found = [
+        (str([OmegaConf.to_container(one[key], resolve=True) for key in ("method", "data")]), one.seed)
+        for _, one in run.runs(config)
     ]
-    assert len(set(methods)) == len(methods) >= 3
+    assert len(set(found)) == len(found) >= 3
     assert {"identity", "reference_copy"} <= set(config.experiment.runs)  # calibration rows of every table
     assert config.experiment.reproduces
 
@@ -85,3 +102,29 @@ def test_settings_of_the_command_line_win_where_a_method_has_them(composed_exper
     assert "guidance" not in found["identity"].method
     assert {one.seed for one in found.values()} == {3}
     assert found["identity"].data.manifest == "stylegallery60"
+
+
+def test_one_run_of_the_regions_has_the_masks_of_the_user(composed_experiment: None, tmp_path: Path) -> None:
+    config = settings("experiment=ablation_regions", "data=mixed60", f"data.root={tmp_path}")
+    found = dict(run.runs(config))
+    items = {label: load_items(one.data, check=False) for label, one in found.items()}
+    masked = items.pop("stylegallery@user_masks")
+    assert all(item.mask and item.mask.is_file() for item in masked)
+    assert [replace(item, mask=None) for item in masked] == items["stylegallery"]
+    assert all(others == items["stylegallery"] for others in items.values())
+    frozen = freeze(tmp_path, "stylegallery@user_masks", found["stylegallery@user_masks"])
+    assert frozen["data"]["masks"] == "stylegallery"  # the name of a folder here: not where it is
+    assert found["stylegallery"].method.depth is None and found["stylegallery@depth"].method.depth is not None
+
+
+def test_masks_that_a_benchmark_lacks_stop_their_run_alone(
+    composed_experiment: None, gallery: Gallery, tmp_path: Path
+) -> None:
+    config = settings("experiment=ablation_regions", *gallery.overrides(), "limit=1", f"out={tmp_path / 'out'}")
+    config.experiment.runs = {"identity": ["method=identity"], "x": ["method=identity", "data.masks=stylegallery"]}
+    console = Console(file=io.StringIO(), width=300)
+    assert not run.run(config, console)
+    assert "x was not run: masks stylegallery: 4 files are missing (c0.json, c1.json, c2.json, ...)" in (
+        console.file.getvalue()  # type: ignore[attr-defined]
+    )
+    assert [path.name for path in (tmp_path / "out" / "cells").iterdir()] == ["identity"]
