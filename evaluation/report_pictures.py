@@ -22,22 +22,30 @@ COLOURS = (colours(255) * 255).round().astype(np.uint8)  # of content region 1, 
 
 
 def thumbnail(path: Path, side: int, digest: str | None = None) -> dict[str, str]:
-    """`{webp: base64}` of a picture made to fit side x side, or `{reason: why there is none}`.
-
-    `digest`: the SHA-256 the file had when the results were made; another file is not shown in its place.
-    """
+    """`{webp: base64}` of a picture made to fit side x side, or `{reason: why there is none}`; see `shrunk`."""
     try:
-        if digest is not None and file_digest(path) != digest:
-            return {"reason": f"{path} changed since the results were made"}
-        image = open_image(path)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB")
-        image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
+        return {"webp": encode(shrunk(path, side, digest), "webp", quality=QUALITY)}
     except InputError as error:
         return {"reason": str(error)}
-    return {"webp": encode(image, "webp", quality=QUALITY)}
+
+
+def shrunk(path: Path, side: int, digest: str | None = None) -> Image.Image:
+    """A picture made to fit side x side, RGB on white.
+
+    `digest`: the SHA-256 the file had when the results were made; another file is not shown in its place.
+
+    Raises:
+        InputError: it is missing, damaged or another one.
+    """
+    if digest is not None and file_digest(path) != digest:
+        raise InputError(f"{path} changed since the results were made")
+    image = open_image(path)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
+    return image
 
 
 def encode(image: Image.Image, form: str, **settings: Any) -> str:
