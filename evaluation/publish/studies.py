@@ -1,0 +1,190 @@
+"""Studies: an experiment of conf/experiment and what a sweep on disk holds of it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from data.benchmark import load_items
+from evaluation.cells import read_frozen
+from evaluation.provenance import WEIGHTS_KEYS, nodes
+from evaluation.report import Cells, model_name, read_cells, warning
+from evaluation.results import Results, read_results
+from evaluation.tables import CALIBRATION
+from stylegallery.errors import InputError
+from stylegallery.weights import FETCH, find
+
+EXPERIMENTS = Path(__file__).parents[2] / "conf" / "experiment"
+OURS = "stylegallery"
+SHARED = {*CALIBRATION, OURS}  # runs of every experiment: they do not tell which one a sweep belongs to
+FIRST = "table1"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """conf/experiment/<name>.yaml; `about` is the comment at its head, `runs` maps labels to overrides, in order."""
+
+    name: str
+    reproduces: str
+    about: str
+    data: str
+    runs: dict[str, list[str]]
+
+    def on(self, manifest: str) -> bool:
+        """Whether a benchmark is the experiment's: the one it names, or the whole of which that is a sample."""
+        return manifest in (self.data, self.data.removesuffix("60"))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A folder of results: the frozen settings of its labels, its records and its scores."""
+
+    out: Path
+    frozen: dict[str, dict[str, Any]]
+    cells: Cells
+    results: Results
+
+    def manifest(self, label: str) -> str:
+        return str(self.frozen[label]["data"].get("manifest", "folder")) if label in self.frozen else ""
+
+    @cached_property
+    def models(self) -> dict[str, str]:
+        return {label: model_name(records) for label, records in self.cells.items()}
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment met with the sweep that holds most of it; `absent`: planned runs without any result, and why.
+
+    `results` has only the labels of the experiment; absent ones are rows with their reason, so that tables keep them.
+    """
+
+    experiment: Experiment
+    sweep: Sweep
+    results: Results
+    absent: dict[str, str]
+
+    @property
+    def labels(self) -> list[str]:
+        """In the order of the experiment, calibration rows last."""
+        return sorted(self.experiment.runs, key=lambda label: label in CALIBRATION)
+
+    @property
+    def ran(self) -> list[str]:
+        return [label for label in self.labels if label not in self.absent]
+
+    @property
+    def manifest(self) -> str:
+        return self.sweep.manifest(self.ran[0])
+
+    def items(self) -> list[str]:
+        """The planned items, in the order of the benchmark."""
+        frozen = [self.sweep.frozen[label] for label in self.ran]
+        lists = [[item.id for item in load_items(one["data"], check=False)[: one["limit"]]] for one in frozen]
+        return max(lists, key=len)
+
+
+def read_experiments() -> list[Experiment]:
+    """Everything in conf/experiment that has runs, Table 1 first."""
+    found = []
+    for path in sorted(EXPERIMENTS.glob("*.yaml"), key=lambda path: (path.stem != FIRST, path.stem)):
+        node: Any = OmegaConf.to_container(OmegaConf.load(path))
+        if node["experiment"]:
+            comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
+            about = " ".join(comment for comment in comments if not comment.startswith("@package"))
+            runs = {str(label): list(overrides) for label, overrides in node["experiment"]["runs"].items()}
+            values = node["experiment"]
+            found.append(Experiment(path.stem, values["reproduces"], about, values["data"], runs))
+    return found
+
+
+def read_sweep(out: Path) -> Sweep:
+    """Raises InputError where the folder holds no records or something in it is damaged."""
+    results = read_results(out)
+    frozen = {path.stem: read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))}
+    return Sweep(out, frozen, read_cells(out), results)
+
+
+def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> list[Study]:
+    """One study for every experiment that a sweep holds runs of which not every experiment has.
+
+    Where several sweeps do, the one with most runs counts, the first of equals.
+
+    Raises:
+        InputError: no sweep holds anything of an experiment.
+    """
+    studies = []
+    for experiment in experiments:
+        held = {index: own_labels(experiment, sweep) - SHARED for index, sweep in enumerate(sweeps)}
+        best = max(held, key=lambda index: (len(held[index]), -index))
+        if held[best]:
+            studies.append(make_study(experiment, sweeps[best]))
+    if not studies:
+        outs = " and ".join(str(sweep.out) for sweep in sweeps)
+        raise InputError(
+            f"{outs}: none of the labels is a run of conf/experiment on its benchmark; "
+            f"start one with: python run.py experiment={FIRST} out={sweeps[0].out}"
+        )
+    return studies
+
+
+def own_labels(experiment: Experiment, sweep: Sweep) -> set[str]:
+    return {label for label in experiment.runs if label in sweep.cells and experiment.on(sweep.manifest(label))}
+
+
+def make_study(experiment: Experiment, sweep: Sweep) -> Study:
+    present = own_labels(experiment, sweep)
+    absent = {label: why_absent(experiment, sweep, label) for label in experiment.runs if label not in present}
+    items, sets = (table[table["label"].isin(present)] for table in (sweep.results.items, sweep.results.sets))
+    item_gaps = [{"label": label, "item": "", "metric": "", "reason": reason} for label, reason in absent.items()]
+    metrics = sorted(set(sets["metric"]))
+    set_gaps = [{"label": label, "metric": m, "reason": why} for label, why in absent.items() for m in metrics]
+    return Study(experiment, sweep, Results(extended(items, item_gaps), extended(sets, set_gaps)), absent)
+
+
+def extended(table: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """A table with further rows and unchanged types."""
+    return pd.DataFrame([*table.to_dict("records"), *rows], columns=table.columns).astype(table.dtypes.to_dict())
+
+
+def why_absent(experiment: Experiment, sweep: Sweep, label: str) -> str:
+    """What the settings of a run need, whether or not this machine has it: the records decide, not the disk."""
+    config = sweep.frozen.get(label, {}).get("method")
+    wanted = [node[key] for _, node in nodes(config) for key in WEIGHTS_KEYS if isinstance(node.get(key), str)]
+    names = sorted({entry.name for entry in map(find, wanted) if entry})
+    if names:
+        return f"not run, needs weights: {FETCH} {' '.join(names)}"
+    return f"not run: python run.py experiment={experiment.name} out={sweep.out}"
+
+
+def same_but_seed(study: Study) -> list[list[str]]:
+    """Groups of labels whose settings differ in nothing but the seed."""
+    groups: dict[str, list[str]] = {}
+    for label in study.ran:
+        if label not in CALIBRATION:
+            groups.setdefault(json.dumps(study.sweep.frozen[label]["method"], sort_keys=True), []).append(label)
+    return [labels for labels in groups.values() if len(labels) > 1]
+
+
+def model_lines(sweep: Sweep, labels: Sequence[str]) -> list[str]:
+    """Which model made the numbers: the first lines of every page."""
+    models = {label: sweep.models[label] for label in labels if label in sweep.models}
+    sizes = {
+        "x".join(map(str, record["size"]))
+        for label in models
+        for record in sweep.cells[label].values()
+        if record and "size" in record
+    }
+    bare = [label for label, model in models.items() if model == "none" and label not in CALIBRATION]
+    models = {label: model for label, model in models.items() if model != "none"}
+    by_model = {name: [label for label in models if models[label] == name] for name in sorted(set(models.values()))}
+    names = [name if len(by_model) == 1 else f"{name} ({', '.join(some)})" for name, some in by_model.items()]
+    made = "; ".join(names) or "none"
+    without = f"; without one: {', '.join(bare)}" if bare and names else ""
+    lines = [f"Model: {made}{without}. Results are {', '.join(sorted(sizes)) or 'of unknown size'} px."]
+    return [f"**{warning(models)}**", *lines] if warning(models) else lines

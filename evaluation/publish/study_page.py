@@ -1,0 +1,250 @@
+"""The page of an experiment: what it reproduces, the commands, the tables, the tests, and what is missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from evaluation.publish.commands import commands
+from evaluation.publish.studies import OURS, Study, model_lines, same_but_seed
+from evaluation.publish.text import bullets, page, pipe_table
+from evaluation.reported import other_backbones, read_reported
+from evaluation.results import COSTS, facts
+from evaluation.statistics import common_items, estimate
+from evaluation.tables import CALIBRATION, build, notes, out_of_order, paired_table, wrong_artfid
+from evaluation.wide import cell, header, paper_cell
+
+REPORTED = {"table1": "comparison", "ablation_losses": "ablation", "ablation_content_weight": "ablation"}
+SECTIONS = {  # title -> kinds of metrics; ArtFID is the paper's summary of style and structure
+    "Structure": ("structure",), "Style": ("style", "set"), "Style by region": ("regional",), "Cost": ("cost",),
+}  # fmt: skip
+KINDS = [kind for kinds in SECTIONS.values() for kind in kinds]
+ORACLE_OF, ORACLE_BY = "ablation_matching", "regional_style_efficientnet"
+NO_RUN = "picked from other rows: no run of its own"
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A row that takes for every item the run with the best ORACLE_BY; `picks`: item -> label."""
+
+    label: str
+    picks: dict[str, str]
+    rows: pd.DataFrame
+
+
+@dataclass
+class Sheet:
+    """The long table of a study and everything the page says about it."""
+
+    study: Study
+    table: pd.DataFrame
+    complaints: list[str]
+    oracle: Oracle | None
+    reasons: list[str] = field(default_factory=list)  # of the dashes, numbered over the page
+
+
+def make_sheet(study: Study) -> Sheet:
+    """The table of a study: reported rows only where they belong, differences only where scales are the same."""
+    table = build(study.results)
+    complaints = out_of_order(table) + wrong_artfid(table)
+    ours = table[table["source"] == "ours"]
+    papers = table[table["source"] == REPORTED.get(study.experiment.name)]
+    if REPORTED.get(study.experiment.name) == "ablation":
+        papers = papers[papers["label"].isin(study.experiment.runs)]
+    small = [label for label, model in study.sweep.models.items() if "embedded" in model.split(" + ")]
+    twins = other_backbones(set(ours["metric"][ours["value"].notna()])).values()
+    papers = papers.assign(
+        difference=papers["difference"].mask(papers["label"].isin(small) | papers["metric"].isin(twins))
+    )
+    oracle = find_oracle(study, list(table.columns)) if study.experiment.name == ORACLE_OF else None
+    parts = [part for part in (ours, oracle and oracle.rows, papers) if part is not None]
+    order = {label: position for position, label in enumerate(study.labels)}
+    whole = pd.concat(parts, ignore_index=True)
+    whole = whole.assign(
+        place=whole["source"].map(lambda source: source != "ours"), rank=whole["label"].map(order).fillna(len(order))
+    )
+    whole = whole.sort_values(["place", "rank", "metric", "reported"], ignore_index=True)
+    return Sheet(study, whole[table.columns], complaints, oracle)
+
+
+def find_oracle(study: Study, columns: Sequence[str]) -> Oracle | None:
+    """Best of all runs but the calibration rows, per item by ORACLE_BY; None where no item has that score of all.
+
+    Its other scores are those of the run that was picked, over the items that count in the other rows too.
+    """
+    items = study.results.items
+    scored = items[~items["metric"].isin(["", *COSTS])]
+    rivals = [label for label in study.ran if label not in CALIBRATION]
+    by = scored[(scored["metric"] == ORACLE_BY) & scored["label"].isin(rivals)]
+    order = [label for label in rivals if label in set(by["label"])]
+    values = common_items(by.pivot(index="item", columns="label", values="value")[order])
+    if values.empty:
+        return None
+    best = values.idxmax(axis=1) if facts(ORACLE_BY).direction == "up" else values.idxmin(axis=1)
+    picks = {str(item): str(label) for item, label in best.items()}
+    label = f"oracle (best of {len(values.columns)})"
+    rows = []
+    for metric, group in items[items["metric"] != ""].groupby("metric", sort=True):
+        known = facts(str(metric))
+        common = common_items(group.pivot(index="item", columns="label", values="value"))
+        shared = [item for item in common.index if item in picks and picks[item] in common.columns]
+        row = {"source": "ours", "label": label, "metric": metric, "direction": known.direction, "reason": NO_RUN}
+        if known.kind != "cost" and shared:
+            mean = estimate(np.array([common.loc[item, picks[item]] for item in shared], dtype=float))
+            row |= {"value": mean.mean, "low": mean.low, "high": mean.high, "n": mean.n, "reason": None}
+        rows.append(row)
+    for metric in sorted(set(study.results.sets["metric"])):
+        row = {"source": "ours", "label": label, "metric": metric, "direction": facts(metric).direction}
+        rows.append(row | {"reason": NO_RUN})
+    return Oracle(label, picks, pd.DataFrame(rows, columns=columns).astype({"n": "Int64", "version": "Int64"}))
+
+
+# --- blocks of the page ---
+
+
+def study_page(sheet: Sheet) -> str:
+    study, experiment = sheet.study, sheet.study.experiment
+    tables = [section(sheet, title) for title in SECTIONS]
+    blocks = [
+        "\n\n".join(model_lines(study.sweep, study.ran)),
+        experiment.about,
+        f"Benchmark {study.manifest}: {len(study.items())} items planned. "
+        f"[Table as CSV]({experiment.name}.csv), [scores of every item]({experiment.name}_items.csv).",
+        "```sh\n" + "\n".join(commands(study)) + "\n```",
+        *tables,
+        "## Notes\n\n" + bullets(sheet_notes(sheet)),
+        paired_block(sheet),
+        *[spread_block(sheet, labels) for labels in same_but_seed(study)],
+        runs_block(study),
+    ]
+    return page(experiment.reproduces, *blocks)
+
+
+def section(sheet: Sheet, title: str) -> str:
+    """The metrics of some kinds that have any value, ours or reported; rows are never dropped."""
+    table = sheet.table
+    metrics = [metric for metric in with_values(table) if facts(metric).kind in SECTIONS[title]]
+    if not metrics:
+        return ""
+    ours, papers = table[table["source"] == "ours"], table[table["source"] != "ours"]
+    titles = [header(table[(table["metric"] == metric) & (table["label"] != oracle_name(sheet))]) for metric in metrics]
+    rows = []
+    for label in ours["label"].unique():
+        own = ours[ours["label"] == label].set_index("metric")
+        cells = []
+        for metric in metrics:
+            row = own.loc[metric] if metric in own.index else None
+            text = cell(row, sheet.reasons)
+            mark = "" if row is None or pd.isna(row["mark"]) else row["mark"]
+            cells.append({"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(mark, text))
+        rows.append([shown(label, sheet), *cells])
+    for (_, reported), group in papers[papers["metric"].isin(metrics)].groupby(["source", "reported"], sort=False):
+        values = group.set_index("metric")
+        cells = [paper_cell(values.loc[metric]) if metric in values.index else "" for metric in metrics]
+        rows.append([f"*{reported} (reported)*", *cells])
+    return f"## {title}\n\n" + pipe_table(["", *titles], rows)
+
+
+def with_values(table: pd.DataFrame) -> list[str]:
+    return sorted(set(table["metric"][table["value"].notna()]))
+
+
+def oracle_name(sheet: Sheet) -> str:
+    return sheet.oracle.label if sheet.oracle else ""
+
+
+def shown(label: str, sheet: Sheet) -> str:
+    if label == oracle_name(sheet):
+        return f"*{label}, upper bound, not ranked*"
+    return f"{label} (calibration)" if label in CALIBRATION else label
+
+
+def sheet_notes(sheet: Sheet) -> list[str]:
+    """Call after the tables: these number the reasons."""
+    table, ours = sheet.table, sheet.table[sheet.table["source"] == "ours"]
+    rivals = ours[ours["label"] != oracle_name(sheet)]
+    lines = [f"[{number}] {reason}" for number, reason in enumerate(sheet.reasons, 1)]
+    silent: dict[str, list[str]] = {}
+    for metric, group in rivals[~rivals["metric"].isin(with_values(table))].groupby("metric", sort=True):
+        present = group[~group["label"].isin(sheet.study.absent)]["reason"].dropna()
+        silent.setdefault(present.mode().iloc[0] if len(present) else "not scored", []).append(str(metric))
+    lines += [f"No column for {', '.join(metrics)}: {reason}." for reason, metrics in sorted(silent.items())]
+    lines += notes(sheet.study.results, rivals, sheet.complaints)
+    if sheet.oracle:
+        picked = pd.Series(list(sheet.oracle.picks.values())).value_counts()
+        counts = ", ".join(f"{label} {picked[label]}" for label in sheet.study.labels if label in picked)
+        lines.append(
+            f"{sheet.oracle.label} takes for every item the run with the best {ORACLE_BY}, and all its scores: an "
+            f"upper bound that no method without the scores reaches, left out of ranks and tests. Picked: {counts}."
+        )
+    if len(table) > len(ours):
+        lines.append(f"Reported rows: {read_reported()['source']}. Other model, resolution and items: compare orders.")
+        twins = other_backbones(set(ours["metric"][ours["value"].notna()]))
+        names = ", ".join(f"{name} (in the column of {column})" for name, column in twins.items())
+        lines += [f"Reported with another backbone, on another scale: {names}."] if twins else []
+    return lines
+
+
+def paired_block(sheet: Sheet) -> str:
+    """Every run against StyleGallery: mean difference, Holm-corrected p and which is better, where it is certain."""
+    tests = paired_table(sheet.study.results, OURS)
+    tests = tests[tests["p_holm"].notna()]
+    if tests.empty:
+        return f"## Paired tests\n\nNone: no run shares an item and a score with `{OURS}`."
+    metrics = sorted(set(tests["metric"]), key=lambda metric: (KINDS.index(facts(metric).kind), metric))
+    rows = []
+    for label in (label for label in sheet.study.labels if label in set(tests["method"])):
+        own = tests[tests["method"] == label].set_index("metric")
+        rows.append([label, *[difference_cell(own.loc[m]) if m in own.index else "–" for m in metrics]])
+    about = (
+        f"Mean difference to `{OURS}` over the items both have, with the p of a two-sided Wilcoxon signed-rank test, "
+        f"Holm-corrected over the runs of a metric; *better* or *worse* than `{OURS}` where p < {LEVEL}."
+    )
+    return f"## Paired tests\n\n{about}\n\n" + pipe_table(["", *metrics], rows)
+
+
+def difference_cell(row: pd.Series) -> str:
+    """`+0.012, p 0.003, worse`, of the row named by its metric."""
+    text = f"{row['mean_difference']:+.3g}, p {row['p_holm']:.2g}"
+    if row["p_holm"] >= LEVEL or row["mean_difference"] == 0:
+        return text
+    return f"{text}, *{'better' if facts(str(row.name)).better(row['mean_difference'], 0) else 'worse'}*"
+
+
+def spread_block(sheet: Sheet, labels: Sequence[str]) -> str:
+    """Standard deviation over seeds of the mean of a metric, beside the interval over items of the first seed."""
+    ours = sheet.table[(sheet.table["source"] == "ours") & sheet.table["label"].isin(labels)]
+    rows = []
+    for metric in with_values(ours):
+        own = ours[(ours["metric"] == metric) & ours["value"].notna()].set_index("label")
+        if len(own) > 1:
+            first = own.loc[next(label for label in labels if label in own.index)]
+            interval = "–" if pd.isna(first["low"]) else f"±{(first['high'] - first['low']) / 2:.3g}"
+            deviation = own["value"].std(ddof=1)
+            rows.append([metric, str(len(own)), f"{own['value'].mean():.5g}", f"{deviation:.3g}", interval])
+    if not rows:
+        return ""
+    columns = ["metric", "seeds", "mean over seeds", "standard deviation over seeds", "interval over items, one seed"]
+    about = f"{', '.join(labels)} differ in nothing but the seed."
+    return f"## Spread over seeds\n\n{about}\n\n" + pipe_table(columns, rows)
+
+
+def runs_block(study: Study) -> str:
+    """What every label is, and how much of it is there."""
+    planned, rows = study.items(), []
+    for label, overrides in study.experiment.runs.items():
+        records = study.sweep.cells.get(label, {}) if label in study.ran else {}
+        done = sum(record is not None and "error" not in record for record in records.values())
+        failed = sum(record is not None and "error" in record for record in records.values())
+        there = f"{done} of {len(planned)}" + (f", {failed} failed" if failed else "")
+        rows.append([label, f"`{' '.join(overrides)}`" if overrides else "the preset", there])
+    return "## Runs\n\n" + pipe_table(["label", "settings", "items"], rows)
+
+
+def item_scores(study: Study) -> pd.DataFrame:
+    """One row per label, item and metric that has a value."""
+    items = study.results.items.dropna(subset=["value"])
+    items = items[items["metric"] != ""].sort_values(["metric", "label", "item"], ignore_index=True)
+    return items[["label", "item", "metric", "value"]]

@@ -1,0 +1,433 @@
+"""docs/results from hand-made records: numbers, verdicts, missing rows, the same bytes, and what is refused."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import paint
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
+
+from data.benchmark import load_items
+from evaluation.provenance import file_digest
+from evaluation.publish.__main__ import main, publish
+from evaluation.publish.claims import Claim, decide, read_claims, verdict
+from evaluation.publish.commands import CONFIGS, overrides
+from evaluation.publish.grids import COLUMNS, GAP, STRIP, choose_items
+from evaluation.publish.studies import Study, find_studies, read_experiments, read_sweep
+from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, study_page
+from evaluation.publish.text import GENERATED
+from evaluation.record import SCHEMA
+from evaluation.results import facts
+from evaluation.statistics import estimate
+from evaluation.tables import COLUMNS as TABLE_COLUMNS
+from stylegallery.errors import InputError
+
+N = 12
+STYLE, STRUCTURE, REGIONAL = "style_blocks_efficientnet", "structure_efficientnet", "regional_style_efficientnet"
+MISSING = "missing: python -m stylegallery.weights fetch lpips_alex"
+STEP = np.arange(N) / 1000  # differences of distinct size: Wilcoxon's test is exact
+Scores = dict[str, Sequence[float]]
+CALIBRATION: dict[str, Scores] = {
+    "identity": {STYLE: [0.2] * N, STRUCTURE: [0.0] * N, REGIONAL: [0.3] * N},
+    "reference_copy": {STYLE: [1.0] * N, STRUCTURE: [0.5] * N, REGIONAL: [0.9] * N},
+}
+
+
+def data_of(manifest: str) -> dict[str, Any]:
+    return {"_target_": "data.benchmark.manifest_items", "manifest": manifest, "files": "stylegallery"}
+
+
+def ids(manifest: str) -> list[str]:
+    return [item.id for item in load_items(data_of(manifest), check=False)[:N]]
+
+
+class Maker:
+    """Writes sweeps as run.py and evaluation.score leave them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.content, self.reference = paint(root / "content.png", 1), paint(root / "reference.png", 2)
+        self.result = paint(root / "result.png", 3)
+
+    def label(
+        self, out: Path, manifest: str, label: str, scores: Scores | None, seed: int = 0,
+        method: Mapping[str, Any] | None = None, items: Sequence[str] | None = None,
+    ) -> None:  # fmt: skip
+        """A label with its scores in the order of the items; None: frozen settings only."""
+        method = {"_target_": f"baselines.{label}.Fake", "model": {"path": "embedded"}} if method is None else method
+        frozen = {"label": label, "limit": N, "seed": seed, "data": data_of(manifest), "method": dict(method)}
+        (out / "config").mkdir(parents=True, exist_ok=True)
+        (out / "config" / f"{label}.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(frozen)))
+        for index, item in enumerate((items or ids(manifest)) if scores is not None else ()):
+            folder = out / "cells" / label / item
+            folder.mkdir(parents=True)
+            shutil.copyfile(self.result, folder / "stylised.png")
+            inputs = {
+                "content": {"path": str(self.content), "sha256": file_digest(self.content)},
+                "reference 1": {"path": str(self.reference), "sha256": file_digest(self.reference)},
+            }
+            record = {
+                "schema": SCHEMA, "item": item, "seed": seed, "config": method, "inputs": inputs, "size": [64, 64],
+                "seconds": {"regions": 1.0, "guidance": 2.0 + index}, "peak_memory_mib": 100.0 + index,
+                "environment": {"torch": "9.9"}, "files": ["stylised.png"],
+            }  # fmt: skip
+            (folder / "record.json").write_text(json.dumps(record))
+            rows = {name: {"value": v[index], "version": 1, "reason": None} for name, v in (scores or {}).items()}
+            rows["lpips_alex"] = {"value": None, "version": 1, "reason": MISSING}
+            (folder / "scores.json").write_text(json.dumps({"image": "0", "size": None, "metrics": rows}))
+        if scores is not None:
+            fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 10.0)
+            sets = {"fid_efficientnet": {"value": fid, "version": 1, "reason": None}}
+            (out / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, "n": N}))
+
+    def sweep(self, name: str, manifest: str, labels: Mapping[str, Scores | None]) -> Path:
+        for label, scores in {**CALIBRATION, **labels}.items():
+            self.label(self.root / name, manifest, label, scores)
+        return self.root / name
+
+
+def listed(values: np.ndarray) -> list[float]:
+    return [float(value) for value in values]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Maker:
+    return Maker(tmp_path)
+
+
+@pytest.fixture
+def table1(make: Maker) -> Path:
+    """StyleGallery: style above styleid and below latent_adain on every item, above and below gatys by turns."""
+    base, signs = 0.6 + 0 * STEP, np.where(np.arange(N) % 2, 1, -1)
+    ours = {STYLE: listed(base), STRUCTURE: listed(0.10 + STEP), REGIONAL: listed(base)}
+    make_style = {
+        "styleid": {STYLE: listed(base - 0.1 - STEP), STRUCTURE: listed(0.2 + 3 * STEP)},
+        "latent_adain": {STYLE: listed(base + 0.1 + STEP)},
+        "gatys": {STYLE: listed(base + signs * (0.1 + STEP))},
+        "styleshot": None,
+    }
+    out = make.sweep("one", "stylegallery60", {"stylegallery": ours, **make_style})
+    frozen = OmegaConf.load(out / "config" / "styleshot.yaml")
+    frozen.method = {"_target_": "baselines.styleshot.StyleShot", "base": "sd15", "path": "styleshot"}
+    (out / "config" / "styleshot.yaml").write_text(OmegaConf.to_yaml(frozen))
+    return out
+
+
+def studies(*outs: Path) -> list[Study]:
+    return find_studies(read_experiments(), [read_sweep(out) for out in outs])
+
+
+def claim(better: str, worse: str, metric: str = STYLE, **more: Any) -> Claim:
+    return Claim(f"{better}>{worse}", "A claim.", "test", "table1", (metric,), (better,), (worse,), **more)
+
+
+# --- claims ---
+
+
+def test_verdicts_have_closed_forms(table1: Path) -> None:
+    claims = [claim("stylegallery", other) for other in ("styleid", "latent_adain", "gatys")]
+    table = decide(claims, studies(table1)).set_index("worse")
+    assert table["verdict"].tolist() == ["holds", "fails", "undecided"]
+    gains = 0.1 + STEP
+    expected = estimate(gains)
+    row = table.loc["styleid"]
+    assert row[["gain", "low", "high"]].tolist() == pytest.approx([expected.mean, expected.low, expected.high])
+    assert row["n"] == N and row["value_better"] == pytest.approx(0.6)
+    assert row["p"] == 2 / 2**N and row["p_holm"] == 3 * row["p"]  # all differences have one sign; three tests
+    assert table.loc["latent_adain", "gain"] == pytest.approx(-expected.mean)
+    assert table.loc["latent_adain", "p_holm"] == 3 * table.loc["latent_adain", "p"]
+    assert table.loc["gatys", "gain"] == pytest.approx(-0.0005, abs=1e-9)  # six pairs of −0.001 over twelve items
+    assert table.loc["gatys", "low"] < 0 < table.loc["gatys", "high"]
+
+
+def test_lower_is_better_where_the_metric_says_so(table1: Path) -> None:
+    row = decide([claim("stylegallery", "styleid", STRUCTURE)], studies(table1)).iloc[0]
+    assert row["gain"] == pytest.approx((0.1 + 2 * STEP).mean()) and row["verdict"] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "says"),
+    [
+        (0.1, 0.2, 0.01, "holds"), (0.1, 0.2, 0.05, "undecided"), (-0.1, 0.2, 0.01, "undecided"),
+        (-0.2, -0.1, 0.01, "fails"), (-0.2, -0.1, 0.9, "undecided"), (float("nan"), float("nan"), 0.01, "undecided"),
+    ],
+)  # fmt: skip
+def test_a_verdict_needs_interval_and_p(low: float, high: float, p: float, says: str) -> None:
+    assert verdict(low, high, p) == says
+
+
+def test_a_tolerated_loss_is_a_part_of_the_way_between_the_calibration_rows(table1: Path) -> None:
+    """identity 0.2, reference_copy 1.0: a quarter of the way is 0.2; stylegallery loses 0.1055 to latent_adain."""
+    close, far = (claim("stylegallery", "latent_adain", tolerance=part) for part in (0.25, 0.05))
+    table = decide([close, far], studies(table1))
+    assert table["tolerated"].tolist() == pytest.approx([0.2, 0.04])
+    assert table["verdict"].tolist() == ["holds", "fails"]
+    assert table["gain"].tolist() == pytest.approx([-0.1055] * 2)
+
+
+def test_items_may_be_paired_by_what_precedes_an_ending(make: Maker) -> None:
+    items = ids("references")  # 0001__references__1, __2, ..., __20, 0002__references__1, ...
+    assert [item.rpartition("__")[2] for item in items[:5]] == ["1", "2", "3", "5", "20"]
+    values = {item: {"20": 0.8, "1": 0.5}.get(item.rpartition("__")[2], 0.0) for item in items}
+    labels = {name: {REGIONAL: list(values.values())} for name in ("stylegallery", "attention_distillation")}
+    found = studies(make.sweep("refs", "references", labels))
+    same = Claim(
+        "more", "A claim.", "test", "references", (REGIONAL,), ("stylegallery",), ("stylegallery",),
+        better_items="__20", worse_items="__1",
+    )  # fmt: skip
+    row = decide([same], found).iloc[0]
+    assert row["n"] == 2 and row["gain"] == pytest.approx(0.3) and row["verdict"] == "undecided"
+    assert (row["better"], row["worse"]) == ("stylegallery__20", "stylegallery__1")
+
+
+def test_sets_have_values_and_no_test_and_what_was_not_run_a_reason(table1: Path) -> None:
+    claims = [
+        claim("stylegallery", "styleid", "fid_efficientnet"),
+        claim("stylegallery", "styleshot"),
+        claim("stylegallery", "styleid", "lpips_alex"),
+        Claim("seeds", "A claim.", "test", "seeds", (STYLE,), ("stylegallery",), ("stylegallery@seed=1",)),
+    ]
+    table = decide(claims, studies(table1))
+    assert table["verdict"].tolist() == ["no test", "no result", "no result", "no result"]
+    assert table.loc[0, ["value_better", "value_worse", "gain"]].tolist() == [10, 10, 0]
+    assert "fetch sd15 styleshot" in table.loc[1, "reason"]
+    assert table.loc[2, "reason"] == MISSING and table.loc[3, "reason"] == "seeds is in none of the folders"
+    assert table["p_holm"].isna().all()
+
+
+def test_the_claims_of_the_repository_name_runs_and_metrics_that_exist() -> None:
+    experiments = {experiment.name: experiment for experiment in read_experiments()}
+    for one in read_claims():
+        assert set(one.better + one.worse) <= set(experiments[one.experiment].runs), one.id
+        assert all(facts(metric).direction for metric in one.metrics)
+        assert not {"identity", "reference_copy"} & set(one.better + one.worse)
+
+
+@pytest.mark.parametrize("text", ["claims: [{id: a}]", "claims: [{id: a, nonsense: 1}]", "nothing: 1", "claims: ["])
+def test_damaged_claims_are_one_sentence(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="is not a list of claims"):
+        read_claims(path)
+
+
+def test_the_page_of_claims_states_the_failing_ones(table1: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "discussion.md").write_text("# What it means\n")
+    publish([table1], docs, grids=0, side=64, machine="")
+    text = (docs / "claims.md").read_text()
+    failing = text[text.index("## Claims that fail") : text.index("## Summary")]
+    assert (
+        "**style-others**, style_blocks_efficientnet: `stylegallery` is worse than `latent_adain` by 0.105" in failing
+    )
+    assert failing.count("\n- ") == 1
+    assert "[discussion.md](discussion.md)" in text
+    assert "[discussion.md](discussion.md): What it means (written by hand)" in (docs / "README.md").read_text()
+    rows = pd.read_csv(docs / "claims.csv").set_index(["claim", "metric", "worse"])
+    assert rows.loc[("style", STYLE, "styleid"), "verdict"] == "holds"
+    assert rows.loc[("style-others", STYLE, "gatys"), "verdict"] == "undecided"
+    assert rows.loc[("style", "style_blocks_vgg19", "styleid"), "verdict"] == "no result"
+
+
+# --- pages of experiments ---
+
+
+def test_planned_rows_stay_with_a_dash_and_their_reason(table1: Path) -> None:
+    (study,) = studies(table1)
+    text = study_page(make_sheet(study))
+    row = next(line for line in text.splitlines() if line.startswith("| styleshot |"))
+    assert re.fullmatch(r"\| styleshot \|( – \[\d\] \|)+", row)
+    assert "not run, needs weights: python -m stylegallery.weights fetch sd15 styleshot" in text
+    assert f"not run: python run.py experiment=table1 out={table1}" in text
+    for label in study.experiment.runs:
+        assert text.count(f"\n| {label} ") >= 3, label
+    assert f"] {MISSING}" in text and "StyTR-2 (reported)" in text
+    assert "ours" not in next(line for line in text.splitlines() if line.startswith("| *StyleID (reported)*"))
+
+
+def test_a_page_says_first_which_model_made_it(table1: Path, tmp_path: Path) -> None:
+    publish([table1], tmp_path / "docs", grids=2, side=64, machine="two cores")
+    for path in (tmp_path / "docs").glob("*.md"):
+        lines = [line for line in path.read_text().splitlines() if line]
+        assert lines[0] == GENERATED and "small embedded model" in lines[2], path.name
+
+
+def test_marks_and_tests_follow_the_rules_of_the_tables(table1: Path) -> None:
+    (study,) = studies(table1)
+    sheet = make_sheet(study)
+    rows = sheet.table[(sheet.table["source"] == "ours") & (sheet.table["metric"] == STYLE)].set_index("label")
+    assert rows["mark"].dropna().to_dict() == {"latent_adain": "best", "gatys": "second"}
+    assert rows.loc["styleid", "value"] == pytest.approx(0.4945) and rows.loc["styleid", "n"] == N
+    assert list(rows.index)[-2:] == ["identity", "reference_copy"] and rows.index[0] == "stylegallery"
+    text = study_page(sheet)
+    assert re.search(r"\| styleid \| \+0\.\d+, p 0\.\d+, \*worse\*", text[text.index("## Paired tests") :])
+    assert "| seconds" not in text[text.index("## Paired tests") :]
+
+
+def test_reported_ablation_rows_are_those_of_the_experiment(make: Maker) -> None:
+    labels = {"stylegallery": {STYLE: listed(0.6 + STEP)}, "stylegallery@style_weight=0": {STYLE: listed(0.5 + STEP)}}
+    (study,) = studies(make.sweep("losses", "stylegallery60", labels))
+    table = make_sheet(study).table
+    assert study.experiment.name == "ablation_losses"
+    assert set(table[table["source"] != "ours"]["label"]) == {*labels, "stylegallery@content_weight=0"}
+
+
+def test_an_experiment_takes_the_sweep_of_its_own_benchmark(make: Maker, table1: Path) -> None:
+    one = {STYLE: listed(0.6 + STEP)}
+    mixed = make.sweep("mixed", "mixed60", {"stylegallery": one, "global_style": one, "stylegallery_released": one})
+    found = {study.experiment.name: study for study in studies(mixed, table1)}
+    assert set(found) == {"table1", "ablation_regions", "ablation_sparsity"}
+    assert found["table1"].sweep.out == table1 and "global_style" in found["table1"].absent
+    assert found["ablation_regions"].manifest == "mixed60"
+    assert set(found["ablation_regions"].ran) == {"stylegallery", "global_style", "identity", "reference_copy"}
+    whole = make.sweep("whole", "mixed", {"global_style": one})
+    assert [study.experiment.name for study in studies(whole)] == ["ablation_regions"]
+
+
+def test_the_spread_over_seeds_is_that_of_the_means(make: Maker, tmp_path: Path) -> None:
+    out, means = tmp_path / "seeds", [0.5, 0.6, 0.8]
+    for label, scores in CALIBRATION.items():
+        make.label(out, "stylegallery60", label, scores)
+    method = {"_target_": "fake", "model": {"path": "embedded"}}
+    for seed, mean in enumerate(means):
+        label = f"stylegallery@seed={seed}" if seed else "stylegallery"
+        make.label(out, "stylegallery60", label, {STYLE: listed(mean + STEP - STEP.mean())}, seed, method)
+    (study,) = studies(out)
+    text = study_page(make_sheet(study))
+    row = next(line for line in text[text.index("## Spread") :].splitlines() if line.startswith(f"| {STYLE}"))
+    half = (estimate(STEP).high - estimate(STEP).low) / 2
+    assert row == f"| {STYLE} | 3 | {np.mean(means):.5g} | {np.std(means, ddof=1):.3g} | ±{half:.3g} |"
+
+
+def test_the_oracle_takes_the_best_run_of_every_item_and_no_rank(make: Maker) -> None:
+    """Odd items are best at random-0, even ones with StyleGallery; the style of the picked run comes along."""
+    odd = np.arange(N) % 2
+    labels: dict[str, Scores | None] = {
+        "stylegallery": {REGIONAL: listed(0.6 - 0.2 * odd), STYLE: [0.5] * N},
+        "stylegallery@semantics=0": {REGIONAL: [0.3] * N, STYLE: [0.9] * N},
+        "stylegallery@random-0": {REGIONAL: listed(0.2 + 0.5 * odd), STYLE: [0.7] * N},
+    }
+    (study,) = studies(make.sweep("matching", "mixed60", labels))
+    sheet = make_sheet(study)
+    assert sheet.oracle is not None and sheet.oracle.label == "oracle (best of 3)"
+    rows = sheet.table[sheet.table["label"] == "oracle (best of 3)"].set_index("metric")
+    assert rows.loc[REGIONAL, "value"] == pytest.approx((0.6 + 0.7) / 2)
+    assert rows.loc[STYLE, "value"] == pytest.approx((0.5 + 0.7) / 2)
+    assert rows["mark"].isna().all() and rows["mean_rank"].isna().all() and np.isnan(rows.loc["seconds", "value"])
+    styles = sheet.table[(sheet.table["metric"] == STYLE) & (sheet.table["source"] == "ours")].set_index("label")
+    assert styles.loc["stylegallery@semantics=0", "mark"] == "best"
+    text = study_page(sheet)
+    assert "*oracle (best of 3), upper bound, not ranked*" in text
+    assert "Picked: stylegallery 6, stylegallery@random-0 6." in text
+    assert "oracle" not in text[text.index("## Paired tests") :]
+    assert "oracle" not in set(item_scores(study)["label"])
+
+
+def test_without_its_metric_there_is_no_oracle(make: Maker) -> None:
+    labels = {"stylegallery": {STYLE: [0.5] * N}, "stylegallery@geometry=0": {STYLE: [0.5] * N}}
+    (study,) = studies(make.sweep("matching", "mixed60", labels))
+    items = study.results.items
+    items.loc[(items["metric"] == REGIONAL) & ~items["label"].isin(list(CALIBRATION)), "value"] = np.nan
+    assert find_oracle(study, TABLE_COLUMNS) is None and make_sheet(study).oracle is None
+
+
+@pytest.fixture(scope="module")
+def settings() -> Callable[..., dict[str, Any]]:
+    def call(*chosen: str) -> dict[str, Any]:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed: Any = OmegaConf.to_container(compose("config", overrides=list(chosen)).method, resolve=True)
+        return composed
+
+    return call
+
+
+def test_commands_name_what_differs_from_the_defaults(settings: Callable[..., dict[str, Any]]) -> None:
+    benchmark = "resizing=square"
+    assert overrides(settings(benchmark)) == []
+    large = settings(benchmark, "model=sd15_lcm", "encoder=dinov2", "method.guidance.steps=7", "device=cuda")
+    assert overrides(large) == ["model=sd15_lcm", "encoder=dinov2", "method.guidance.steps=7"]
+    assert overrides({"_target_": "baselines.gatys.Gatys"}) == []
+
+
+# --- costs and pictures ---
+
+
+def test_costs_are_means_and_largest_values(table1: Path, tmp_path: Path) -> None:
+    publish([table1], tmp_path / "docs", grids=0, side=64, machine="two cores")
+    text = (tmp_path / "docs" / "costs.md").read_text()
+    assert "| styleid | 12 | 8.5 | 14 | regions 1, guidance 7.5 | 106 | 111 |" in text
+    assert "Machine: two cores." in text and f"{6 * N} records: torch 9.9" in text
+
+
+def test_every_chosen_item_has_a_picture_and_old_ones_go(table1: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    publish([table1], docs, grids=5, side=64, machine="")
+    publish([table1], docs, grids=3, side=48, machine="")
+    (study,) = studies(table1)
+    items = choose_items(study, 3)
+    order = ids("stylegallery60")
+    assert items == [order[0], order[6], order[11]]  # evenly spaced: 0, 5.5, 11
+    assert sorted(path.stem for path in (docs / "grids").iterdir()) == sorted(items)
+    with Image.open(docs / "grids" / f"{items[0]}.jpg") as image:
+        assert image.format == "JPEG" and image.size == (COLUMNS * (48 + GAP) + GAP, 2 * (48 + STRIP + GAP) + GAP)
+    page = (docs / "grids.md").read_text()
+    assert all(f"![{item}](grids/{item}.jpg)" in page for item in items)
+
+
+def test_a_missing_picture_is_a_grey_tile(table1: Path, make: Maker, tmp_path: Path) -> None:
+    make.content.unlink()
+    publish([table1], tmp_path / "docs", grids=1, side=64, machine="")
+    (path,) = (tmp_path / "docs" / "grids").iterdir()
+    with Image.open(path) as image:
+        assert max(abs(a - 225) for a in image.getpixel((GAP + 5, GAP + 5))) <= 3
+
+
+# --- the command ---
+
+
+def test_the_same_records_give_the_same_bytes(table1: Path, tmp_path: Path) -> None:
+    found = []
+    for name in ("a", "b"):
+        docs = tmp_path / name
+        assert main([str(table1), "--docs", str(docs), "--grids", "4", "--side", "48"]) == 0
+        found.append({str(path.relative_to(docs)): path.read_bytes() for path in docs.rglob("*") if path.is_file()})
+    assert found[0] == found[1]
+    assert set(found[0]) >= {"README.md", "claims.md", "claims.csv", "costs.md", "grids.md", "table1.md", "table1.csv"}
+    rows = pd.read_csv(tmp_path / "a" / "table1_items.csv")
+    assert list(rows.columns) == ["label", "item", "metric", "value"] and rows["value"].notna().all()
+    assert len(rows[(rows["label"] == "styleid") & (rows["metric"] == STRUCTURE)]) == N
+    assert "Not run: ablation_content_weight" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_bad_input_is_one_sentence_and_code_2(
+    table1: Path, tmp_path: Path, make: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(says: str, *arguments: str) -> None:
+        assert main(arguments) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: ") and says in lines[0], lines
+
+    docs = str(tmp_path / "docs")
+    fails("holds no records", str(tmp_path / "nowhere"), "--docs", docs)
+    assert not (tmp_path / "docs").exists()
+    (tmp_path / "file").write_text("")
+    fails("cannot be written", str(table1), "--docs", str(tmp_path / "file"))
+    fails("--grids is at least 0", str(table1), "--docs", docs, "--grids", "-1")
+    fails("--side is from 32", str(table1), "--docs", docs, "--side", "3")
+    only = make.sweep("only", "stylegallery60", {"stylegallery": {STYLE: [0.5] * N}})
+    fails("none of the labels is a run of conf/experiment", str(only), "--docs", docs)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "table1.md").write_text("# By hand\n")
+    fails("was written by hand", str(table1), "--docs", docs)
+    assert (tmp_path / "docs" / "table1.md").read_text() == "# By hand\n"
+    (table1 / "config" / "styleid.yaml").write_text("nonsense: 1\n")
+    fails("is not the frozen settings of a label", str(table1), "--docs", str(tmp_path / "other"))
