@@ -1,6 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# The kernels of the notebooks leave the user's home alone.
+export IPYTHONDIR := $(abspath $(VENV))/share/ipython
+export JUPYTER_RUNTIME_DIR := $(abspath $(VENV))/share/jupyter/runtime
 
 .PHONY: venv demo test lint
 

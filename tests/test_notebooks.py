@@ -1,0 +1,32 @@
+"""Notebooks are pairs: the .py is what people review, the .ipynb the same cells without outputs.
+
+That they run is tested by nbmake, which collects notebooks/*.ipynb.
+"""
+
+from typing import Any
+
+import jupytext
+import pytest
+from conftest import ROOT
+
+FOLDER = ROOT / "notebooks"
+NAMES = sorted({path.stem for pattern in ("*.py", "*.ipynb") for path in FOLDER.glob(pattern)})
+REMEDY = "edit the .py and run: jupytext --sync notebooks/*.py"
+
+
+def cells(notebook: Any) -> list[tuple[str, str, list[str]]]:
+    return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_halves_hold_the_same_cells_and_no_outputs(name: str) -> None:
+    source, notebook = (jupytext.read(FOLDER / f"{name}{suffix}") for suffix in (".py", ".ipynb"))
+    assert len(cells(source)) > 1
+    assert cells(source) == cells(notebook), REMEDY
+    assert source.metadata.kernelspec == notebook.metadata.kernelspec, REMEDY
+    for cell in notebook.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None, f"{name}.ipynb holds outputs; {REMEDY}"
+
+
+def test_there_are_notebooks() -> None:
+    assert NAMES
