@@ -15,6 +15,7 @@ from stylegallery.matching import Match
 from stylegallery.regions import resize_labels
 
 GREATEST_GAIN = 3.0  # a flat region must not turn its noise into texture
+LEAST_CONTRAST = 0.5  # of the content's own lightness: a flat match must not wipe out the drawing
 
 
 def recolour(
@@ -25,7 +26,8 @@ def recolour(
     matches: Sequence[Match],
     strength: float,
 ) -> Tensor:
-    """Content (1, 3, H, W) in [0, 1] whose regions have the colour mean and covariance of their matches.
+    """Content (1, 3, H, W) in [0, 1] whose regions have the colour mean and covariance of their matches, and at least
+    half of their own contrast.
 
     `labels` and `reference_labels` are label maps on the latent grids; `strength` in [0, 1] fades the change in.
     Regions meet along the content's own edges: their masks are softened by a guided filter.
@@ -39,9 +41,18 @@ def recolour(
         taken = resize_labels(reference_labels[match.reference - 1], (reference.shape[-2], reference.shape[-1]))
         inside = pixel_labels == match.content_region
         coloured = transport(image, image[0][:, inside], reference[0][:, taken == match.reference_region])
+        coloured = coloured + lost_contrast(image, coloured, inside)
         mask = guided_filter(image.mean(1, keepdim=True), inside.float()[None, None], 3 * cell // 2).clamp(0, 1) + 1e-6
         result, weights = result + mask * coloured, weights + mask
     return torch.lerp(image, (result / weights).clamp(0, 1), strength)
+
+
+def lost_contrast(image: Tensor, coloured: Tensor, inside: Tensor) -> Tensor:
+    """Lightness (1, 1, H, W) to add to `coloured` so that the region keeps LEAST_CONTRAST of the image's."""
+    before, after = (picture.mean(1, keepdim=True) for picture in (image, coloured))
+    contrast = before[..., inside].std(correction=0)
+    lack = LEAST_CONTRAST - after[..., inside].std(correction=0) / contrast.clamp(min=1e-6)
+    return lack.clamp(min=0) * (before - before[..., inside].mean())
 
 
 def transport(image: Tensor, source: Tensor, target: Tensor) -> Tensor:

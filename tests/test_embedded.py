@@ -10,11 +10,13 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from stylegallery.attention import self_attention_layers
+from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.embedded import train as training
 from stylegallery.embedded.autoencoder import LappedAutoencoder
+from stylegallery.embedded.train_attention import SelectiveUNet, surroundings
 from stylegallery.embedded.train_autoencoder import canonicalise, psnr
+from stylegallery.embedded.train_unet import make_text_encoder
 from stylegallery.images import list_images, read_image, resize
 from stylegallery.weights import locate
 
@@ -104,10 +106,50 @@ def test_every_stage_trains_resumes_and_exports(
     run("decoder", *data, "--steps", "2", "--batch", "2")
     run("unet", *data, "--steps", "1", "--batch", "4", "--size", "64")
     run("unet", *data, "--steps", "2", "--batch", "4", "--size", "64")
+    monkeypatch.setattr("stylegallery.embedded.train_attention.WARM_UP", 1)
+    run("attention", *data, "--steps", "1", "--batch", "4", "--size", "64")
+    run("attention", *data, "--steps", "2", "--batch", "4", "--size", "64")
     run("export", "--out", str(out))
     rows = [(row[0], int(row[1])) for row in csv.reader((work / "log.csv").open())]
-    assert [row for row in rows if row[0] == "unet"] == [("unet", 1), ("unet", 2)]
-    state = torch.load(work / "unet.pt", weights_only=True)
-    assert state["step"] == 2
+    for stage in ("unet", "attention"):
+        assert [row for row in rows if row[0] == stage] == [(stage, 1), (stage, 2)]
+        assert torch.load(work / f"{stage}.pt", weights_only=True)["step"] == 2
+    before = torch.load(work / "unet.pt", weights_only=True)["average"]
+    after = torch.load(work / "attention.pt", weights_only=True)["average"]
+    for frozen in ("conv_in.weight", "up_blocks.1.resnets.0.conv1.weight"):
+        assert torch.equal(after[f"aligned.unet.{frozen}"], before[f"unet.{frozen}"])
     exported = DiffusionModel.from_directory(str(out))
-    assert torch.equal(exported.unet.conv_in.weight, state["average"]["unet.conv_in.weight"].half().float())
+    for name in ("conv_in.weight", "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"):
+        assert torch.equal(exported.unet.get_parameter(name), after[f"aligned.unet.{name}"].half().float())
+
+
+def test_larger_keys_make_attention_selective_and_leave_queries_alone(tmp_path: Path) -> None:
+    model = SelectiveUNet(make_text_encoder(tmp_path)).eval()
+    latents, timestep = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([100])
+
+    def last_layer() -> SelfAttention:
+        with torch.no_grad(), record_self_attention(model.aligned.unet, [10]) as records:
+            model.aligned(latents, timestep)
+        return records[0]
+
+    def weights(layer: SelfAttention) -> torch.Tensor:
+        return (layer.query @ layer.key.mT / layer.query.shape[-1] ** 0.5).softmax(-1)
+
+    before = last_layer()
+    model.sharpen(30)
+    after = last_layer()
+    assert torch.equal(after.query, before.query)
+    assert torch.allclose(after.key, 30 * before.key, rtol=1e-4, atol=1e-3)
+    assert weights(after).amax(-1).mean() > 2 * weights(before).amax(-1).mean()
+
+
+@pytest.mark.parametrize("side", [8, 4])
+def test_surroundings_of_a_token_are_the_cells_it_covers_and_one_around(side: int) -> None:
+    """On an 8x8 grid a layer of 8x8 tokens reads 3x3 cells, one of 4x4 tokens 4x4 cells."""
+    latents = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    latents = (latents - latents.mean((0, 2, 3), keepdim=True)) / latents.std((0, 2, 3), keepdim=True)
+    patches, ratio = surroundings(latents, side * side), 8 // side
+    row, column = 2, 1
+    top, left = row * ratio - 1, column * ratio - 1
+    expected = latents[:, :, top : top + ratio + 2, left : left + ratio + 2].flatten(1)
+    assert torch.allclose(patches[:, row * side + column], expected, atol=1e-5)

@@ -3,7 +3,7 @@
 import torch
 
 from stylegallery.matching import Match
-from stylegallery.recolouring import GREATEST_GAIN, guided_filter, recolour, transport
+from stylegallery.recolouring import GREATEST_GAIN, LEAST_CONTRAST, guided_filter, recolour, transport
 
 
 def match(content_region: int, reference: int, reference_region: int) -> Match:
@@ -34,6 +34,23 @@ def test_a_flat_source_does_not_turn_its_noise_into_texture() -> None:
     flat = 0.5 + 1e-3 * torch.randn(3, 4096, generator=torch.Generator().manual_seed(2))
     moved = transport(flat.reshape(1, 3, 64, 64), flat, TARGET)[0].flatten(1)
     assert (moved.std(1) <= GREATEST_GAIN * flat.std(1).max() * 1.001).all()
+
+
+def test_a_flat_grey_match_keeps_half_of_the_contrast_and_none_of_the_colour() -> None:
+    content = SOURCE.reshape(1, 3, 64, 64).clamp(0, 1)
+    whole = torch.ones(8, 8, dtype=torch.long)
+    flat = torch.full((1, 3, 64, 64), 0.5)
+    result = recolour(content, whole, [flat], [whole], [match(1, 1, 1)], 1.0)
+    kept = result.mean(1).std() / content.mean(1).std()
+    assert abs(kept - LEAST_CONTRAST) < 0.01
+    assert (result.amax(1) - result.amin(1)).max() < 0.01
+
+
+def test_a_match_with_contrast_of_its_own_is_taken_as_it_is() -> None:
+    content, reference = SOURCE.reshape(1, 3, 64, 64), TARGET.reshape(1, 3, 64, 64)
+    whole = torch.ones(8, 8, dtype=torch.long)
+    result = recolour(content, whole, [reference], [whole], [match(1, 1, 1)], 1.0)
+    assert torch.allclose(result, transport(content, SOURCE, TARGET).clamp(0, 1), atol=1e-5)
 
 
 def red_and_green_halves(edge: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,16 +1,24 @@
-"""Checkpoints and the loss log of the training stages."""
+"""Checkpoints, weight averages and the loss log of the training stages."""
 
 import csv
 import time
 from pathlib import Path
 
 import torch
+from torch import nn
 
 
 def save_checkpoint(path: Path, state: object) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     temporary.replace(path)
+
+
+def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the running average of the weights towards the model's: decay · average + (1 − decay) · model."""
+    with torch.no_grad():
+        for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
 
 
 class Log:

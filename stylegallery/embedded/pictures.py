@@ -3,7 +3,7 @@
 import math
 import random
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,25 @@ def load_pictures(folder: Path) -> list[Tensor]:
 def split(pictures: list[T]) -> tuple[list[T], list[T]]:
     """Every twentieth picture is held out: (train, held out)."""
     return [p for i, p in enumerate(pictures) if i % 20 != 19], pictures[19::20]
+
+
+Pairs = list[tuple[Tensor, Tensor]]  # of a picture and its semantic map
+
+
+class AlignedPictures(NamedTuple):
+    """(photographs, art) to train on and to measure on."""
+
+    train: tuple[Pairs, Pairs]
+    held: tuple[Pairs, Pairs]
+
+
+def load_aligned_pictures(data: Path, work: Path) -> AlignedPictures:
+    """The pictures of data/photo and data/art; their semantic maps are computed once and kept in `work`."""
+    photos, art = load_pictures(data / "photo"), load_pictures(data / "art")
+    maps = semantic_maps(photos + art, work / "tokens.pt")
+    photo_pairs, held_photos = split(list(zip(photos, maps[: len(photos)], strict=True)))
+    art_pairs, held_art = split(list(zip(art, maps[len(photos) :], strict=True)))
+    return AlignedPictures((photo_pairs, art_pairs), (held_photos, held_art))
 
 
 def random_crops(photos: list[Tensor], art: list[Tensor], size: int, batch: int, draw: random.Random) -> Tensor:
@@ -100,16 +119,14 @@ def recolour(images: Tensor, draw: random.Random) -> Tensor:
     return (grey * draw.uniform(0.7, 1.2) + saturation * chroma + draw.uniform(-0.2, 0.2)).clamp(-1, 1)
 
 
-def training_batch(
-    photos: list[tuple[Tensor, Tensor]], art: list[tuple[Tensor, Tensor]], size: int, batch: int, draw: random.Random
-) -> tuple[Tensor, Tensor]:
+def training_batch(photos: Pairs, art: Pairs, size: int, batch: int, draw: random.Random) -> tuple[Tensor, Tensor]:
     """From (picture, semantic map) pairs: images (batch, 3, size, size) in [-1, 1] and their semantic targets
     (batch, 88, size / 8, size / 8)."""
     images, targets = [], []
     for _ in range(batch):
         picture, semantics = draw.choice(art if draw.random() < ART_SHARE else photos)
         height, width = picture.shape[-2:]
-        side = draw.randint(size * 3 // 4, min(height, width))
+        side = draw.randint(size * 3 // 4, min(height, width, size * 9 // 8))
         top, left = draw.randint(0, height - side), draw.randint(0, width - side)
         crop = picture[None, :, top : top + side, left : left + side].float() / 127.5 - 1
         image = F.interpolate(crop, (size, size), mode="bicubic", antialias=True)[0].clamp(-1, 1)

@@ -1,8 +1,9 @@
-"""Train the embedded latent diffusion model from a folder of pictures, in four resumable stages.
+"""Train the embedded latent diffusion model from a folder of pictures, in five resumable stages.
 
     python -m stylegallery.embedded.train encoder --data pictures --work outputs/embedded   # a minute
     python -m stylegallery.embedded.train decoder --data pictures --work outputs/embedded   # minutes
     python -m stylegallery.embedded.train unet    --data pictures --work outputs/embedded   # hours
+    python -m stylegallery.embedded.train attention --data pictures --work outputs/embedded # half an hour
     python -m stylegallery.embedded.train export  --work outputs/embedded --out stylegallery/embedded/weights
 
 `pictures` holds `photo/` and `art/`. Every stage writes its checkpoint atomically into `--work` and continues
@@ -16,16 +17,17 @@ from pathlib import Path
 import torch
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
+from stylegallery.embedded.train_attention import SelectiveUNet, train_attention
 from stylegallery.embedded.train_autoencoder import train_decoder, train_encoder
-from stylegallery.embedded.train_unet import AlignedUNet, make_scheduler, make_text_encoder, train_unet
+from stylegallery.embedded.train_unet import make_scheduler, make_text_encoder, train_unet
 
 
 def export(args: argparse.Namespace) -> None:
     """Write the averaged weights as a diffusers folder, fp16 safetensors."""
     prompt = make_text_encoder(args.out)
-    model = AlignedUNet(prompt)
-    model.load_state_dict(torch.load(args.work / "unet.pt", weights_only=True)["average"])
-    model.unet.half().save_pretrained(args.out / "unet")
+    model = SelectiveUNet(prompt)
+    model.load_state_dict(torch.load(args.work / "attention.pt", weights_only=True)["average"])
+    model.aligned.unet.half().save_pretrained(args.out / "unet")
     LappedAutoencoder.from_pretrained(args.work / "vae").half().save_pretrained(args.out / "vae")
     make_scheduler().save_pretrained(args.out / "scheduler")
     index = {
@@ -46,6 +48,7 @@ def main() -> None:
         ("encoder", train_encoder, 800, 16, 1e-3),
         ("decoder", train_decoder, 6000, 16, 1e-3),
         ("unet", train_unet, 6000, 8, 6e-4),
+        ("attention", train_attention, 1000, 6, 4e-4),
     ]:
         stage = stages.add_parser(name)
         stage.set_defaults(run=run)
@@ -59,7 +62,10 @@ def main() -> None:
     stages.choices["encoder"].add_argument("--channels", type=int, default=16)
     stages.choices["encoder"].add_argument("--exponent", type=float, default=0.5, help="see canonicalise")
     stages.choices["decoder"].add_argument("--noise", type=float, default=0.4, help="largest latent noise")
-    stages.choices["unet"].add_argument("--size", type=int, default=256, help="picture side in pixels")
+    for name in ("unet", "attention"):
+        stages.choices[name].add_argument("--size", type=int, default=256, help="picture side in pixels")
+    stages.choices["attention"].add_argument("--sharpening", type=float, default=3.0, help="factor of the keys")
+    stages.choices["attention"].add_argument("--texture", type=float, default=1.0, help="weight of the texture error")
     final = stages.add_parser("export")
     final.set_defaults(run=export)
     final.add_argument("--work", type=Path, required=True)

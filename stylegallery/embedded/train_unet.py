@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.checkpoint import Log, save_checkpoint
-from stylegallery.embedded.pictures import load_pictures, semantic_maps, split, training_batch
+from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint
+from stylegallery.embedded.pictures import load_aligned_pictures, training_batch
 
 
 def make_scheduler() -> DDIMScheduler:
@@ -91,6 +91,14 @@ class AlignedUNet(nn.Module):
         return noise, self.head(caught[0])
 
 
+def spread_timesteps(count: int, generator: torch.Generator) -> Tensor:
+    """Timesteps (count,): three eighths of them below 300, where strokes and texture live, the others anywhere."""
+    timesteps = torch.randint(0, 1000, (count,), generator=generator)
+    low = slice(count * 3 // 8)
+    timesteps[low] = timesteps[low] * 3 // 10
+    return timesteps
+
+
 def losses(
     model: AlignedUNet, latents: Tensor, targets: Tensor, alpha_bar: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -98,8 +106,7 @@ def losses(
     stages 1 and 3 of the method read features of clean latents, at every timestep."""
     batch = len(latents)
     noisy = batch - batch // 4
-    timesteps = torch.randint(0, 1000, (batch,), generator=generator)
-    timesteps[: noisy // 2] = timesteps[: noisy // 2] * 3 // 10  # strokes and texture live at low noise
+    timesteps = spread_timesteps(batch, generator)
     noise = torch.randn(latents.shape, generator=generator)
     level = alpha_bar[timesteps].view(-1, 1, 1, 1)
     level[noisy:] = 1
@@ -109,10 +116,7 @@ def losses(
 
 
 def train_unet(args: argparse.Namespace) -> None:
-    photos, art = load_pictures(args.data / "photo"), load_pictures(args.data / "art")
-    maps = semantic_maps(photos + art, args.work / "tokens.pt")
-    photo_pairs, held_photos = split(list(zip(photos, maps[: len(photos)], strict=True)))
-    art_pairs, held_art = split(list(zip(art, maps[len(photos) :], strict=True)))
+    pictures = load_aligned_pictures(args.data, args.work)
     autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae")
     alpha_bar = make_scheduler().alphas_cumprod
     torch.manual_seed(args.seed)
@@ -131,7 +135,7 @@ def train_unet(args: argparse.Namespace) -> None:
         with torch.no_grad():
             return autoencoder.encode(images).latent_dist.mode().contiguous(memory_format=torch.channels_last)
 
-    check_images, check_targets = training_batch(held_photos, held_art, args.size, 32, random.Random(1))
+    check_images, check_targets = training_batch(*pictures.held, args.size, 32, random.Random(1))
     check_latents = encode(check_images)
     log, start, running = Log(args.work, "unet"), time.time(), []
     while step < args.steps and time.time() - start < 60 * args.minutes:
@@ -139,7 +143,7 @@ def train_unet(args: argparse.Namespace) -> None:
         generator = torch.Generator().manual_seed(draw.randrange(2**62))
         for group in optimizer.param_groups:
             group["lr"] = args.lr * min(1.0, step / 200) * (0.02 + 0.98 * (1 - step / args.steps))
-        images, targets = training_batch(photo_pairs, art_pairs, args.size, args.batch, draw)
+        images, targets = training_batch(*pictures.train, args.size, args.batch, draw)
         with torch.autocast("cpu", torch.bfloat16):
             error, misalignment = losses(model, encode(images), targets, alpha_bar, generator)
         optimizer.zero_grad()
@@ -147,10 +151,7 @@ def train_unet(args: argparse.Namespace) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step += 1
-        decay = min(0.998, step / (step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
+        average_weights(average, model, min(0.998, step / (step + 10)))
         running.append((error.item(), misalignment.item()))
         if step % 100 == 0 or step == args.steps:
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
