@@ -3,6 +3,7 @@
 Networks load at their first use, from files already on this machine, and run on the GPU where there is one.
 """
 
+import argparse
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pickle import UnpicklingError
 from typing import Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,15 @@ from stylegallery.images import resize
 from stylegallery.weights import FETCH, locate, locate_file
 
 BATCH = 8
+# Training settings and counters that checkpoints hold beside their tensors: data without code of their own.
+SCALAR: Any = np.float64(0).__reduce__()[0]
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    np.dtypes.Float64DType,
+    SCALAR,
+    (SCALAR, "numpy.core.multiarray.scalar"),
+]
 Features = dict[str, Tensor]
 
 
@@ -118,7 +129,7 @@ def weights_file(name: str) -> Path:
         raise MissingWeights(name) from error
 
 
-def read_weights(name: str) -> dict[str, Tensor]:
+def read_weights(name: str) -> dict[str, Any]:
     """The tensors of an entry of weights.yaml.
 
     Raises:
@@ -129,7 +140,8 @@ def read_weights(name: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, SafetensorError) as error:
         raise InputError(f"{path} is damaged; delete it and run: {FETCH} {name}") from error
 
@@ -279,12 +291,16 @@ class Clip(Backbone):
 
 
 class Csd(Backbone):
-    """CSD (arXiv 2404.01292): the visual tower of CLIP ViT-L/14 with its own style projection; embedding (768)."""
+    """CSD (arXiv 2404.01292): the visual tower of CLIP ViT-L/14 with its own style projection; embedding (768).
+
+    The published file is a checkpoint of the training: weights of a wrapped module beside optimiser and settings.
+    """
 
     architecture = "ViT-L-14-quickgelu"
 
     def load(self) -> nn.Module:
-        weights = read_weights("csd")
+        checkpoint = read_weights("csd")
+        weights = subset(checkpoint.get("model_state_dict", {}), "module.")
         projection = weights.get("last_layer_style")
         if projection is None:
             raise InputError(f"the file of csd has no style projection; delete it and run: {FETCH} csd")

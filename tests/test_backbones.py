@@ -1,11 +1,13 @@
 """Loaders of networks that cannot be had here: random weights of the same architecture, put where a download would
 put them, against the reference package on the same weights."""
 
+import argparse
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lpips
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -242,7 +244,11 @@ def test_csd_projects_the_visual_tower_with_its_own_head(place: Place, tiny_clip
     tower = tiny_clip.visual
     style = torch.randn(32, 24)
     state = {f"backbone.{key}": value for key, value in tower.state_dict().items() if key != "proj"}
-    torch.save(state | {"last_layer_style": style, "last_layer_content": torch.zeros(32, 24)}, place("csd"))
+    weights = state | {"last_layer_style": style, "last_layer_content": torch.zeros(32, 24)}
+    # as published: what the training saved, with settings and numpy numbers, of a module wrapped for several GPUs
+    checkpoint = {"model_state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}, "iter": 7}
+    checkpoint |= {"args": argparse.Namespace(lr=np.float64(0.1), eval_embed="head"), "opt_proj": {"param_groups": []}}
+    torch.save(checkpoint, place("csd"))
     picture = pictures(224)[0]
     tower.proj = None
     with torch.no_grad():
