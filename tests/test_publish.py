@@ -368,6 +368,14 @@ def test_costs_are_means_and_largest_values(table1: Path, tmp_path: Path) -> Non
     assert "Machine: two cores." in text and f"{6 * N} records: torch 9.9" in text
 
 
+def test_items_that_most_methods_have_get_the_pictures(table1: Path) -> None:
+    (study,) = studies(table1)
+    first, *others = choose_items(study, N)
+    del study.sweep.cells["styleid"][first]
+    assert choose_items(study, N - 1) == others
+    assert choose_items(study, N) == [first, *others]
+
+
 def test_every_chosen_item_has_a_picture_and_old_ones_go(table1: Path, tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     publish([table1], docs, grids=5, side=64, machine="")

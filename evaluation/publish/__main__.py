@@ -1,6 +1,6 @@
 """Write docs/results from the records of sweeps, and from nothing else.
 
-    python -m evaluation.publish OUT [OUT ...] [--docs docs/results] [--grids 24] [--machine "2 cores, no GPU"]
+    python -m evaluation.publish OUT [OUT ...] [--docs docs/results] [--grids 20] [--machine "2 cores, no GPU"]
 
 A page and two CSV files per experiment whose runs are in one of the folders, costs.md, claims.{md,csv}, grids.md with
 one picture per item, and README.md, the index. Pages written by hand in the same folder are linked and never touched.
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m evaluation.publish", description=__doc__.partition("\n")[0])
     parser.add_argument("outs", nargs="+", type=Path, metavar="OUT", help="folders of benchmark runs")
     parser.add_argument("--docs", type=Path, default=Path("docs/results"), help="where to write (default docs/results)")
-    parser.add_argument("--grids", type=int, default=24, help="items of Table 1 that get a picture (default 24)")
+    parser.add_argument("--grids", type=int, default=20, help="items of Table 1 that get a picture (default 20)")
     parser.add_argument("--side", type=int, default=144, help="side of a tile in pixels (default 144)")
     parser.add_argument("--machine", default="", help="the machine in words, for the page of costs")
     options = parser.parse_args(arguments)

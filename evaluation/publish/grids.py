@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +22,12 @@ PAPER, INK, EMPTY = (255, 255, 255), (30, 30, 30), (225, 225, 225)
 
 
 def choose_items(study: Study, count: int) -> list[str]:
-    """Up to `count` items with a record, evenly spaced in the order of the benchmark: contents and numbers of
-    references take turns there."""
-    have = {item for label in study.ran for item in study.sweep.cells[label]}
+    """Up to `count` items, of those that most methods have, evenly spaced in the order of the benchmark: contents and
+    numbers of references take turns there."""
+    have = Counter(item for label in study.ran for item in study.sweep.cells[label])
     items = [item for item in study.items() if item in have]
+    least = sorted((have[item] for item in items), reverse=True)[:count][-1:]
+    items = [item for item in items if have[item] >= least[0]]
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
     return [items[place] for place in places]
 
