@@ -368,6 +368,19 @@ def test_costs_are_means_and_largest_values(table1: Path, tmp_path: Path) -> Non
     assert "Machine: two cores." in text and f"{6 * N} records: torch 9.9" in text
 
 
+def test_index_counts_what_all_runs_have_not_what_is_planned(table1: Path, tmp_path: Path) -> None:
+    first, second = ids("stylegallery60")[:2]
+    shutil.rmtree(table1 / "cells" / "gatys" / first)
+    record = table1 / "cells" / "styleid" / second / "record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"error": "out of memory"}))
+    publish([table1], tmp_path / "docs", grids=0, side=64, machine="")
+    row = next(line for line in (tmp_path / "docs" / "README.md").read_text().splitlines() if "[table1]" in line)
+    assert row.endswith(f"| {N - 2} of {N} |")
+    assert (
+        f"{N} items planned, {N - 2} that all runs with results have" in (tmp_path / "docs" / "table1.md").read_text()
+    )
+
+
 def test_items_that_most_methods_have_get_the_pictures(table1: Path) -> None:
     (study,) = studies(table1)
     first, *others = choose_items(study, N)

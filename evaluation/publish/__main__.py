@@ -74,8 +74,9 @@ def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study
     rows = []
     for study in studies:
         name, experiment = study.experiment.name, study.experiment
+        shared = f"{len(study.shared_items())} of {len(study.items())}"
         runs = f"{len(study.ran)} of {len(experiment.runs)}"
-        rows.append([f"[{name}]({name}.md)", experiment.reproduces, study.manifest, str(len(study.items())), runs])
+        rows.append([f"[{name}]({name}.md)", experiment.reproduces, study.manifest, runs, shared])
     others = {
         "claims": "which claims of the paper hold in these numbers",
         "costs": "seconds and memory of every method",
@@ -93,7 +94,7 @@ def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study
         "Results",
         "\n\n".join(model_lines(sweep, list(sweep.cells))),
         f"```sh\n{shlex.join(['python', '-m', 'evaluation.publish', *map(str, outs)])}\n```",
-        pipe_table(["page", "reproduces", "benchmark", "items", "runs with results"], rows),
+        pipe_table(["page", "reproduces", "benchmark", "runs with results", "items that all these have"], rows),
         bullets(pages),
         f"Not run: {', '.join(missing)}." if missing else "",
     )

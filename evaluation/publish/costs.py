@@ -30,12 +30,12 @@ def costs_page(sweeps: Sequence[Sweep], machine: str) -> str:
 def sweep_block(sweep: Sweep, first: bool) -> str:
     manifests = sorted({sweep.manifest(label) for label in sweep.frozen})
     lines = [] if first else ["\n\n".join(model_lines(sweep, list(sweep.cells)))]
-    rows = [cost_row(label, done_of(sweep, label)) for label in sweep.cells]
+    rows = [cost_row(label, list(sweep.done(label).values())) for label in sweep.cells]
     columns = ["", "items", "s mean", "s max", "s mean by stage", "MiB mean", "MiB max"]
     found = Counter(
         json.dumps(record["environment"], sort_keys=True)
         for label in sweep.cells
-        for record in done_of(sweep, label)
+        for record in sweep.done(label).values()
         if record.get("environment")
     )
     environments = [
@@ -44,10 +44,6 @@ def sweep_block(sweep: Sweep, first: bool) -> str:
     ]
     blocks = [f"## {', '.join(manifests)} (`{sweep.out}`)", *lines, pipe_table(columns, rows), bullets(environments)]
     return "\n\n".join(block for block in blocks if block)
-
-
-def done_of(sweep: Sweep, label: str) -> list[dict[str, Any]]:
-    return [record for record in sweep.cells[label].values() if record and "error" not in record]
 
 
 def cost_row(label: str, records: Sequence[dict[str, Any]]) -> list[str]:

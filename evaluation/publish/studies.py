@@ -52,6 +52,10 @@ class Sweep:
     def manifest(self, label: str) -> str:
         return str(self.frozen[label]["data"].get("manifest", "folder")) if label in self.frozen else ""
 
+    def done(self, label: str) -> dict[str, dict[str, Any]]:
+        """item -> record of what a label has finished without an error."""
+        return {item: record for item, record in self.cells[label].items() if record and "error" not in record}
+
     @cached_property
     def models(self) -> dict[str, str]:
         return {label: model_name(records) for label, records in self.cells.items()}
@@ -87,6 +91,10 @@ class Study:
         frozen = [self.sweep.frozen[label] for label in self.ran]
         lists = [[item.id for item in load_items(one["data"], check=False)[: one["limit"]]] for one in frozen]
         return max(lists, key=len)
+
+    def shared_items(self) -> list[str]:
+        """The planned items that every run with results has finished."""
+        return [item for item in self.items() if all(item in self.sweep.done(label) for label in self.ran)]
 
 
 def read_experiments() -> list[Experiment]:

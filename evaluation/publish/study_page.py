@@ -110,7 +110,8 @@ def study_page(sheet: Sheet) -> str:
     blocks = [
         "\n\n".join(model_lines(study.sweep, study.ran)),
         experiment.about,
-        f"Benchmark {study.manifest}: {len(study.items())} items planned. "
+        f"Benchmark {study.manifest}: {len(study.items())} items planned, {len(study.shared_items())} that all runs "
+        "with results have. "
         f"[Table as CSV]({experiment.name}.csv), [scores of every item]({experiment.name}_items.csv).",
         "```sh\n" + "\n".join(commands(study)) + "\n```",
         *tables,
@@ -235,8 +236,8 @@ def runs_block(study: Study) -> str:
     """What every label is, and how much of it is there."""
     planned, rows = study.items(), []
     for label, overrides in study.experiment.runs.items():
-        records = study.sweep.cells.get(label, {}) if label in study.ran else {}
-        done = sum(record is not None and "error" not in record for record in records.values())
+        records = study.sweep.cells[label] if label in study.ran else {}
+        done = len(study.sweep.done(label)) if records else 0
         failed = sum(record is not None and "error" in record for record in records.values())
         there = f"{done} of {len(planned)}" + (f", {failed} failed" if failed else "")
         rows.append([label, f"`{' '.join(overrides)}`" if overrides else "the preset", there])
