@@ -29,7 +29,7 @@ class GuidanceConfig:
     iterations: int = 1  # optimiser updates per timestep
     learning_rate: float = 0.05
     final_learning_rate: float = 0.05  # reached linearly at the last step
-    style_weight: float = 1.0  # λ_s
+    style_weight: float = 1.0  # λ_s; only the ratio to λ_c matters to Adam
     content_weight: float = 0.26  # λ_c
     attention_scale: float = 1.5  # of the query in the style target
     layers: int = 6  # the last self-attention layers

@@ -7,15 +7,17 @@ pixels, so that borders stay as sharp as the content's.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
+from skimage.segmentation import random_walker
 from torch import Tensor
 
 from stylegallery.matching import Match
-from stylegallery.regions import resize_labels
+from stylegallery.regions import region_count, resize_labels
 
 GREATEST_GAIN = 3.0  # a flat region must not turn its noise into texture
-LEAST_CONTRAST = 0.5  # of the content's own lightness: a flat match must not wipe out the drawing
+LEAST_CONTRAST = 0.8  # of the content's own lightness: a flat match must not wipe out the drawing
 
 
 def recolour(
@@ -26,25 +28,25 @@ def recolour(
     matches: Sequence[Match],
     strength: float,
 ) -> Tensor:
-    """Content (1, 3, H, W) in [0, 1] whose regions have the colour mean and covariance of their matches, and at least
-    half of their own contrast.
+    """Content (1, 3, H, W) in [0, 1] whose regions have the colour mean and covariance of their matches, and most of
+    their own contrast.
 
     `labels` and `reference_labels` are label maps on the latent grids; `strength` in [0, 1] fades the change in.
-    Regions meet along the content's own edges: their masks are softened by a guided filter.
+    Regions meet along the content's own edges, not along the cells of the grid.
     """
     size = (image.shape[-2], image.shape[-1])
     cell = image.shape[-1] // labels.shape[1]
     pixel_labels = resize_labels(labels, size)
-    result, weights = torch.zeros_like(image), torch.zeros(1, 1, *size)
+    masks = soft_masks(image, pixel_labels, 1.5 * cell)
+    result = torch.zeros_like(image)
     for match in matches:
         reference = references[match.reference - 1]
         taken = resize_labels(reference_labels[match.reference - 1], (reference.shape[-2], reference.shape[-1]))
         inside = pixel_labels == match.content_region
         coloured = transport(image, image[0][:, inside], reference[0][:, taken == match.reference_region])
         coloured = coloured + lost_contrast(image, coloured, inside)
-        mask = guided_filter(image.mean(1, keepdim=True), inside.float()[None, None], 3 * cell // 2).clamp(0, 1) + 1e-6
-        result, weights = result + mask * coloured, weights + mask
-    return torch.lerp(image, (result / weights).clamp(0, 1), strength)
+        result += masks[match.content_region - 1] * coloured
+    return torch.lerp(image, result.clamp(0, 1), strength)
 
 
 def lost_contrast(image: Tensor, coloured: Tensor, inside: Tensor) -> Tensor:
@@ -77,12 +79,20 @@ def matrix_power(matrix: Tensor, exponent: float) -> Tensor:
     return vectors @ values.clamp(min=0).pow(exponent).diag() @ vectors.T
 
 
-def guided_filter(guide: Tensor, mask: Tensor, radius: int, tolerance: float = 2e-4) -> Tensor:
-    """Mask (1, 1, H, W) made locally linear in guide (1, 1, H, W), so that it follows the guide's edges (He 2010)."""
+def soft_masks(image: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Shares (R, 1, 1, H, W) of the regions in every pixel of an image (1, 3, H, W) with labels (H, W), 1..R.
 
-    def mean(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, 2 * radius + 1, 1, radius, count_include_pad=False)
-
-    guide_mean, mask_mean = mean(guide), mean(mask)
-    slope = (mean(guide * mask) - guide_mean * mask_mean) / (mean(guide**2) - guide_mean**2 + tolerance)
-    return mean(slope) * guide + mean(mask_mean - slope * guide_mean)
+    Random walks (Grady 2006, scikit-image) from a pixel that is nearer than `margin` pixels to a border end in the
+    regions' insides; they rather go along the picture's edges than across.
+    """
+    regions = range(1, region_count(labels) + 1)
+    if len(regions) == 1 or image.std() == 0:
+        return torch.stack([labels == region for region in regions]).float()[:, None, None]
+    seeds = np.zeros(labels.shape, dtype=np.int64)
+    for region in regions:
+        depth = distance_transform_edt(np.pad(labels.numpy() == region, 1, mode="edge"))[1:-1, 1:-1]
+        seeds[depth > min(margin, depth.max() / 2)] = region
+    pixels = image[0].permute(1, 2, 0).double().numpy()
+    shares = random_walker(pixels, seeds, mode="cg_j", tol=1e-4, channel_axis=-1, return_full_prob=True, prob_tol=1)
+    shares = torch.from_numpy(shares).float().clamp(0, 1)[:, None, None] + 1e-6  # a pixel cut off by edges has none
+    return shares / shares.sum(0)

@@ -3,7 +3,7 @@
 import torch
 
 from stylegallery.matching import Match
-from stylegallery.recolouring import GREATEST_GAIN, LEAST_CONTRAST, guided_filter, recolour, transport
+from stylegallery.recolouring import GREATEST_GAIN, LEAST_CONTRAST, recolour, soft_masks, transport
 
 
 def match(content_region: int, reference: int, reference_region: int) -> Match:
@@ -36,7 +36,7 @@ def test_a_flat_source_does_not_turn_its_noise_into_texture() -> None:
     assert (moved.std(1) <= GREATEST_GAIN * flat.std(1).max() * 1.001).all()
 
 
-def test_a_flat_grey_match_keeps_half_of_the_contrast_and_none_of_the_colour() -> None:
+def test_a_flat_grey_match_keeps_most_of_the_contrast_and_none_of_the_colour() -> None:
     content = SOURCE.reshape(1, 3, 64, 64).clamp(0, 1)
     whole = torch.ones(8, 8, dtype=torch.long)
     flat = torch.full((1, 3, 64, 64), 0.5)
@@ -90,6 +90,31 @@ def test_strength_fades_between_content_and_recoloured() -> None:
     assert (full - content).abs().mean() > 0.1
 
 
-def test_guided_filter_of_a_mask_that_is_linear_in_the_guide_is_the_mask() -> None:
-    guide = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(3))
-    assert torch.allclose(guided_filter(guide, 0.2 + 0.5 * guide, 4, tolerance=1e-9), 0.2 + 0.5 * guide, atol=1e-3)
+def test_shares_of_a_pixel_add_up_and_the_inside_of_a_region_is_its_own() -> None:
+    labels = torch.ones(48, 48, dtype=torch.long)
+    labels[:, 16:32], labels[30:, 32:] = 2, 3
+    image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(3))
+    shares = soft_masks(image, labels, margin=4)
+    assert torch.allclose(shares.sum(0), torch.ones(1, 1, 48, 48), atol=0.02)
+    assert (
+        (shares[0][..., :11] > 0.999).all()
+        and (shares[1][..., 21:27] > 0.999).all()
+        and (shares[2][..., 36:, 38:] > 0.999).all()
+    )
+
+
+def test_a_border_follows_a_coloured_edge_of_even_lightness() -> None:
+    """Red and green of one lightness: a grey guide would see no edge, four pixels off the border of the labels."""
+    image = torch.zeros(1, 3, 48, 48)
+    image[:, 0, :, :28], image[:, 1, :, 28:] = 0.6, 0.6
+    labels = torch.ones(48, 48, dtype=torch.long)
+    labels[:, 24:] = 2
+    shares = soft_masks(image, labels, margin=8)
+    assert (shares[0][..., 27] > 0.9).all() and (shares[1][..., 28] > 0.9).all()
+
+
+def test_a_region_of_a_single_cell_and_a_single_region_have_masks() -> None:
+    labels = torch.ones(16, 16, dtype=torch.long)
+    assert torch.equal(soft_masks(torch.rand(1, 3, 16, 16), labels, margin=12), torch.ones(1, 1, 1, 16, 16))
+    labels[8:, 8:] = 2
+    assert (soft_masks(torch.full((1, 3, 16, 16), 0.5), labels, margin=12)[1, 0, 0, 15, 15] > 0.9).all()
