@@ -68,8 +68,8 @@ def red_and_green_halves(edge: int) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 def test_two_halves_take_two_palettes_and_meet_at_the_edge() -> None:
     result, red, green = red_and_green_halves(edge=32)
-    assert torch.allclose(result[..., :31], red[..., :31], atol=0.02)
-    assert torch.allclose(result[..., 33:], green[..., 33:], atol=0.02)
+    assert torch.allclose(result[..., :31], red[..., :31], atol=1e-5)
+    assert torch.allclose(result[..., 33:], green[..., 33:], atol=1e-5)
 
 
 def test_an_edge_inside_a_cell_is_followed_to_the_pixel() -> None:
@@ -95,7 +95,7 @@ def test_shares_of_a_pixel_add_up_and_the_inside_of_a_region_is_its_own() -> Non
     labels[:, 16:32], labels[30:, 32:] = 2, 3
     image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(3))
     shares = soft_masks(image, labels, margin=4)
-    assert torch.allclose(shares.sum(0), torch.ones(1, 1, 48, 48), atol=0.02)
+    assert torch.allclose(shares.sum(0), torch.ones(1, 1, 48, 48), atol=1e-5)
     assert (
         (shares[0][..., :11] > 0.999).all()
         and (shares[1][..., 21:27] > 0.999).all()
