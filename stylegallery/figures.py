@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import patheffects
@@ -13,10 +14,12 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from stylegallery.guidance import Energy
 from stylegallery.images import to_pixels
 from stylegallery.method import Stylization
 from stylegallery.regions import region_count, resize_labels
+
+if TYPE_CHECKING:  # as in method.py
+    from stylegallery.guidance import Energy
 
 GREY = (0.55, 0.55, 0.55)
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
@@ -151,7 +154,7 @@ def match_figure(result: Stylization) -> Figure:
     return figure
 
 
-def energy_figure(energies: Sequence[Energy]) -> Figure:
+def energy_figure(energies: "Sequence[Energy]") -> Figure:
     """Energy and its two parts over the updates."""
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.add_subplot()

@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from data.benchmark import Item
-from stylegallery.guidance import Energy
 from stylegallery.matching import Match
+
+if TYPE_CHECKING:  # loads diffusers and scikit-learn: seconds that a message or a table need not wait for
+    from stylegallery.guidance import Energy
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Stylization:
     content_labels: Tensor | None = None
     reference_labels: list[Tensor] = field(default_factory=list)
     matches: list[Match] = field(default_factory=list)
-    energies: list[Energy] = field(default_factory=list)
+    energies: "list[Energy]" = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: float = 0.0
 
