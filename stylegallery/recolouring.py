@@ -5,6 +5,7 @@ and values. There the cure is to match channel statistics of the whole latent; h
 pixels, so that borders stay as sharp as the content's.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ def recolour(
     strength: float,
 ) -> Tensor:
     """Content (1, 3, H, W) in [0, 1] whose regions have the colour mean and covariance of their matches, and most of
-    their own contrast.
+    their own contrast; the mean, where a region has several matches.
 
     `labels` and `reference_labels` are label maps on the latent grids; `strength` in [0, 1] fades the change in.
     Regions meet along the content's own edges, not along the cells of the grid.
@@ -38,14 +39,14 @@ def recolour(
     cell = image.shape[-1] // labels.shape[1]
     pixel_labels = resize_labels(labels, size)
     masks = soft_masks(image, pixel_labels, 1.5 * cell)
-    result = torch.zeros_like(image)
+    result, count = torch.zeros_like(image), Counter(match.content_region for match in matches)
     for match in matches:
         reference = references[match.reference - 1]
         taken = resize_labels(reference_labels[match.reference - 1], (reference.shape[-2], reference.shape[-1]))
         inside = pixel_labels == match.content_region
         coloured = transport(image, image[0][:, inside], reference[0][:, taken == match.reference_region])
         coloured = coloured + lost_contrast(image, coloured, inside)
-        result += masks[match.content_region - 1] * coloured
+        result += masks[match.content_region - 1] * coloured / count[match.content_region]
     return torch.lerp(image, result.clamp(0, 1), strength)
 
 

@@ -78,6 +78,15 @@ def test_an_edge_inside_a_cell_is_followed_to_the_pixel() -> None:
     assert (result[0, 0, :, 33] > 2 * result[0, 1, :, 33]).all()
 
 
+def test_a_region_with_two_matches_takes_the_mean_of_both() -> None:
+    """As without regions, where all of the content is matched to every reference."""
+    content = SOURCE.reshape(1, 3, 64, 64).clamp(0, 1)
+    whole = torch.ones(8, 8, dtype=torch.long)
+    light, dark = torch.full((1, 3, 64, 64), 0.7), torch.full((1, 3, 64, 64), 0.3)
+    both = recolour(content, whole, [light, dark], [whole, whole], [match(1, 1, 1), match(1, 2, 1)], 1.0)
+    assert torch.allclose(both.mean((2, 3)), torch.full((1, 3), 0.5), atol=0.01)
+
+
 def test_strength_fades_between_content_and_recoloured() -> None:
     content = SOURCE.reshape(1, 3, 64, 64).clamp(0, 1)
     reference = TARGET.reshape(1, 3, 64, 64).clamp(0, 1)
