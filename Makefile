@@ -20,7 +20,7 @@ demo: venv
 	$(RUN) run.py
 
 test: venv lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile # a thread per process: more only wait
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder # a thread per process: more only wait
 
 lint: venv
 	$(RUN) -m ruff check .

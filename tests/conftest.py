@@ -28,6 +28,12 @@ SHARED = ROOT.parent / "shared"  # beside the project where it is developed; use
 sys.path.insert(0, str(ROOT))  # run.py is a script, not part of the installed packages
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files with few tests first: as the last ones they would keep one worker busy and the others idle."""
+    long = ("test_launchers.py", "01_method.ipynb", "02_results.ipynb", "test_experiments.py", "test_embedded.py")
+    items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in diffusers layout: Stable Diffusion 1.5's topology, randomly initialised, 16 px wide."""
