@@ -94,7 +94,8 @@ class Study:
 
     def shared_items(self) -> list[str]:
         """The planned items that every run with results has finished."""
-        return [item for item in self.items() if all(item in self.sweep.done(label) for label in self.ran)]
+        done = [self.sweep.done(label) for label in self.ran]
+        return [item for item in self.items() if all(item in records for records in done)]
 
 
 def read_experiments() -> list[Experiment]:
