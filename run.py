@@ -23,7 +23,6 @@ from stylegallery.errors import InputError
 
 def run(config: DictConfig, console: Console) -> bool:
     """Whether everything that was asked for is there."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
     single = "content" in config and config.experiment is None
     return run_one(config, console) if single else run_benchmark(config, console)
 
@@ -37,6 +36,7 @@ def run_one(config: DictConfig, console: Console) -> bool:
     if record is not None and record["digest"] == request.digest():
         console.print(f"{folder} already holds this result; nothing to do")
     else:
+        torch.use_deterministic_algorithms(True, warn_only=True)
         method = build(config.method)
         with Bars(console) as progress:
             result = method.stylize(item, item_generator(config.seed, item), progress)

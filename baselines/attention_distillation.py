@@ -32,7 +32,7 @@ from data.benchmark import Item
 from stylegallery.attention import SelfAttention, join_tokens, layer_range
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError, require
-from stylegallery.guidance import Energy, attention_of_each, content_loss, flat_labels
+from stylegallery.guidance import Energy, attention_of_each, content_loss, differentiate, flat_labels
 from stylegallery.images import open_image
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.regions import mask_on_grid, named_regions
@@ -132,9 +132,7 @@ class AttentionDistillation:
                 kept = CONTENT_TERMS[self.content_term](attention, source) if source else torch.zeros_like(style)
                 energy = style + self.content_weight * kept
                 optimizer.zero_grad()
-                energy.backward()
-                if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
-                    raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
+                differentiate(energy, latent, timestep)
                 optimizer.step()
                 step = optimizer.state[latent]["step"]
                 yield latent.detach().clone(), Energy(int(step) - 1, timestep, energy.item(), style.item(), kept.item())

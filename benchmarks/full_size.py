@@ -1,7 +1,7 @@
 """Stable Diffusion 1.5 at its full size, with random weights, on this machine: two inversion and two optimisation steps
 at 512 px, two regions, one reference. Nothing is downloaded.
 
-    python benchmarks/full_size.py [--side 512] [--steps 2]
+    python benchmarks/full_size.py [--side 512] [--steps 2] [--device cpu] [--dtype float32]
 
 Prints the layers that stage 3 reads, peak memory and seconds per step, and from counted FLOPs and bytes an estimate for
 a GPU of 24 GB in bfloat16. Random weights say nothing of pictures.
@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stylegallery.attention import record_self_attention, self_attention_layers
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.guidance import GuidanceConfig, optimise
+from stylegallery.loading import pick_device
 from stylegallery.matching import Match
 from stylegallery.segmentation import ImageAnalysis, fuse
 
@@ -38,8 +39,8 @@ def unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
 
 
-def stable_diffusion() -> DiffusionModel:
-    """The topology of Stable Diffusion 1.5 with drawn weights, float32."""
+def stable_diffusion(device: torch.device, dtype: torch.dtype) -> DiffusionModel:
+    """The topology of Stable Diffusion 1.5 with drawn weights."""
     autoencoder = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
@@ -48,7 +49,8 @@ def stable_diffusion() -> DiffusionModel:
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
         steps_offset=1,
     )  # fmt: skip
-    return DiffusionModel(unet(), autoencoder, scheduler, torch.randn(1, 77, 768))
+    parts = [part.to(device, dtype) for part in (unet(), autoencoder)]
+    return DiffusionModel(parts[0], parts[1], scheduler, torch.randn(1, 77, 768).to(device, dtype))
 
 
 class Traffic(TorchDispatchMode):
@@ -105,17 +107,34 @@ def megabytes(count: float) -> str:
 
 
 def peak() -> str:
+    """Of the GPU where there is one, else of the process."""
+    if torch.cuda.is_initialized():
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+
+
+def clock() -> float:
+    """Seconds, when the GPU has done all it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     arguments = parser.parse_args()
     side, steps = arguments.side, arguments.steps
     torch.manual_seed(0)
-    model = stable_diffusion()
+    model = stable_diffusion(pick_device(arguments.device), getattr(torch, arguments.dtype))
+    if model.device.type == "cuda":  # the first pass of every kind pays for loading kernels
+        print(torch.cuda.get_device_name(), arguments.dtype)
+        latent = model.encode(torch.rand(1, 3, side, side)).requires_grad_(True)
+        torch.stack([layer.output.sum() for layer in model.self_attention(latent, 501, [15])]).sum().backward()
+        model.decode(latent.detach())
     parts: dict[str, nn.Module] = {"UNet": model.unet, "autoencoder": model.autoencoder}
     weights = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     for name, number in weights.items():
@@ -132,30 +151,34 @@ def main() -> None:
     analyses = []
     for _ in ("content", "reference"):
         picture = torch.rand(1, 3, side, side)
-        start = time.perf_counter()
+        start = clock()
         latent = model.encode(picture)
-        seconds["encode"] = time.perf_counter() - start
-        start = time.perf_counter()
+        seconds["encode"] = clock() - start
+        start = clock()
         trace = list(model.invert(latent, steps))
-        seconds["inversion step"] = (time.perf_counter() - start) / steps
+        seconds["inversion step"] = (clock() - start) / steps
         features = fuse([step.features for step in trace])[0]
         analyses.append(ImageAnalysis(labels, features, latent, trace[-1].latents))
     print(f"features of up_blocks[2]: {tuple(features.shape)}; inverted, peak {peak()}")
 
     matches = [Match(region, 1, region, 1.0, 1.0, 1.0, 1.0, False) for region in (1, 2)]
     config = GuidanceConfig(steps=steps)
-    start = time.perf_counter()
+    start = clock()
     latent, energies = optimise(model, analyses[0], analyses[1:], matches, config)
-    seconds["optimisation step"] = (time.perf_counter() - start) / steps
+    seconds["optimisation step"] = (clock() - start) / steps
     assert latent.isfinite().all() and len(energies) == steps
     print(f"energies {[round(step.energy, 4) for step in energies]}; optimised, peak {peak()}")
-    start = time.perf_counter()
+    start = clock()
     model.decode(latent)
-    seconds["decode"] = time.perf_counter() - start
+    seconds["decode"] = clock() - start
     print(f"decoded, peak {peak()}; {torch.get_num_threads()} threads, seconds:")
-    print("\n".join(f"  {name}: {value:.1f}" for name, value in seconds.items()))
+    print("\n".join(f"  {name}: {value:.3g}" for name, value in seconds.items()))
+    whole = 2 * seconds["encode"] + 2 * INVERSION_STEPS * seconds["inversion step"] + seconds["decode"]
+    whole += STYLE_STEPS * seconds["optimisation step"]
+    print(f"at that pace {INVERSION_STEPS} + {STYLE_STEPS} steps with one reference: {whole:.3g} s")
 
     # What a step of a float32 run moves and keeps; half of it in bfloat16.
+    model = model if arguments.dtype == "float32" else stable_diffusion(model.device, torch.float32)
     storages = {p.untyped_storage().data_ptr() for p in model.unet.parameters()}
     z = analyses[0].latent
     with torch.no_grad(), Traffic() as still:

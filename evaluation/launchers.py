@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from rich.console import Console
@@ -31,6 +32,7 @@ def build(node: Any) -> Any:
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
     """Do a job in this process; counts of `done`, `there` and `failed`."""
+    torch.use_deterministic_algorithms(True, warn_only=True)  # also in the processes of an engine
     mirror = build(tracker)(job) if tracker else None
     tally = run_cells(job, lambda: build(job.method), console, mirror.log if mirror else None)
     if mirror:

@@ -105,9 +105,7 @@ def optimise(
             global_content = content_loss(attention, content_attention)
             energy = config.style_weight * style + config.content_weight * global_content
             optimizer.zero_grad()
-            energy.backward()
-            if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
-                raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
+            differentiate(energy, latent, timestep)
             optimizer.step()
             energies.append(Energy(step, timestep, energy.item(), style.item(), global_content.item()))
             advance()
@@ -117,6 +115,25 @@ def optimise(
     if config.keep_region_means:
         result = with_region_means(result, initial_latent(content, config), content.labels)
     return result, energies
+
+
+def differentiate(energy: Tensor, latent: Tensor, timestep: int) -> None:
+    """Put the gradient of the energy into `latent.grad`, the same bytes in every run.
+
+    On a GPU the gradients of memory-efficient attention are repeatable only where PyTorch is told to fail rather than
+    vary; to be told to warn is not enough for it.
+
+    Raises:
+        FloatingPointError: energy or gradient are not finite.
+    """
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        energy.backward()
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+    if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
+        raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
 
 
 def guidance_timesteps(model: DiffusionModel, config: GuidanceConfig) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from scipy import ndimage
 
@@ -14,6 +15,7 @@ from stylegallery.attention import SelfAttention, record_self_attention, self_at
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.embedded import train as training
 from stylegallery.embedded.autoencoder import LappedAutoencoder
+from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, training_batch
 from stylegallery.embedded.train_attention import SelectiveUNet, surroundings
 from stylegallery.embedded.train_autoencoder import canonicalise, psnr
 from stylegallery.embedded.train_unet import make_text_encoder
@@ -167,3 +169,34 @@ def test_surroundings_of_a_token_are_the_cells_it_covers_and_one_around(side: in
     top, left = row * ratio - 1, column * ratio - 1
     expected = latents[:, :, top : top + ratio + 2, left : left + ratio + 2].flatten(1)
     assert torch.allclose(patches[:, row * side + column], expected, atol=1e-5)
+
+
+def test_a_crop_and_its_semantic_target_show_the_same_place() -> None:
+    """Maps that are the pictures themselves, pooled: the target of a crop is the crop, pooled, mirrored or not."""
+    draw = np.random.default_rng(0)
+    pictures, maps = [], []
+    for height, width in ((96, 128), (128, 96), (112, 112)):
+        noise = ndimage.gaussian_filter(draw.normal(size=(3, height, width)), (0, 9, 9))
+        pictures.append(torch.from_numpy(np.clip(noise / noise.std() * 40 + 128, 0, 255).astype(np.uint8)))
+        maps.append(F.avg_pool2d(pictures[-1].float() / 127.5 - 1, STRIDE).half())
+    bank = PictureBank.of([(0.5, pictures[:2], maps[:2]), (0.5, pictures[2:], maps[2:])], torch.device("cpu"))
+    images, targets = training_batch(bank, 96, 64, torch.Generator().manual_seed(0))
+    assert images.shape == (64, 3, 96, 96) and targets.shape == (64, 3, 12, 12)
+    assert images.abs().max() <= 1
+    differences = (F.avg_pool2d(images, STRIDE) - targets).abs().mean((1, 2, 3))
+    assert (differences < 0.03).float().mean() > 0.5  # the others have another palette
+    mirrored = (F.avg_pool2d(images.flip(-1), STRIDE) - targets).abs().mean((1, 2, 3))
+    assert mirrored.median() > 0.1
+    again = training_batch(bank, 96, 64, torch.Generator().manual_seed(0))
+    assert torch.equal(images, again[0]) and torch.equal(targets, again[1])
+
+
+def test_recolouring_turns_hues_and_keeps_greys_grey() -> None:
+    grey = torch.linspace(-0.5, 0.5, 16).view(1, 1, 4, 4).repeat(5, 3, 1, 1)
+    draws = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
+    turned = recolour(grey, draws)
+    assert torch.allclose(turned, turned.mean(1, keepdim=True), atol=1e-6)
+    # A third of a turn takes red to green to blue: angle 2π/3, saturation, gain and lift left alone.
+    draws = torch.tensor([[(2 / 3 + 1) / 2, 0.7 / 1.5, 0.6, 0.5]])
+    colours = torch.tensor([0.4, -0.2, 0.1]).view(1, 3, 1, 1)
+    assert torch.allclose(recolour(colours, draws), colours.roll(1, dims=1), atol=1e-6)

@@ -1,11 +1,13 @@
-"""Checkpoints, weight averages and the loss log of the training stages."""
+"""Checkpoints, weight averages, reproducible draws and the loss log of the training stages."""
 
 import csv
+import random
 import time
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def save_checkpoint(path: Path, state: object) -> None:
@@ -17,8 +19,14 @@ def save_checkpoint(path: Path, state: object) -> None:
 def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the running average of the weights towards the model's: decay · average + (1 − decay) · model."""
     with torch.no_grad():
-        for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
+        get_ema_multi_avg_fn(decay)([*average.parameters()], [*model.parameters()], 0)
+
+
+def step_generators(seed: int, step: int, device: torch.device) -> tuple[torch.Generator, torch.Generator]:
+    """What a step draws its batch (on the CPU) and its noise (on the device) from, whatever was drawn before."""
+    draw = random.Random(f"{seed} {step}")
+    batch, noise = torch.Generator(), torch.Generator(device)
+    return batch.manual_seed(draw.randrange(2**62)), noise.manual_seed(draw.randrange(2**62))
 
 
 class Log:

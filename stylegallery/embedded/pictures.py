@@ -2,8 +2,10 @@
 
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ T = TypeVar("T")
 
 STRIDE = 8  # pixels of a latent cell
 ART_SHARE = 0.35  # art is 6 % of the pictures and what the model is for
+RECOLOURED_SHARE = 0.35
 
 
 def load_pictures(folder: Path) -> list[Tensor]:
@@ -35,23 +38,59 @@ def split(pictures: list[T]) -> tuple[list[T], list[T]]:
     return [p for i, p in enumerate(pictures) if i % 20 != 19], pictures[19::20]
 
 
-Pairs = list[tuple[Tensor, Tensor]]  # of a picture and its semantic map
+@dataclass(frozen=True)
+class PictureBank:
+    """Training pictures of several kinds with their semantic maps, padded to one size by repeating their borders.
+
+    pictures (N, 3, H, W) uint8; maps (N, 88, H / 8, W / 8) float16; sizes (N, 2), the rows and columns that are
+    picture; kind k has `counts[k]` pictures in a row and the share `shares[k]` of what is drawn.
+    """
+
+    pictures: Tensor
+    maps: Tensor
+    sizes: Tensor
+    counts: Tensor
+    shares: Tensor
+
+    @classmethod
+    def of(cls, kinds: Sequence[tuple[float, list[Tensor], list[Tensor]]], device: torch.device) -> "PictureBank":
+        """From (share, pictures, their maps) of every kind; pictures and maps live on the device."""
+        pictures = [picture for _, kind, _ in kinds for picture in kind]
+        maps = [semantics for _, _, kind in kinds for semantics in kind]
+        sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
+        height, width = sizes.amax(0).tolist()
+        return cls(
+            padded(pictures, height, width).to(device),
+            padded(maps, height // STRIDE, width // STRIDE).to(device),
+            sizes,
+            torch.tensor([len(kind) for _, kind, _ in kinds]),
+            torch.tensor([share for share, _, _ in kinds]),
+        )
 
 
-class AlignedPictures(NamedTuple):
-    """(photographs, art) to train on and to measure on."""
+def padded(values: list[Tensor], height: int, width: int) -> Tensor:
+    """Maps (C, h, w) of many sizes as one (N, C, height, width), their last rows and columns repeated."""
+    bank = values[0].new_empty(len(values), len(values[0]), height, width)
+    for place, value in zip(bank, values, strict=True):
+        rows, columns = (
+            torch.arange(side).clamp(max=own - 1) for side, own in zip((height, width), value.shape[-2:], strict=True)
+        )
+        place.copy_(value[:, rows][:, :, columns])
+    return bank
 
-    train: tuple[Pairs, Pairs]
-    held: tuple[Pairs, Pairs]
 
-
-def load_aligned_pictures(data: Path, work: Path) -> AlignedPictures:
-    """The pictures of data/photo and data/art; their semantic maps are computed once and kept in `work`."""
+def load_picture_banks(data: Path, work: Path, device: torch.device) -> tuple[PictureBank, PictureBank]:
+    """The pictures of data/photo and data/art (to train on, held out); semantic maps are computed once and kept in
+    `work`."""
     photos, art = load_pictures(data / "photo"), load_pictures(data / "art")
-    maps = semantic_maps(photos + art, work / "tokens.pt")
-    photo_pairs, held_photos = split(list(zip(photos, maps[: len(photos)], strict=True)))
-    art_pairs, held_art = split(list(zip(art, maps[len(photos) :], strict=True)))
-    return AlignedPictures((photo_pairs, art_pairs), (held_photos, held_art))
+    maps = semantic_maps(photos + art, work / "tokens.pt", device)
+    photo_maps, held_photo_maps = split(maps[: len(photos)])
+    art_maps, held_art_maps = split(maps[len(photos) :])
+    photos, held_photos = split(photos)
+    art, held_art = split(art)
+    train = [(1 - ART_SHARE, photos, photo_maps), (ART_SHARE, art, art_maps)]
+    held = [(1 - ART_SHARE, held_photos, held_photo_maps), (ART_SHARE, held_art, held_art_maps)]
+    return PictureBank.of(train, device), PictureBank.of(held, device)
 
 
 def random_crops(photos: list[Tensor], art: list[Tensor], size: int, batch: int, draw: random.Random) -> Tensor:
@@ -66,7 +105,7 @@ def random_crops(photos: list[Tensor], art: list[Tensor], size: int, batch: int,
     return torch.stack(crops).float() / 127.5 - 1
 
 
-def semantic_maps(pictures: list[Tensor], path: Path) -> list[Tensor]:
+def semantic_maps(pictures: list[Tensor], path: Path, device: torch.device) -> list[Tensor]:
     """What EfficientNet sees in every picture, on its latent grid, (88, H / 8, W / 8) float16, computed once.
 
     Materials: block 4 (stride 8) averaged over 5 x 5 cells, so that a texture is one thing. Objects: block 15
@@ -77,12 +116,12 @@ def semantic_maps(pictures: list[Tensor], path: Path) -> list[Tensor]:
         return torch.load(path, weights_only=True)
     levels = []
     for block, window in ((4, 5), (15, 1)):
-        encoder = EfficientNetEncoder(block=block, scale=2.0)
+        encoder = EfficientNetEncoder(block=block, scale=2.0).to(device)
         maps = []
         for picture in pictures:
             grid = [side // STRIDE for side in picture.shape[-2:]]
-            tokens = F.interpolate(encoder(picture[None] / 255), grid, mode="bilinear")
-            maps.append(F.avg_pool2d(tokens, window, 1, window // 2, count_include_pad=False)[0].half())
+            tokens = F.interpolate(encoder(picture[None].to(device) / 255), grid, mode="bilinear")
+            maps.append(F.avg_pool2d(tokens, window, 1, window // 2, count_include_pad=False)[0].half().cpu())
         levels.append(half_whitened(maps, 48))
     combined = [torch.cat(pair) for pair in zip(*levels, strict=True)]
     save_checkpoint(path, combined)
@@ -101,41 +140,52 @@ def half_whitened(maps: list[Tensor], components: int) -> list[Tensor]:
     return [p.reshape(-1, *m.shape[1:]).half() for p, m in zip(projected, maps, strict=True)]
 
 
-def recolour(images: Tensor, draw: random.Random) -> Tensor:
-    """Turn hue, saturation, contrast and lightness of images (3, H, W) in [-1, 1]: palettes photographs lack."""
-    angle, saturation = draw.uniform(-math.pi, math.pi), draw.uniform(0.3, 1.8)
-    grey = images.mean(0, keepdim=True)
-    axis = 3**-0.5
-    cos, sin = math.cos(angle), math.sin(angle) * axis
-    third = (1 - cos) / 3
-    rotation = torch.tensor(
-        [
-            [cos + third, third - sin, third + sin],
-            [third + sin, cos + third, third - sin],
-            [third - sin, third + sin, cos + third],
-        ]
-    )
-    chroma = torch.einsum("ij,jhw->ihw", rotation, images - grey)
-    return (grey * draw.uniform(0.7, 1.2) + saturation * chroma + draw.uniform(-0.2, 0.2)).clamp(-1, 1)
+def recolour(images: Tensor, draws: Tensor) -> Tensor:
+    """Turn hue, saturation, contrast and lightness of images (B, 3, H, W) in [-1, 1]: palettes photographs lack.
+
+    `draws` (B, 4) in [0, 1) say how much.
+    """
+    angle, saturation = (draws[:, 0] * 2 - 1) * math.pi, 0.3 + 1.5 * draws[:, 1]
+    gain, lift = 0.7 + 0.5 * draws[:, 2], 0.4 * draws[:, 3] - 0.2
+    grey = images.mean(1, keepdim=True)
+    cosine, sine, third = angle.cos(), angle.sin() * 3**-0.5, (1 - angle.cos()) / 3
+    same, after, before = cosine + third, third + sine, third - sine
+    rotation = torch.stack([same, before, after, after, same, before, before, after, same], 1).view(-1, 3, 3)
+    chroma = torch.einsum("bij,bjhw->bihw", rotation * saturation[:, None, None], images - grey)
+    return (grey * gain[:, None, None, None] + chroma + lift[:, None, None, None]).clamp(-1, 1)
 
 
-def training_batch(photos: Pairs, art: Pairs, size: int, batch: int, draw: random.Random) -> tuple[Tensor, Tensor]:
-    """From (picture, semantic map) pairs: images (batch, 3, size, size) in [-1, 1] and their semantic targets
-    (batch, 88, size / 8, size / 8)."""
-    images, targets = [], []
-    for _ in range(batch):
-        picture, semantics = draw.choice(art if draw.random() < ART_SHARE else photos)
-        height, width = picture.shape[-2:]
-        side = draw.randint(size * 3 // 4, min(height, width, size * 9 // 8))
-        top, left = draw.randint(0, height - side), draw.randint(0, width - side)
-        crop = picture[None, :, top : top + side, left : left + side].float() / 127.5 - 1
-        image = F.interpolate(crop, (size, size), mode="bicubic", antialias=True)[0].clamp(-1, 1)
-        centres = (torch.arange(size // STRIDE) + 0.5) * STRIDE / size * side
-        rows, columns = (centres + top) / height * 2 - 1, (centres + left) / width * 2 - 1
-        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1)[None]
-        target = F.grid_sample(semantics[None].float(), grid, padding_mode="border", align_corners=False)[0]
-        if draw.random() < 0.5:
-            image, target = image.flip(-1), target.flip(-1)
-        images.append(recolour(image, draw) if draw.random() < 0.35 else image)
-        targets.append(target)
-    return torch.stack(images), torch.stack(targets)
+def training_batch(bank: PictureBank, size: int, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images (batch, 3, size, size) in [-1, 1] and their semantic targets (batch, 88, size / 8, size / 8).
+
+    Square crops of 3/4 to 9/8 of `size`, resized, mirrored and given other palettes at random. The draws are made on
+    the CPU, the rest where the bank is.
+    """
+    device = bank.pictures.device
+    kind = torch.multinomial(bank.shares, batch, replacement=True, generator=generator)
+    first = bank.counts.cumsum(0)[kind] - bank.counts[kind]
+    draws = torch.rand(batch, 10, generator=generator)
+    index = first + (draws[:, 0] * bank.counts[kind]).long()
+    sizes = bank.sizes[index]
+    smallest = size * 3 / 4
+    side = smallest + draws[:, 1] * (sizes.amin(1).clamp(max=size * 9 / 8) - smallest)
+    corner = draws[:, 2:4] * (sizes - side[:, None])
+    full = torch.tensor(bank.pictures.shape[-2:])
+    mirrored = torch.where(draws[:, 4] < 0.5, -1, 1)
+
+    def grid(count: int) -> Tensor:
+        centres = ((torch.arange(count) + 0.5) / count * 2 - 1) * side[:, None] / 2  # pixels from the crop's centre
+        rows, columns = (
+            (centres * sign[:, None] + corner[:, axis, None] + side[:, None] / 2) / full[axis] * 2 - 1
+            for axis, sign in ((0, torch.ones(batch)), (1, mirrored))
+        )
+        points = torch.stack([columns[:, None].expand(-1, count, -1), rows[:, :, None].expand(-1, -1, count)], -1)
+        return points.to(device)
+
+    def cut(values: Tensor, count: int, mode: str) -> Tensor:
+        return F.grid_sample(values.float(), grid(count), mode, padding_mode="border", align_corners=False)
+
+    images = (cut(bank.pictures[index.to(device)], size, "bicubic") / 127.5 - 1).clamp(-1, 1)
+    targets = cut(bank.maps[index.to(device)], size // STRIDE, "bilinear")
+    turned = (draws[:, 5] < RECOLOURED_SHARE).to(device)[:, None, None, None]
+    return torch.where(turned, recolour(images, draws[:, 6:].to(device)), images), targets

@@ -26,7 +26,7 @@ def export(args: argparse.Namespace) -> None:
     """Write the averaged weights as a diffusers folder, fp16 safetensors."""
     prompt = make_text_encoder(args.out)
     model = SelectiveUNet(prompt)
-    model.load_state_dict(torch.load(args.work / "attention.pt", weights_only=True)["average"])
+    model.load_state_dict(torch.load(args.work / "attention.pt", map_location="cpu", weights_only=True)["average"])
     model.aligned.unet.half().save_pretrained(args.out / "unet")
     LappedAutoencoder.from_pretrained(args.work / "vae").half().save_pretrained(args.out / "vae")
     make_scheduler().save_pretrained(args.out / "scheduler")
@@ -64,6 +64,8 @@ def main() -> None:
     stages.choices["decoder"].add_argument("--noise", type=float, default=0.4, help="largest latent noise")
     for name in ("unet", "attention"):
         stages.choices[name].add_argument("--size", type=int, default=256, help="picture side in pixels")
+        stages.choices[name].add_argument("--device", default="auto")
+        stages.choices[name].add_argument("--checkpoint-every", type=int, default=100, help="steps")
     stages.choices["attention"].add_argument("--sharpening", type=float, default=3.0, help="factor of the keys")
     stages.choices["attention"].add_argument("--texture", type=float, default=1.0, help="weight of the texture error")
     final = stages.add_parser("export")

@@ -8,19 +8,18 @@ around its token. The noise error and the alignment of stage 3 of the training g
 
 import argparse
 import copy
-import random
 import time
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegallery.attention import record_self_attention, self_attention_layers
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint
-from stylegallery.embedded.pictures import load_aligned_pictures, training_batch
+from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint, step_generators
+from stylegallery.embedded.pictures import load_picture_banks, training_batch
 from stylegallery.embedded.train_unet import AlignedUNet, make_scheduler, make_text_encoder, spread_timesteps
+from stylegallery.loading import pick_device
 
 LAYERS = range(10, 16)  # those the method reads
 WARM_UP = 40  # steps in which only the new heads learn
@@ -79,7 +78,7 @@ def losses(
     batch = len(latents)
     noisy = batch // 2
     timesteps = torch.cat([spread_timesteps(count, generator) for count in (noisy, batch - noisy)])
-    noise = torch.randn(latents.shape, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator, device=latents.device)
     level = alpha_bar[timesteps].view(-1, 1, 1, 1)
     level[noisy:] = 1
     predicted, semantics, texture = model(level.sqrt() * latents + (1 - level).sqrt() * noise, timesteps)
@@ -89,13 +88,14 @@ def losses(
 
 
 def train_attention(args: argparse.Namespace) -> None:
-    pictures = load_aligned_pictures(args.data, args.work)
-    autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", torch_dtype=torch.float32)
-    alpha_bar = make_scheduler().alphas_cumprod
+    device = pick_device(args.device)
+    bank, held_bank = load_picture_banks(args.data, args.work, device)
+    autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", torch_dtype=torch.float32).to(device)
+    alpha_bar = make_scheduler().alphas_cumprod.to(device)
     torch.manual_seed(args.seed)
-    model = SelectiveUNet(make_text_encoder(args.work))
+    model = SelectiveUNet(make_text_encoder(args.work)).to(device)
     step, path = 0, args.work / "attention.pt"
-    state = torch.load(path if path.exists() else args.work / "unet.pt", weights_only=True)
+    state = torch.load(path if path.exists() else args.work / "unet.pt", map_location=device, weights_only=True)
     if path.exists():
         model.load_state_dict(state["model"])
         step = state["step"]
@@ -117,16 +117,16 @@ def train_attention(args: argparse.Namespace) -> None:
         with torch.no_grad():
             return autoencoder.encode(images).latent_dist.mode()
 
-    check_images, check_targets = training_batch(*pictures.held, args.size, 16, random.Random(1))
+    check_images, check_targets = training_batch(held_bank, args.size, 16, torch.Generator().manual_seed(1))
     check_latents = encode(check_images)
     log, start, running = Log(args.work, "attention"), time.time(), []
-    while step < args.steps and time.time() - start < 60 * args.minutes:
-        draw = random.Random(f"{args.seed} {step}")
-        generator = torch.Generator().manual_seed(draw.randrange(2**62))
+    ended = step >= args.steps
+    while not ended:
+        batch_generator, generator = step_generators(args.seed, step, device)
         rate = args.lr * (0.02 + 0.98 * (1 - step / args.steps))
         optimizer.param_groups[0]["lr"] = 10 * rate if step < WARM_UP else rate
         optimizer.param_groups[1]["lr"] = 0.0 if step < WARM_UP else rate
-        images, targets = training_batch(*pictures.train, args.size, args.batch, draw)
+        images, targets = training_batch(bank, args.size, args.batch, batch_generator)
         error, misalignment, texture = losses(model, encode(images), targets, alpha_bar, generator)
         optimizer.zero_grad()
         (error + misalignment + args.texture * texture).backward()
@@ -134,13 +134,16 @@ def train_attention(args: argparse.Namespace) -> None:
         optimizer.step()
         step += 1
         average_weights(average, model, min(0.99, step / (step + 10)))
-        running.append((error.item(), misalignment.item(), texture.item()))
-        if step % 100 == 0 or step == args.steps:
+        running.append(torch.stack([error, misalignment, texture]).detach())
+        ended = step == args.steps or time.time() - start > 60 * args.minutes
+        if step % 100 == 0 or ended:
             with torch.no_grad():
-                held = losses(average, check_latents, check_targets, alpha_bar, torch.Generator().manual_seed(0))
+                check = torch.Generator(device).manual_seed(0)
+                held = losses(average, check_latents, check_targets, alpha_bar, check)
             names = ("noise", "alignment", "texture")
-            values = dict(zip(names, np.mean(running, axis=0), strict=True))
+            values = dict(zip(names, torch.stack(running).mean(0).tolist(), strict=True))
             log(step, **values, **{f"held_{name}": value.item() for name, value in zip(names, held, strict=True)})
             running = []
+        if step % args.checkpoint_every == 0 or ended:
             states = {"model": model.state_dict(), "average": average.state_dict()}
             save_checkpoint(path, {**states, "optimizer": optimizer.state_dict(), "step": step})

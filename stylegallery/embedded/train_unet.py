@@ -2,11 +2,9 @@
 
 import argparse
 import copy
-import random
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -14,8 +12,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint
-from stylegallery.embedded.pictures import load_aligned_pictures, training_batch
+from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint, step_generators
+from stylegallery.embedded.pictures import load_picture_banks, training_batch
+from stylegallery.loading import pick_device
 
 
 def make_scheduler() -> DDIMScheduler:
@@ -93,7 +92,7 @@ class AlignedUNet(nn.Module):
 
 def spread_timesteps(count: int, generator: torch.Generator) -> Tensor:
     """Timesteps (count,): three eighths of them below 300, where strokes and texture live, the others anywhere."""
-    timesteps = torch.randint(0, 1000, (count,), generator=generator)
+    timesteps = torch.randint(0, 1000, (count,), generator=generator, device=generator.device)
     low = slice(count * 3 // 8)
     timesteps[low] = timesteps[low] * 3 // 10
     return timesteps
@@ -107,7 +106,7 @@ def losses(
     batch = len(latents)
     noisy = batch - batch // 4
     timesteps = spread_timesteps(batch, generator)
-    noise = torch.randn(latents.shape, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator, device=latents.device)
     level = alpha_bar[timesteps].view(-1, 1, 1, 1)
     level[noisy:] = 1
     predicted, semantics = model(level.sqrt() * latents + (1 - level).sqrt() * noise, timesteps)
@@ -116,16 +115,17 @@ def losses(
 
 
 def train_unet(args: argparse.Namespace) -> None:
-    pictures = load_aligned_pictures(args.data, args.work)
-    autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae")
-    alpha_bar = make_scheduler().alphas_cumprod
+    device = pick_device(args.device)
+    bank, held_bank = load_picture_banks(args.data, args.work, device)
+    autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", torch_dtype=torch.float32).to(device)
+    alpha_bar = make_scheduler().alphas_cumprod.to(device)
     torch.manual_seed(args.seed)
-    model = AlignedUNet(make_text_encoder(args.work)).to(memory_format=torch.channels_last)
+    model = AlignedUNet(make_text_encoder(args.work)).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
     average = copy.deepcopy(model)
     step, path = 0, args.work / "unet.pt"
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -135,16 +135,16 @@ def train_unet(args: argparse.Namespace) -> None:
         with torch.no_grad():
             return autoencoder.encode(images).latent_dist.mode().contiguous(memory_format=torch.channels_last)
 
-    check_images, check_targets = training_batch(*pictures.held, args.size, 32, random.Random(1))
+    check_images, check_targets = training_batch(held_bank, args.size, 32, torch.Generator().manual_seed(1))
     check_latents = encode(check_images)
     log, start, running = Log(args.work, "unet"), time.time(), []
-    while step < args.steps and time.time() - start < 60 * args.minutes:
-        draw = random.Random(f"{args.seed} {step}")
-        generator = torch.Generator().manual_seed(draw.randrange(2**62))
+    ended = step >= args.steps
+    while not ended:
+        batch_generator, generator = step_generators(args.seed, step, device)
         for group in optimizer.param_groups:
             group["lr"] = args.lr * min(1.0, step / 200) * (0.02 + 0.98 * (1 - step / args.steps))
-        images, targets = training_batch(*pictures.train, args.size, args.batch, draw)
-        with torch.autocast("cpu", torch.bfloat16):
+        images, targets = training_batch(bank, args.size, args.batch, batch_generator)
+        with torch.autocast(device.type, torch.bfloat16):
             error, misalignment = losses(model, encode(images), targets, alpha_bar, generator)
         optimizer.zero_grad()
         (error + misalignment).backward()
@@ -152,13 +152,16 @@ def train_unet(args: argparse.Namespace) -> None:
         optimizer.step()
         step += 1
         average_weights(average, model, min(0.998, step / (step + 10)))
-        running.append((error.item(), misalignment.item()))
-        if step % 100 == 0 or step == args.steps:
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                held = losses(average, check_latents, check_targets, alpha_bar, torch.Generator().manual_seed(0))
-            noise_error, alignment = np.mean(running, axis=0)
+        running.append(torch.stack([error, misalignment]).detach())
+        ended = step == args.steps or time.time() - start > 60 * args.minutes
+        if step % 100 == 0 or ended:
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+                check = torch.Generator(device).manual_seed(0)
+                held = losses(average, check_latents, check_targets, alpha_bar, check)
+            noise_error, alignment = torch.stack(running).mean(0).tolist()
             running = []
             log(step, noise=noise_error, alignment=alignment, held_noise=held[0].item(), held_alignment=held[1].item())
+        if step % args.checkpoint_every == 0 or ended:
             save_checkpoint(
                 path,
                 {
