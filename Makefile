@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# Modules are compiled when they are first imported; all of them would take a minute.
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 # The kernels of the notebooks leave the user's home alone.
 export IPYTHONDIR := $(abspath $(VENV))/share/ipython
 export JUPYTER_RUNTIME_DIR := $(abspath $(VENV))/share/jupyter/runtime
@@ -11,16 +13,16 @@ venv: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(RUN) -m pip install --quiet --disable-pip-version-check torch torchvision
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --upgrade pip
+	$(PIP) torch torchvision
+	$(PIP) --editable '.[dev]'
 	touch $@
 
 demo: venv
 	$(RUN) run.py
 
 test: venv lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder # a thread per process: more only wait
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: venv
 	$(RUN) -m ruff check .

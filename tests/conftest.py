@@ -28,6 +28,11 @@ SHARED = ROOT.parent / "shared"  # beside the project where it is developed; use
 sys.path.insert(0, str(ROOT))  # run.py is a script, not part of the installed packages
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: the tests of launchers and of kills mostly wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files with few tests first: as the last ones they would keep one worker busy and the others idle."""
     long = ("test_launchers.py", "01_method.ipynb", "02_results.ipynb", "test_experiments.py", "test_embedded.py")

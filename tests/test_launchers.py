@@ -156,7 +156,7 @@ def test_slurm_with_a_job_cancelled_in_the_middle(
         "launcher.parameters.gpus_per_node=0", "launcher.parameters.timeout_min=5",
     )  # fmt: skip
     first = subprocess.Popen(sweep, cwd=ROOT, env=slurm, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(records(out)) >= 2, 120, first)
+    wait_for(lambda: len(records(out)) >= 2, 400, first)
     jobs = subprocess.run(["squeue", "-h", "-o", "%A"], env=slurm, capture_output=True, text=True).stdout.split()
     assert len(jobs) == 2
     subprocess.run(["scancel", jobs[0]], env=slurm, check=True)
@@ -181,7 +181,7 @@ def test_local_processes_with_one_killed(gallery: Gallery, one_process: Path, tm
     first = subprocess.Popen(
         sweep, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    wait_for(lambda: len(records(out)) >= 2, 120, first)
+    wait_for(lambda: len(records(out)) >= 2, 400, first)
     holder = next(iter(out.glob(".locks/fake/*.lock"))).read_text().split()
     os.kill(int(holder[1]), signal.SIGKILL)
     output, errors = first.communicate(timeout=300)
@@ -222,7 +222,7 @@ def test_a_ray_cluster_of_two_nodes_with_one_killed(gallery: Gallery, one_proces
         process = subprocess.Popen(
             sweep, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        wait_for(lambda: len(records(out)) >= 2, 400, process)  # Ray lets its workers yield to others
+        wait_for(lambda: len(records(out)) >= 2, 400, process)
         cluster.remove_node(worker, allow_graceful=False)
         output, errors = process.communicate(timeout=400)
         assert process.returncode == 0, (output, errors)  # Ray itself starts the lost task again

@@ -122,9 +122,7 @@ def train_decoder(args: argparse.Namespace) -> None:
         latents = model.encode(images).latent_dist.mode()
         sigma = args.noise * torch.rand(args.batch, 1, 1, 1, generator=generator).square()
         latents = latents + sigma * torch.randn(latents.shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            residual = model.residual(latents)
-        reconstruction = model.synthesis(latents) + residual.float()
+        reconstruction = model.decode(latents).sample
         loss = (reconstruction - images).abs().mean() + (reconstruction - images).square().mean()
         optimizer.zero_grad()
         loss.backward()
