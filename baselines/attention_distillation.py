@@ -32,10 +32,10 @@ from data.benchmark import Item
 from stylegallery.attention import SelfAttention, join_tokens, layer_range
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError, require
-from stylegallery.guidance import Energy, attention_of_each, content_loss, differentiate, flat_labels
+from stylegallery.guidance import Energy, attention_of_each, content_loss, differentiate
 from stylegallery.images import open_image
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
-from stylegallery.regions import mask_on_grid, named_regions
+from stylegallery.regions import flat_labels, mask_on_grid, named_regions
 
 ContentTerm = Literal["query", "attention_map", "output"]
 

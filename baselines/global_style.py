@@ -40,9 +40,10 @@ class GlobalStyle(StyleGallery):
         analyses = [self.whole(image) for image in images]
         if self.guidance.initial == "inverted":
             inverted = analyses[0].latent
-            for step in self.model.invert(inverted, self.segmentation.inversion_steps):
-                inverted = step.latents
-                advance()
+            with (watch or Stopwatch(self.model.device))("inversion"):
+                for step in self.model.invert(inverted, self.segmentation.inversion_steps):
+                    inverted = step.latents
+                    advance()
             analyses[0] = replace(analyses[0], inverted=inverted)
         matches = [Match(1, number, 1, 0.0, 0.0, 0.0, 0.0, False) for number in range(1, len(images))]
         return Plan(images, analyses, matches)

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegallery.attention import SelfAttention
-from stylegallery.guidance import GuidanceConfig, flat_labels, regional_style_loss
+from stylegallery.guidance import GuidanceConfig, regional_style_loss
 from stylegallery.matching import Match
+from stylegallery.regions import flat_labels
 from stylegallery.segmentation import ImageAnalysis
 
 

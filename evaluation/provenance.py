@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegallery.errors import InputError
+from stylegallery.images import SUFFIXES
 from stylegallery.weights import find, locate
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +20,7 @@ WEIGHTS_KEYS = (
     "adapter",
     "captions",
 )  # settings that name a folder or file to load
-WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt"}
+WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", *SUFFIXES}  # pictures: method=published
 
 
 def file_digest(path: Path) -> str:

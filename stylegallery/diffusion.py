@@ -1,4 +1,4 @@
-"""The latent diffusion model: any diffusers directory of Stable Diffusion's topology (1.x, 2.x, XL) behind five calls.
+"""The latent diffusion model: any diffusers directory of Stable Diffusion's topology (1.x, 2.x, XL) behind a few calls.
 
 Images are float32 (B, 3, H, W) in [0, 1]; latents are scaled latents, float32 (B, C, H / stride, W / stride).
 Grid, channels, layer numbers, null prompt and prediction type all come from the loaded directory. Weights have the

@@ -17,7 +17,7 @@ from stylegallery.attention import SelfAttention
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError, require
 from stylegallery.matching import Match
-from stylegallery.regions import region_count, resize_labels
+from stylegallery.regions import region_count
 from stylegallery.segmentation import ImageAnalysis
 
 
@@ -28,13 +28,13 @@ class GuidanceConfig:
     steps: int = 150  # DDIM timesteps, from high to low
     iterations: int = 1  # optimiser updates per timestep
     learning_rate: float = 0.05
-    final_learning_rate: float = 0.05  # reached linearly at the last step
+    final_learning_rate: float | None = None  # reached linearly at the last step; None: the same throughout
     style_weight: float = 1.0  # λ_s; only the ratio to λ_c matters to Adam
     content_weight: float = 0.26  # λ_c
     attention_scale: float = 1.5  # of the query in the style target
     layers: int = 6  # the last self-attention layers
     outside_keys: Literal["excluded", "zeroed", "attended"] = "excluded"  # see `style_target`; published: zeroed
-    batched: bool = True  # content and references in one UNet call; published: one call each
+    batched: bool = True  # pictures in one UNet call; published: one call each
     highest_timestep: int = 1000  # timesteps above are left out
     initial: Literal["inverted", "content"] = "inverted"
     normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
@@ -85,21 +85,30 @@ def optimise(
         raise InputError(f"guidance.layers is {config.layers}, but the model has {model.layer_count} layers")
     layers = range(model.layer_count - config.layers, model.layer_count)
     used = sorted({match.reference for match in matches})
-    fixed = [content.latent, *(references[number - 1].latent for number in used)]
+    styles = [references[number - 1].latent for number in used]
+    alone = config.initial == "content"  # in a batch with others its queries would not start equal to the latent's own
     timesteps = guidance_timesteps(model, config)
     latent = initial_latent(content, config).clone().requires_grad_(True)
     optimizer = torch.optim.Adam([latent], lr=config.learning_rate)
     total = len(timesteps) * config.iterations
+    last_rate = config.learning_rate if config.final_learning_rate is None else config.final_learning_rate
     energies: list[Energy] = []
     for timestep in timesteps:
         with torch.no_grad():
-            content_attention, *reference_attention = attention_of_each(model, fixed, timestep, layers, config.batched)
+            if alone:
+                content_attention = model.self_attention(content.latent, timestep, layers)
+                reference_attention = attention_of_each(model, styles, timestep, layers, config.batched)
+            else:
+                fixed = [content.latent, *styles]
+                content_attention, *reference_attention = attention_of_each(
+                    model, fixed, timestep, layers, config.batched
+                )
         by_reference = dict(zip(used, reference_attention, strict=True))
         for _ in range(config.iterations):
             step = len(energies)
             for group in optimizer.param_groups:
                 progress = step / max(1, total - 1)
-                group["lr"] = config.learning_rate + progress * (config.final_learning_rate - config.learning_rate)
+                group["lr"] = config.learning_rate + progress * (last_rate - config.learning_rate)
             attention = model.self_attention(latent, timestep, layers)
             style = regional_style_loss(attention, by_reference, content, references, matches, config)
             global_content = content_loss(attention, content_attention)
@@ -201,19 +210,18 @@ def regional_style_loss(
 ) -> Tensor:
     """RSL = Σ_layers Σ_(i→j) |out_z − softmax(s · Q_z K_jᵀ / √D) V_j| over region i, as a mean over all tokens.
 
-    `reference_attention[number]` holds the layers of that reference. A region that has no token left on a
-    layer's coarser grid, on either side of the match, takes no part in that layer. Where outside keys are zeroed,
-    as published, outside queries are too and meet the mean value of region j: a constant without gradient.
+    `reference_attention[number]` holds the layers of that reference. A content region that has no token left on a
+    layer's coarser grid takes no part in that layer; nor does the match of a reference region that has none, where
+    outside keys are excluded. Where they are zeroed, as published, outside queries are too and meet the mean value of
+    region j: a constant without gradient.
     """
     total = attention[0].query.new_zeros(())
     for depth, layer in enumerate(attention):
-        labels = flat_labels(content.labels, layer.query.shape[2])
         shares = []
         for match in matches:
-            queries = torch.nonzero(labels == match.content_region)[:, 0]
+            queries = content.tokens(match.content_region, layer.query)
             reference = reference_attention[match.reference][depth]
-            reference_labels = flat_labels(references[match.reference - 1].labels, reference.key.shape[2])
-            keys = torch.nonzero(reference_labels == match.reference_region)[:, 0]
+            keys = references[match.reference - 1].tokens(match.reference_region, reference.key)
             if config.outside_keys == "zeroed" and config.normalise == "tokens":
                 mean_value = reference.value[:, :, keys].sum(2) / reference.key.shape[2]
                 outside = layer.query.shape[2] - len(queries)
@@ -256,17 +264,3 @@ def style_target(
     bias[..., -1] = math.log(outside) if (outside := reference.key.shape[2] - len(keys)) else -math.inf
     key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
     return F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)
-
-
-def flat_labels(labels: Tensor, tokens: int) -> Tensor:
-    """Labels (h, w) on the grid of a layer with that many tokens, flat; layers halve the latent grid, rounding up.
-
-    Raises:
-        ValueError: no halving of the grid has that many tokens.
-    """
-    height, width = labels.shape
-    while height * width > tokens:
-        height, width = (height + 1) // 2, (width + 1) // 2
-    if height * width != tokens:
-        raise ValueError(f"a layer of {tokens} tokens does not fit the latent grid {tuple(labels.shape)}")
-    return resize_labels(labels, (height, width)).flatten()

@@ -76,15 +76,13 @@ def read_image(path: Path) -> Tensor:
 def resize(image: Tensor, resolution: int, mode: str, multiple: int) -> Tensor:
     """Bicubic resize of (1, 3, H, W) for a model whose sides must be multiples of `multiple` pixels.
 
-    `square`: resolution x resolution, the aspect ignored (paper). `keep`: the aspect kept up to rounding, with
-    about resolution² pixels, so that the cost does not depend on the aspect.
+    `square`: resolution x resolution up to rounding, the aspect ignored (paper). `keep`: the aspect kept up to
+    rounding, with about resolution² pixels, so that the cost does not depend on the aspect.
     """
     height, width = image.shape[-2:]
-    if mode == "square":
-        size = [resolution, resolution]
-    else:
-        scale = resolution / math.sqrt(height * width)
-        size = [max(4, round(side * scale / multiple)) * multiple for side in (height, width)]
+    scale = resolution / math.sqrt(height * width)
+    wanted = (resolution, resolution) if mode == "square" else (height * scale, width * scale)
+    size = [max(4, round(side / multiple)) * multiple for side in wanted]
     return F.interpolate(image, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 

@@ -216,7 +216,7 @@ def circle_overlap(first: np.ndarray, second: np.ndarray) -> float:
         along_large = (distance**2 + large**2 - small**2) / (2 * distance)
         along_small = distance - along_large
         intersection = (
-            large**2 * math.acos(along_large / large)
+            large**2 * math.acos(min(1.0, along_large / large))
             - along_large * math.sqrt(max(0.0, large**2 - along_large**2))
             + small**2 * math.acos(max(-1.0, min(1.0, along_small / small)))
             - along_small * math.sqrt(max(0.0, small**2 - along_small**2))

@@ -48,6 +48,10 @@ class StyleGallery:
         require(resizing in ("square", "keep"), "resizing is square or keep", resizing)
         require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
         require(0 <= recolouring <= 1, "recolouring is between 0 and 1", recolouring)
+        starts = recolouring == 0 or guidance.initial == "content"
+        require(
+            starts, "recolouring needs guidance.initial=content, where its colours are what is optimised", recolouring
+        )
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
         self.depth, self.segmenter = depth, segmenter
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance

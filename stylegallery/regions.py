@@ -27,6 +27,20 @@ def resize_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     return labels[rows][:, columns]
 
 
+def flat_labels(labels: Tensor, tokens: int) -> Tensor:
+    """Labels (h, w) on the grid of a layer with that many tokens, flat; layers halve the latent grid, rounding up.
+
+    Raises:
+        ValueError: no halving of the grid has that many tokens.
+    """
+    height, width = labels.shape
+    while height * width > tokens:
+        height, width = (height + 1) // 2, (width + 1) // 2
+    if height * width != tokens:
+        raise ValueError(f"a layer of {tokens} tokens does not fit the latent grid {tuple(labels.shape)}")
+    return resize_labels(labels, (height, width)).flatten()
+
+
 def region_count(labels: Tensor) -> int:
     return int(labels.max())
 

@@ -5,7 +5,7 @@ inversion → fused features → standardise, PCA, K-means with silhouette → m
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,11 +15,12 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
+from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor
 
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import require
-from stylegallery.regions import absorb_small_components, override, resize_labels, without_gaps
+from stylegallery.regions import absorb_small_components, flat_labels, override, resize_labels, without_gaps
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,18 @@ class ImageAnalysis:
     features: Tensor
     latent: Tensor
     inverted: Tensor
+    found: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def tokens(self, region: int, layer: Tensor) -> Tensor:
+        """Which tokens (n,) of a layer's queries, keys or values (B, H, N, D) are a region's, on the layer's device.
+
+        Computed once: stage 3 asks at every update, and a GPU would wait for every answer from the CPU.
+        """
+        key = (region, layer.shape[2], layer.device)
+        if key not in self.found:
+            inside = flat_labels(self.labels, layer.shape[2]) == region
+            self.found[key] = torch.nonzero(inside)[:, 0].to(layer.device)
+        return self.found[key]
 
 
 def analyse(
@@ -143,12 +156,14 @@ def principal_components(tokens: np.ndarray, components: int, seed: int) -> np.n
 def cluster(points: np.ndarray, config: SegmentationConfig, seed: int) -> np.ndarray:
     """K-means labels (N,), 0-based, of points (N, P); K by the best silhouette (Euclidean)."""
     smallest, largest = config.clusters
+    distances = euclidean_distances(points) if smallest < largest else None
     labellings, scores = [], []
     for k in range(smallest, min(largest, len(points) - 1) + 1):
         kmeans = KMeans(k, init="random", n_init=config.restarts, max_iter=64, random_state=seed).fit(points)
         labels = np.unique(kmeans.labels_, return_inverse=True)[1].reshape(-1)  # fewer than K where points coincide
         labellings.append(labels)
-        scores.append(silhouette_score(points, labels) if smallest < largest and labels.any() else -1.0)
+        known = distances is not None and labels.any()
+        scores.append(silhouette_score(distances, labels, metric="precomputed") if known else -1.0)
     return labellings[int(np.argmax(scores))]
 
 

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from composing import build_method
@@ -15,6 +16,7 @@ from baselines.color_transfer import lab_statistics, monge_kantorovich, to_lab
 from baselines.gatys import gram, mean_grams, relative, total_variation
 from baselines.latent_adain import adain, pool
 from data.benchmark import Item
+from evaluation.provenance import weights_digest
 from stylegallery.attention import self_attention_layers
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, resize, to_pixels, write_png
@@ -275,6 +277,16 @@ def test_finished_pictures_are_found_by_names(tmp_path: Path, item: Item) -> Non
     for pattern in ("{item}.png", "res_{content}_{references}.png"):
         found = stylised(published(tmp_path, pattern), item)
         torch.testing.assert_close(found, resize(finished, 64, "keep", 8), rtol=0, atol=1e-2)
+
+
+def test_other_finished_pictures_are_another_result(tmp_path: Path) -> None:
+    write_png(tmp_path / "x.png", np.zeros((8, 8, 3), dtype=np.uint8))
+    before = weights_digest(str(tmp_path))
+    weights_digest.cache_clear()
+    assert weights_digest(str(tmp_path)) == before
+    weights_digest.cache_clear()
+    write_png(tmp_path / "x.png", np.full((8, 8, 3), 9, dtype=np.uint8))
+    assert weights_digest(str(tmp_path)) != before
 
 
 def test_a_missing_finished_picture_is_named(tmp_path: Path, item: Item) -> None:

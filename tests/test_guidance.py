@@ -22,7 +22,6 @@ from stylegallery.guidance import (
     attention_of_each,
     content_loss,
     differentiate,
-    flat_labels,
     guidance_timesteps,
     initial_latent,
     optimise,
@@ -31,7 +30,7 @@ from stylegallery.guidance import (
     with_region_means,
 )
 from stylegallery.matching import Match
-from stylegallery.regions import region_count, resize_labels
+from stylegallery.regions import flat_labels, region_count, resize_labels
 from stylegallery.segmentation import ImageAnalysis
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -343,7 +342,7 @@ def test_timesteps_above_the_highest_are_left_out(model: DiffusionModel) -> None
 def test_the_defaults_are_the_papers() -> None:
     config = GuidanceConfig()
     assert (config.steps, config.iterations, config.layers, config.initial) == (150, 1, 6, "inverted")
-    assert (config.learning_rate, config.final_learning_rate, config.content_weight) == (0.05, 0.05, 0.26)
+    assert (config.learning_rate, config.final_learning_rate, config.content_weight) == (0.05, None, 0.26)
     assert (config.attention_scale, config.normalise, config.projection_timestep) == (1.5, "tokens", 0)
 
 
@@ -607,3 +606,38 @@ def test_gradients_are_taken_where_pytorch_fails_rather_than_vary() -> None:
         torch.set_deterministic_debug_mode(before)
     assert modes == [2] * 6
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")  # else cuBLAS fails in that mode
+
+
+def test_a_start_at_the_content_has_no_content_loss_however_references_are_batched(model: DiffusionModel) -> None:
+    """In a batch with references the content's queries would differ by rounding, whose signs are the gradient."""
+    content, references = analysis(halves(8, 8), 0), [analysis(halves(8, 8), 10), analysis(halves(8, 8), 20)]
+    matches = [pair(1, 1, 2), pair(2, 2, 1), pair(3, 1, 3)]
+    for batched in (True, False):
+        config = replace(QUICK, steps=1, initial="content", batched=batched)
+        _, energies = optimise(model, content, references, matches, config)
+        assert energies[0].content == 0
+
+
+def test_the_learning_rate_stays_where_no_other_end_is_asked_for(model: DiffusionModel) -> None:
+    content, references = analysis(halves(8, 8), 0), [analysis(halves(8, 8), 10)]
+    runs = [
+        optimise(
+            model,
+            content,
+            references,
+            [pair(1, 1, 2)],
+            GuidanceConfig(steps=3, learning_rate=0.02, final_learning_rate=end),
+        )
+        for end in (None, 0.02, 0.05)
+    ]
+    assert torch.equal(runs[0][0], runs[1][0]) and not torch.equal(runs[0][0], runs[2][0])
+
+
+def test_tokens_of_a_region_are_remembered_and_belong_to_their_labels() -> None:
+    one = analysis(halves(8, 8))
+    layer = torch.zeros(1, 2, 16, 4)
+    expected = torch.nonzero(flat_labels(one.labels, 16) == 2)[:, 0]
+    assert torch.equal(one.tokens(2, layer), expected)
+    assert one.tokens(2, layer) is one.tokens(2, layer)
+    other = replace(one, labels=one.labels.flip(1))
+    assert not torch.equal(other.tokens(2, layer), expected)

@@ -244,6 +244,7 @@ def test_resize_sides(size: tuple[int, int], mode: str, expected: tuple[int, int
 def test_resize_keeps_values_in_range_and_constant_pictures_constant() -> None:
     edge = torch.zeros(1, 3, 64, 64)
     edge[..., 32:] = 1
+    assert resize(edge, 500, "square", 8).shape[-2:] == (496, 496)
     resized = resize(edge, 96, "square", 8)
     assert (resized.min().item(), resized.max().item()) == (0, 1)
     constant = resize(torch.full((1, 3, 50, 70), 0.3), 64, "keep", 8)

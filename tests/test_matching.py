@@ -390,3 +390,11 @@ def test_descriptors_have_one_row_per_region() -> None:
     found = describe(labels, torch.randn(6, 8, 8), image, encoder)
     assert found.statistics.shape == (3, 12) and found.semantics.shape == (3, 5) and found.circles.shape == (3, 3)
     assert len(seen) == 1 and seen[0] is image  # one forward per image, not one per region
+
+
+def test_circles_that_all_but_contain_each_other_have_an_overlap() -> None:
+    """Rounding takes the cosine of the larger circle's angle a little above one."""
+    large, small = np.array([0.0, 0.0, 0.8519733453816021]), np.array([0.7723643236983261, 0.0, 0.07960902168327616])
+    expected = small[2] ** 2 / large[2] ** 2
+    assert circle_overlap(large, small) == pytest.approx(expected, rel=1e-6)
+    assert circle_overlap(small, large) == pytest.approx(expected, rel=1e-6)

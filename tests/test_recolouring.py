@@ -1,9 +1,19 @@
 """Recolouring: the colour map has a closed form, and regions keep to themselves."""
 
+from pathlib import Path
+from typing import Literal
+
+import pytest
 import torch
 
-from stylegallery.matching import Match
+from stylegallery.diffusion import DiffusionModel
+from stylegallery.encoders import EfficientNetEncoder
+from stylegallery.errors import InputError
+from stylegallery.guidance import GuidanceConfig
+from stylegallery.matching import Match, MatchingConfig
+from stylegallery.pipeline import StyleGallery
 from stylegallery.recolouring import GREATEST_GAIN, LEAST_CONTRAST, recolour, soft_masks, transport
+from stylegallery.segmentation import SegmentationConfig
 
 
 def match(content_region: int, reference: int, reference_region: int) -> Match:
@@ -128,3 +138,17 @@ def test_a_region_of_a_single_cell_and_a_single_region_have_masks() -> None:
     labels[8:, 8:] = 2
     flat = soft_masks(torch.full((1, 3, 16, 16), 0.5), labels, margin=12)[:, 0, 0]
     assert torch.equal(flat, torch.stack([labels == 1, labels == 2]).float())  # no edges: as the labels say
+
+
+def test_colours_that_the_optimisation_would_not_start_from_are_refused(tiny_model: Path) -> None:
+    model = DiffusionModel.from_directory(str(tiny_model), device="cpu")
+
+    def build(initial: Literal["inverted", "content"]) -> StyleGallery:
+        return StyleGallery(
+            model, EfficientNetEncoder(), SegmentationConfig(), MatchingConfig(), GuidanceConfig(initial=initial), 64,
+            "square", recolouring=0.5,
+        )  # fmt: skip
+
+    with pytest.raises(InputError, match=r"recolouring needs guidance\.initial=content"):
+        build("inverted")
+    assert build("content").recolouring == 0.5
