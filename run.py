@@ -81,6 +81,12 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         return
     given = [override for override in HydraConfig.get().overrides.task if not override.startswith("experiment=")]
     some = [override for override in given if override.lstrip("+").startswith("method.")]
+    differ = {key_of(override) for overrides in config.experiment.runs.values() for override in overrides}
+    if clash := sorted(differ & {key_of(override) for override in given}):
+        raise InputError(
+            f"{clash[0]} is what the runs of this experiment differ in, so it cannot be given for all of them; "
+            "leave it out, or run without experiment="
+        )
     data = [] if any(override.startswith("data=") for override in given) else [f"data={config.experiment.data}"]
     for label, overrides in config.experiment.runs.items():
         of_all = [*data, *overrides, *(override for override in given if override not in some)]
@@ -91,6 +97,10 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
             if OmegaConf.select(bare, override.lstrip("+").partition("=")[0], default=bare) != bare
         ]
         yield str(label), compose("config", overrides=[*of_all, *own]) if own else bare
+
+
+def key_of(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def stop(label: str, error: InputError, config: DictConfig, console: Console) -> int:

@@ -206,30 +206,31 @@ def run_cells(
     weights_digests(job.method)  # before any item: missing weights are nobody's failure but the settings'
     tally: Counter[str] = Counter(done=0, there=0, failed=0)
     method: Method | None = None
-    last_failure = ""
+    unsuited = ""  # what a setting was told by the item before
     with Bars(console) as bars:
         bar = bars.add_task(job.label, total=len(job.items))
         for item in writable(claims(job), job.out):
             folder = job.folder(item)
             prepare_folder(folder)
             clear_partial(folder)
-            request, error = None, ""
+            request, error, of_settings = None, "", False
             try:
                 request = Request.of(item, job.seed, job.method)
             except InputError as problem:
                 error = str(problem)
             record = read_record(folder)
             if request and record and record["digest"] == request.digest() and "error" not in record:
+                unsuited = ""
                 tally["there"] += 1
                 bars.update(bar, total=len(job.items) - tally["there"])  # the time left is that of the others
             else:
                 if request:
                     method = method or build()
-                    record, error = attempt(method, item, job, request, folder, console)
+                    record, error, of_settings = attempt(method, item, job, request, folder, console)
+                if of_settings and error == unsuited:
+                    raise InputError(error)  # twice in the same words: no other item would fare better
+                unsuited = error if of_settings else ""
                 if error:
-                    if error == last_failure and not any(str(path) in error for path in item.files().values()):
-                        raise InputError(error)  # twice in the same words about no file: the settings are to blame
-                    last_failure = error
                     record = write_failure(folder, item, job.seed, request, error)
                     console.print(f"{item.id} failed: {error}", style="red", markup=False)
                 tally["failed" if error else "done"] += 1
@@ -241,17 +242,19 @@ def run_cells(
 
 def attempt(
     method: Method, item: Item, job: Job, request: Request, folder: Path, console: Console
-) -> tuple[dict[str, Any] | None, str]:
-    """The record of an item, or why there is none."""
+) -> tuple[dict[str, Any] | None, str, bool]:
+    """The record of an item, or why there is none and whether the settings are to blame: bad input that is no file."""
     try:
         result = method.stylize(item, item_generator(job.seed, item))
         request.require_unchanged()
-    except (InputError, FloatingPointError) as error:
-        return None, str(error)
+    except InputError as error:
+        return None, str(error), not any(str(path) in str(error) for path in item.files().values())
+    except FloatingPointError as error:
+        return None, str(error), False
     except Exception as error:  # one item must not end a sweep of hundreds: out of memory, a bug in a baseline
         console.print_exception()
-        return None, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-    return write_result(folder, request, result, explain=False), ""
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", False
+    return write_result(folder, request, result, explain=False), "", False
 
 
 def writable(items: Iterator[Item], out: Path) -> Iterator[Item]:

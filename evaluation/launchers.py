@@ -83,7 +83,7 @@ class Launcher:
 
 
 class Submitit(Launcher):
-    """Slurm jobs, or processes of this machine (`cluster=local`, one per entry of `gpus`).
+    """Slurm jobs, or processes of this machine (`cluster=local`, one per entry of `gpus`, one run after the other).
 
     `parameters` are submitit's: slurm_partition, slurm_account, gpus_per_node, cpus_per_task, mem_gb, timeout_min...
     Requeue-safe: Slurm may requeue a task after a node failure, submitit does after a time-out or preemption.
@@ -104,6 +104,13 @@ class Submitit(Launcher):
             executor = submitit.AutoExecutor(folder=str(folder / "%j"), cluster=self.cluster)
         except RuntimeError as error:
             raise InputError(f"no Slurm here ({error}); run on a login node or pass launcher=local") from error
+        together = len(shards) if self.cluster == "slurm" else self.tasks  # this machine has no queue of its own
+        tally: Counter[str] = Counter()
+        for start in range(0, len(shards), together):
+            tally += self.run_together(executor, shards[start : start + together], folder, console)
+        return tally
+
+    def run_together(self, executor: Any, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
         jobs = []
         for number, shard in enumerate(shards):
             gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number % self.tasks]]} if self.gpus else {}

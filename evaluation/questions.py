@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
@@ -36,6 +37,7 @@ from stylegallery.matching import Match
 from stylegallery.method import Progress, Silent
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count
+from stylegallery.weights import first_line
 
 SCHEMA = 1
 QUESTION = "question.json"
@@ -51,12 +53,20 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console) -> None:
     frozen = [read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))]
     if not frozen:
         raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
+    roots = [given.partition("=")[2] for given in overrides if given.startswith("data.root=")]
+    overrides = [given for given in overrides if not given.startswith("data.root=")]
     items: dict[str, Item] = {}
     for job in frozen:
         data = {key: value for key, value in job["data"].items() if key != "masks"}  # those of one run, not of all
+        data |= {"root": roots[-1]} if roots else {}
         items |= {item.id: item for item in load_items(data)[: job["limit"]]}
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
+    except HydraException as error:
+        raise InputError(
+            f"{' '.join(overrides)} are no settings of method=stylegallery ({first_line(error)})"
+        ) from error
     settings: Any = OmegaConf.to_container(config.method, resolve=True)
     method = None
     with Bars(console) as bars:
@@ -155,7 +165,7 @@ def read_labels(path: Path) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evaluation.questions")
     parser.add_argument("out", type=Path, help="folder of a benchmark run")
-    parser.add_argument("overrides", nargs="*", help="settings of method=stylegallery, such as model=sd15")
+    parser.add_argument("overrides", nargs="*", help="settings of method=stylegallery, such as model=sd15; data.root=")
     options = parser.parse_args()
     try:
         ask_all(options.out, options.overrides, Console())

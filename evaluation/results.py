@@ -11,6 +11,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from evaluation.metric import Direction
+from evaluation.provenance import file_digest
 from stylegallery.errors import InputError
 
 METRICS = Path(__file__).parents[1] / "conf" / "metric"
@@ -50,7 +51,7 @@ def facts(metric: str) -> Facts:
 class Results:
     """items: label, item, metric, value, version, reason (one row per score, costs among them; an item without
     scores has the reason under the metric "");
-    sets: label, metric, value, version, n, reason (one row per score of a whole set)."""
+    sets: label, metric, value, version, n, items (digest of their ids), reason (one row per score of a whole set)."""
 
     items: pd.DataFrame
     sets: pd.DataFrame
@@ -79,14 +80,17 @@ def read_results(out: Path) -> Results:
     folders = sorted(path.parent for path in out.glob("cells/*/*/record.json"))
     if not folders:
         raise InputError(f"{out} holds no records (cells/*/*/record.json); run a method with out={out} first")
+    sizes = {str(scores["size"]) for folder in folders if (scores := read_json(folder / "scores.json"))}
+    if len(sizes) > 1:
+        raise InputError(f"{out} was scored at sizes {' and '.join(sorted(sizes))}; run {SCORE} {out} again")
     items = [row for folder in folders for row in item_rows(folder)]
     sets = [row for folder in sorted({folder.parent for folder in folders}) for row in set_rows(folder)]
     results = Results(
         pd.DataFrame(items, columns=["label", "item", "metric", "value", "version", "reason"]).astype(
             {"value": float, "version": "Int64"}
         ),
-        pd.DataFrame(sets, columns=["label", "metric", "value", "version", "n", "reason"]).astype(
-            {"value": float, "version": "Int64", "n": "Int64"}
+        pd.DataFrame(sets, columns=["label", "metric", "value", "version", "n", "items", "reason"]).astype(
+            {"value": float, "version": "Int64", "n": "Int64", "items": object}
         ),
     )
     for table in (results.items, results.sets):
@@ -108,16 +112,17 @@ def item_rows(folder: Path) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = [
         (label, item, name, value or None, None, None if value else "not measured") for name, value in costs.items()
     ]
-    for metric, score in sorted((scores or {"metrics": {}})["metrics"].items()):
+    image = folder / "stylised.png"
+    if scores is None or not image.is_file() or scores["image"] != file_digest(image):  # none, or of an earlier picture
+        return [*rows, (label, item, "", None, None, f"not scored: {SCORE} OUT")]
+    for metric, score in sorted(scores["metrics"].items()):
         rows.append((label, item, metric, score["value"], score["version"], score["reason"]))
-    if scores is None:
-        rows.append((label, item, "", None, None, f"not scored: {SCORE} OUT"))
     return rows
 
 
 def set_rows(folder: Path) -> list[tuple[Any, ...]]:
     scores = read_json(folder / "sets.json") or {"metrics": {}}
     return [
-        (folder.name, metric, score["value"], score["version"], score.get("n", scores.get("n")), score["reason"])
+        (folder.name, metric, score["value"], score["version"], scores.get("n"), scores.get("items"), score["reason"])
         for metric, score in sorted(scores["metrics"].items())
     ]

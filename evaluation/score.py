@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -29,15 +30,17 @@ from torch import Tensor
 
 from evaluation.backbones import BATCH, MissingWeights
 from evaluation.metric import Metric, Question, Sample, SetMetric
-from evaluation.questions import read_question
-from evaluation.record import RECORD, file_digest
+from evaluation.questions import question_digest, read_question
+from evaluation.record import RECORD, file_digest, read_record
 from stylegallery.errors import InputError, require
 from stylegallery.images import SMALLEST_SIDE, read_image
 
 SCORES, SETS, IMAGE = "scores.json", "sets.json", "stylised.png"
 CONFIGS = Path(__file__).parent.parent / "conf" / "metric"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
-Row = dict[str, Any]  # {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}
+# {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}, of regional scores with the
+# digest of the "question" they answer.
+Row = dict[str, Any]
 
 
 def build_metrics(names: Sequence[str] | None = None) -> tuple[list[Metric], list[SetMetric]]:
@@ -92,7 +95,8 @@ class Cell:
         return file_digest(path) if path.is_file() else None
 
     def sample(self, size: int | None) -> Sample:
-        """All pictures at the size of the result, or `size` x `size`.
+        """All pictures at the size of the result, or `size` x `size`: the whole content, squeezed where it has another
+        aspect.
 
         Raises:
             InputError: the method failed on the item, or a picture or the record cannot be read.
@@ -119,6 +123,10 @@ class Cell:
             question=self.question(),
             features=self.features,
         )
+
+    def asked(self) -> str | None:
+        """Digest of the question that regional scores answer; None where there is none."""
+        return question_digest(self.folder.parents[2] / "questions" / self.item)
 
     def question(self) -> Question | None:
         try:
@@ -189,14 +197,20 @@ def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:
         return {}
 
 
-def due(metrics: Iterable[AnyMetric], rows: dict[str, Row]) -> list[AnyMetric]:
-    """Metrics without a value of their present version."""
-    return [m for m in metrics if rows.get(m.name, {}).get("value") is None or rows[m.name]["version"] != m.version]
+def due(metrics: Iterable[AnyMetric], rows: dict[str, Row], asked: str | None = None) -> list[AnyMetric]:
+    """Metrics without a value of their present version, and regional ones that answered another question."""
+
+    def valid(metric: AnyMetric) -> bool:
+        found = rows.get(metric.name, {})
+        answered = metric.kind != "regional" or found.get("question") == asked
+        return found.get("value") is not None and found["version"] == metric.version and answered
+
+    return [metric for metric in metrics if not valid(metric)]
 
 
 def write_rows(path: Path, about: dict[str, Any], rows: dict[str, Row]) -> None:
     """Raises InputError where the file cannot be written."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         temporary.write_text(json.dumps({"metrics": dict(sorted(rows.items())), **about}, indent=1) + "\n")
         temporary.replace(path)
@@ -209,11 +223,12 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
     broken: dict[Cell, str] = {}
     samples: list[Sample] = []
     waiting: list[tuple[Cell, dict[str, Any], dict[str, Row]]] = []
+    names = {metric.name for metric in metrics}
     for cell in cells:
         about = {"image": cell.digest(), "size": size}
         rows = read_rows(cell.folder / SCORES, about)
         try:
-            if about["image"] and not due(metrics, rows):
+            if about["image"] and not due(metrics, rows, cell.asked()):
                 continue
             samples.append(cell.sample(size))
             waiting.append((cell, about, rows))
@@ -222,23 +237,51 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
             failed = {metric.name: row(metric, None, broken[cell]) for metric in metrics}
             write_rows(cell.folder / SCORES, about, rows | failed)
     for metric in metrics:
-        wanting = [index for index, (_, _, rows) in enumerate(waiting) if due([metric], rows)]
+        wanting = [index for index, (cell, _, rows) in enumerate(waiting) if due([metric], rows, cell.asked())]
         for index, scored in zip(wanting, evaluate(metric, [samples[i] for i in wanting]), strict=True):
-            waiting[index][2][metric.name] = scored
+            answered = {"question": waiting[index][0].asked()} if metric.kind == "regional" else {}
+            waiting[index][2][metric.name] = scored | answered
     for cell, about, rows in waiting:
-        write_rows(cell.folder / SCORES, about, rows)
+        now = read_rows(cell.folder / SCORES, about)  # with what another process has scored since
+        write_rows(
+            cell.folder / SCORES,
+            about,
+            now | {name: found for name, found in rows.items() if name in names or name not in now},
+        )
     return broken
 
 
 def score_set(folder: Path, cells: Sequence[Cell], metrics: Sequence[SetMetric], size: int | None) -> None:
     """Write sets.json of a label from its readable cells, with their number N."""
-    images = hashlib.sha256(json.dumps([(cell.item, cell.digest()) for cell in cells]).encode()).hexdigest()
-    about = {"images": images, "size": size, "n": len(cells)}
+    images, items = (
+        hashlib.sha256(json.dumps(values).encode()).hexdigest()
+        for values in ([(cell.item, cell.digest()) for cell in cells], [cell.item for cell in cells])
+    )
+    about = {"images": images, "items": items, "size": size, "n": len(cells)}
     rows = read_rows(folder / SETS, about)
     fresh = [Cell(cell.folder) for cell in cells]  # with features of their own, freed with the set
     for metric in due(metrics, rows):
         rows[metric.name] = evaluate_set(metric, ReadWhenIndexed(fresh, size))
     write_rows(folder / SETS, about, rows)
+
+
+def common_size(cells: Sequence[Cell], console: Console) -> int | None:
+    """The smallest side of any result where results differ in size; None where every picture keeps its own.
+
+    Most scores depend on the size, so methods that paint at another one must not be compared at theirs.
+    """
+    sizes: dict[str, set[tuple[int, int]]] = {}
+    for cell in cells:
+        record = read_record(cell.folder)
+        if record and "size" in record:
+            sizes.setdefault(cell.item, set()).add(tuple(record["size"]))
+    if all(len(found) == 1 for found in sizes.values()):
+        return None
+    smallest = min(side for found in sizes.values() for size in found for side in size)
+    console.print(
+        f"results of one item differ in size: all are scored at {smallest}x{smallest} px; --size takes another"
+    )
+    return smallest
 
 
 def score(out: Path, names: Sequence[str] | None, size: int | None, console: Console) -> bool:
@@ -253,6 +296,7 @@ def score(out: Path, names: Sequence[str] | None, size: int | None, console: Con
         raise InputError(f"{out} holds no finished cells (cells/<label>/<item>/{RECORD}); pass the folder of a run")
     cells.sort(key=lambda cell: (cell.item, cell.label))
     metrics, set_metrics = build_metrics(names)
+    size = size or common_size(cells, console)
     broken: dict[Cell, str] = {}
     with torch.inference_mode():
         groups = [cells[start : start + BATCH] for start in range(0, len(cells), BATCH)]
@@ -287,7 +331,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evaluation.score", description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, help="folder of a benchmark run")
     parser.add_argument("--metrics", help="names of conf/metric, separated by commas (default: all)")
-    parser.add_argument("--size", type=int, help="side in px all pictures are resized to (default: that of the result)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        help="side in px all pictures are resized to (default: the results' own, the smallest where they differ)",
+    )
     options = parser.parse_args()
     try:
         whole = score(options.out, options.metrics and options.metrics.split(","), options.size, Console())

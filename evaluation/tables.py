@@ -20,6 +20,7 @@ from stylegallery.errors import InputError
 
 IDENTITY, COPY = "identity", "reference_copy"
 CALIBRATION = (IDENTITY, COPY)
+UNRANKED = ("peak_memory_mib",)  # on a CPU that of the process so far, whichever method needed it
 ARTFID_TOLERANCE = 0.006  # what the rounding of published tables leaves
 COLUMNS = [
     "source", "label", "metric", "direction", "version", "value", "low", "high", "n", "left_out", "mean_rank", "mark",
@@ -47,7 +48,8 @@ def build(results: Results) -> pd.DataFrame:
         values = group.pivot(index="item", columns="label", values="value").reindex(columns=labels)
         common = common_items(values)
         rivals = common.drop(columns=list(CALIBRATION), errors="ignore")
-        ranks = mean_ranks(rivals, facts(name).direction) if len(rivals) else pd.Series(dtype=float)
+        ranked = len(rivals) and name not in UNRANKED
+        ranks = mean_ranks(rivals, facts(name).direction) if ranked else pd.Series(dtype=float)
         for label in labels:
             here = group[group["label"] == label]
             row = {"label": label, "metric": name, "version": here["version"].max() if len(here) else pd.NA}
@@ -67,18 +69,27 @@ def build(results: Results) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"reason": object, "mark": object})
     table["source"] = "ours"
     table["direction"] = [facts(metric).direction for metric in table["metric"]]
-    for metric, group in table.groupby("metric"):
+    incomparable = {*UNRANKED, *(metric for metric, _ in different_items(results.sets))}
+    for metric, group in table[~table["metric"].isin(incomparable)].groupby("metric"):
         for index, mark in marks(group, facts(str(metric)).direction).items():
             table.loc[index, "mark"] = mark
     table = pd.concat([table, reported_rows(table)], ignore_index=True)[COLUMNS]
     return table.astype({"version": "Int64", "n": "Int64", "left_out": "Int64"})
 
 
+def different_items(sets: pd.DataFrame) -> list[tuple[str, list[int]]]:
+    """Metrics of sets whose methods were scored on different items, with the numbers N of these."""
+    found = []
+    rivals = sets[~sets["label"].isin(CALIBRATION)].dropna(subset=["value"])
+    for metric, group in rivals.groupby("metric", sort=True):
+        if len(group[["n", "items"]].drop_duplicates()) > 1:
+            found.append((str(metric), sorted({int(n) for n in group["n"]})))
+    return found
+
+
 def marks(group: pd.DataFrame, direction: str) -> dict[int, str]:
     """Index -> best or second. Values that print alike tie and share the mark; calibration rows never get one."""
     rivals = group[~group["label"].isin(CALIBRATION) & group["value"].notna()]
-    if rivals["n"].nunique() > 1:
-        return {}
     shown = rivals["value"].map(lambda value: float(f"{value:.4g}"))
     ranked = sorted(shown.unique(), reverse=direction == "up")[:2]
     names = dict(zip(ranked, ("best", "second"), strict=False))
@@ -139,6 +150,9 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
     lines = [
         "Means over the items that all methods with the metric have (N in the header), with 95 % bootstrap intervals "
         "over items; the best method is bold, the second underlined; calibration and reported rows are not ranked.",
+        "Intervals and tests take items for independent. Those of one content resemble each other, so where a "
+        "benchmark has many items of a content both are too sure of themselves.",
+        "Memory on a CPU is that of the process so far, other methods included, and is not ranked.",
         "Methods that take one reference get the first reference of each item.",
     ]
     missing = [label for label in CALIBRATION if label not in set(table["label"])]
@@ -156,10 +170,9 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
         names = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
         metrics = ", ".join(sorted(set(group["metric"]) - {*COSTS, ""})) or "the item itself"
         lines.append(f"{label}: {metrics} {reason} ({group['item'].nunique()} items: {names}).")
-    sets = table[(table["source"] == "ours") & table["metric"].isin(set(results.sets["metric"]))]
-    for metric, group in sets.dropna(subset=["value"]).groupby("metric", sort=True):
-        if group["n"].nunique() > 1:
-            lines.append(f"{metric}: the methods differ in N, so their values cannot be compared and none is marked.")
+    for metric, numbers in different_items(results.sets):
+        shown = f"N {' and '.join(map(str, numbers))}" if len(numbers) > 1 else "other items of the same number"
+        lines.append(f"{metric}: the methods were scored on different items ({shown}), so none is marked.")
     return lines
 
 

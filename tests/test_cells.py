@@ -469,3 +469,32 @@ def test_sweep_on_the_command_line(gallery: Gallery, out: Path, environment: dic
     assert done == sorted(f"c{number}__set{size}" for number in range(4) for size in (1, 2))
     assert "error" in json.loads((out / "cells/fake/c1__set1/record.json").read_text())
     assert "error" not in json.loads((out / "cells/fake/c3__set2/record.json").read_text())
+
+
+class Unlucky(Counting):
+    """Raises `error` on the items whose place in the sweep is in `at`."""
+
+    def __init__(self, error: Exception, at: set[int]) -> None:
+        super().__init__()
+        self.error, self.at, self.place = error, at, -1
+
+    def stylize(self, item: Item, *arguments: Any) -> Stylization:
+        self.place += 1
+        if self.place in self.at:
+            raise self.error
+        return super().stylize(item, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("error", "at"),
+    [
+        (FloatingPointError("the decoded picture is not finite"), {1, 2, 3, 7}),  # a bad content comes in a row
+        (RuntimeError("a bug"), {0, 1, 2}),
+        (InputError("steps does not suit this one"), {2, 4, 6}),  # the items between had no such trouble
+    ],
+)
+def test_equal_failures_of_items_do_not_end_the_sweep(job: Job, error: Exception, at: set[int]) -> None:
+    method = Unlucky(error, at)
+    tally = run_cells(job, lambda: method, Console(quiet=True))
+    assert tally == Counter(done=12 - len(at), there=0, failed=len(at))
+    assert len(stamps(job)) == 12

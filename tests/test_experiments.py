@@ -19,6 +19,7 @@ from rich.console import Console
 import run
 from data.benchmark import load_items
 from evaluation.cells import freeze
+from stylegallery.errors import InputError
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml") if path.stem != "none")
 NEEDS_WEIGHTS = {
@@ -60,12 +61,18 @@ def test_an_experiment_runs(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no weights"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no weights"))
     out = tmp_path / "out"
-    masks = [f"data.masks={paint_masks(gallery, tmp_path / 'masks')}"] if name == "ablation_regions" else []
     config = settings(
-        f"experiment={name}", *gallery.overrides(), *masks, "limit=2", f"out={out}", "model=sd15",
-        f"model.path={tiny_model}", "device=cpu", "resolution=64", "++method.steps=2", "method.guidance.steps=2",
-        "method.guidance.iterations=1", "method.segmentation.inversion_steps=2", "method.segmentation.restarts=1",
+        f"experiment={name}", *gallery.overrides(), "limit=2", f"out={out}", "model=sd15",
+        f"model.path={tiny_model}", "device=cpu", "resolution=64", "++method.steps=2",
+        "method.segmentation.inversion_steps=2", "method.segmentation.restarts=1",
+        *([] if name == "acceleration" else ["method.guidance.steps=2", "method.guidance.iterations=1"]),
     )  # fmt: skip
+    if name == "acceleration":  # its runs differ in steps and updates: a few of each do
+        for number, label in enumerate(label for label in config.experiment.runs if label.startswith("stylegallery")):
+            config.experiment.runs[label] = [f"method.guidance.steps={number + 1}", "method.guidance.iterations=2"]
+    if name == "ablation_regions":
+        masks = paint_masks(gallery, tmp_path / "masks")  # of the gallery's contents, not of the benchmark's
+        config.experiment.runs["stylegallery@user_masks"] = [f"data.masks={masks}"]
     console = Console(file=io.StringIO(), width=300)
     complete = run.run(config, console)
     labels = list(config.experiment.runs)
@@ -102,6 +109,18 @@ def test_settings_of_the_command_line_win_where_a_method_has_them(composed_exper
     assert "guidance" not in found["identity"].method
     assert {one.seed for one in found.values()} == {3}
     assert found["identity"].data.manifest == "stylegallery60"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "override"),
+    [("table1", "method=stylegallery"), ("seeds", "seed=3"), ("ablation_losses", "method.guidance.style_weight=1")],
+)
+def test_what_the_runs_differ_in_cannot_be_given_for_all(
+    composed_experiment: None, experiment: str, override: str
+) -> None:
+    """Every label would hold the same results."""
+    with pytest.raises(InputError, match=f"{override.partition('=')[0]} is what the runs of this experiment differ in"):
+        list(run.runs(settings(f"experiment={experiment}", override)))
 
 
 def test_one_run_of_the_regions_has_the_masks_of_the_user(composed_experiment: None, tmp_path: Path) -> None:

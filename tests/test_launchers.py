@@ -12,9 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, Gallery, paint_gallery
+from rich.console import Console
+
+from evaluation.launchers import Shard, Submitit
 
 ITEMS = 12
 
@@ -190,6 +194,44 @@ def test_local_processes_with_one_killed(gallery: Gallery, one_process: Path, tm
     again = subprocess.run(sweep, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert_same_results(out, one_process)
+
+
+def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs and three runs are two processes at a time, each on its GPU, not six."""
+    submitit = pytest.importorskip("submitit")
+    events: list[str] = []
+
+    class Done:
+        job_id = "1"
+
+        def __init__(self, shard: Shard) -> None:
+            self.shard, self.paths = shard, SimpleNamespace(result_pickle=tmp_path)
+
+        def result(self) -> dict[str, int]:
+            events.append(f"end {Path(self.shard.frozen).stem} {self.shard.shard}")
+            return {"done": 1}
+
+    class Executor:
+        def __init__(self, **_: object) -> None:
+            self.gpu = -1
+
+        def update_parameters(self, visible_gpus: list[int], **_: object) -> None:
+            self.gpu = visible_gpus[0]
+
+        def submit(self, shard: Shard) -> Done:
+            events.append(f"start {Path(shard.frozen).stem} {shard.shard} on {self.gpu}")
+            return Done(shard)
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    shards = [Shard(f"config/{label}.yaml", f"{n}/2", None, None) for label in "abc" for n in (0, 1)]
+    launcher = Submitit("local", 1, {}, [4, 7])
+    assert launcher.run(shards, tmp_path, Console(quiet=True)) == {"done": 6}
+    expected = [
+        line
+        for label in "abc"
+        for line in (f"start {label} 0/2 on 4", f"start {label} 1/2 on 7", f"end {label} 0/2", f"end {label} 1/2")
+    ]
+    assert events == expected
 
 
 def test_without_slurm_the_message_says_so(gallery: Gallery, tmp_path: Path) -> None:

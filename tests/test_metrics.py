@@ -281,6 +281,11 @@ def test_sets_need_two_pictures(rows: tuple[np.ndarray, np.ndarray]) -> None:
             metric(feature_samples(name, rows[0][:1], rows[1][:1]))
 
 
+def test_artfid_of_no_pictures_is_a_reason() -> None:
+    with pytest.raises(ValueError, match="there are none"):
+        ArtFid()([])
+
+
 def test_artfid_is_composed_of_its_parts(rows: tuple[np.ndarray, np.ndarray]) -> None:
     distances = list(np.linspace(0.2, 0.6, len(rows[0])))
     samples = feature_samples("art", *rows, lpips_alex=distances)

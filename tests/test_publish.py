@@ -82,7 +82,8 @@ class Maker:
             (folder / "record.json").write_text(json.dumps(record))
             rows = {name: {"value": v[index], "version": 1, "reason": None} for name, v in (scores or {}).items()}
             rows["lpips_alex"] = {"value": None, "version": 1, "reason": MISSING}
-            (folder / "scores.json").write_text(json.dumps({"image": "0", "size": None, "metrics": rows}))
+            about = {"image": file_digest(self.result), "size": None}
+            (folder / "scores.json").write_text(json.dumps({"metrics": rows, **about}))
         if scores is not None:
             fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 10.0)
             sets = {"fid_efficientnet": {"value": fid, "version": 1, "reason": None}}
@@ -247,7 +248,7 @@ def test_planned_rows_stay_with_a_dash_and_their_reason(table1: Path) -> None:
     row = next(line for line in text.splitlines() if line.startswith("| styleshot |"))
     assert re.fullmatch(r"\| styleshot \|( – \[\d\] \|)+", row)
     assert "not run, needs weights: python -m stylegallery.weights fetch sd15 styleshot" in text
-    assert f"not run: python run.py experiment=table1 out={table1}" in text
+    assert "not run yet: the first command of this page does what is missing" in text
     for label in study.experiment.runs:
         assert text.count(f"\n| {label} ") >= 3, label
     assert f"] {MISSING}" in text and "StyTR-2 (reported)" in text
@@ -306,6 +307,21 @@ def test_the_spread_over_seeds_is_that_of_the_means(make: Maker, tmp_path: Path)
     row = next(line for line in text[text.index("## Spread") :].splitlines() if line.startswith(f"| {STYLE}"))
     half = (estimate(STEP).high - estimate(STEP).low) / 2
     assert row == f"| {STYLE} | 3 | {np.mean(means):.5g} | {np.std(means, ddof=1):.3g} | ±{half:.3g} |"
+
+
+def test_runs_on_other_data_are_no_seeds(make: Maker) -> None:
+    """As `stylegallery@user_masks`, whose method and seed are those of `stylegallery`."""
+    scores: Scores = {STYLE: [0.5] * N}
+    out = make.sweep("regions", "mixed60", {"stylegallery": scores, "stylegallery@user_masks": scores})
+    for label in ("stylegallery", "stylegallery@user_masks"):
+        path = out / "config" / f"{label}.yaml"
+        frozen = OmegaConf.load(path)
+        frozen.method = {"_target_": "fake", "model": {"path": "embedded"}}
+        if "@" in label:
+            frozen.data.masks = "stylegallery"
+        path.write_text(OmegaConf.to_yaml(frozen))
+    (study,) = studies(out)
+    assert "## Spread" not in study_page(make_sheet(study))
 
 
 def test_the_oracle_takes_the_best_run_of_every_item_and_no_rank(make: Maker) -> None:

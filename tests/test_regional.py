@@ -367,3 +367,26 @@ def test_questions_are_asked_without_the_masks_of_one_run(
     monkeypatch.setattr(questions, "write_question", lambda *_: None)
     questions.ask_all(tmp_path / "out", ["device=cpu"], Console(quiet=True))
     assert asked == [None] * 12
+
+
+@pytest.mark.parametrize("override", ["model=nope", "method.guidance.stepz=3"])
+def test_settings_that_do_not_exist_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "identity.yaml").touch()
+    monkeypatch.setattr(questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1})
+    monkeypatch.setattr(questions, "load_items", lambda data: [])
+    with pytest.raises(InputError, match="are no settings of method=stylegallery"):
+        questions.ask_all(tmp_path, [override], Console(quiet=True))
+
+
+def test_questions_find_the_pictures_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "identity.yaml").touch()
+    seen: list[dict[str, object]] = []
+    monkeypatch.setattr(questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1})
+    monkeypatch.setattr(questions, "load_items", lambda data: seen.append(data) or [])
+    questions.ask_all(tmp_path, ["data.root=/data/sg", "device=cpu"], Console(quiet=True))
+    questions.ask_all(tmp_path, ["device=cpu"], Console(quiet=True))
+    assert seen == [{"manifest": "stylegallery60", "root": "/data/sg"}, {"manifest": "stylegallery60"}]

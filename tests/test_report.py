@@ -57,7 +57,8 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
             name: {"value": value, "version": 1, "reason": None if value is not None else MISSING}
             for name, value in scores.items()
         }
-        (folder / "scores.json").write_text(json.dumps({"metrics": metrics, "image": "0"}))
+        image = hashlib.sha256((folder / "stylised.png").read_bytes()).hexdigest()
+        (folder / "scores.json").write_text(json.dumps({"metrics": metrics, "image": image, "size": None}))
 
 
 def write_failed(folder: Path, request: Request, error: str) -> None:

@@ -60,6 +60,40 @@ def scored(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "scores.json").read_text())
 
 
+def test_results_of_different_size_are_compared_at_the_smallest(out: Path, console: Console) -> None:
+    for folder in out.glob("cells/*/*"):
+        record = json.loads((folder / "record.json").read_text())
+        (folder / "record.json").write_text(json.dumps(record | {"size": [80, 64]}))
+    assert score(out, NAMES, None, console)
+    assert {scored(folder)["size"] for folder in out.glob("cells/*/0*")} == {None}
+    paint(cell(out, "instantstyle", "0001__a", size=[160, 128]) / "stylised.png", 9, (160, 128))
+    assert score(out, NAMES, None, console)
+    assert {scored(folder)["size"] for folder in out.glob("cells/*/0*")} == {64}
+
+
+def test_regional_scores_are_computed_again_when_the_question_changes(
+    out: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"digest": "first"}
+    monkeypatch.setattr(module, "question_digest", lambda folder: asked["digest"])
+    assert score(out, ["regional_style_efficientnet", "ms_ssim"], None, console)
+    folder = next(out.glob("cells/identity/*"))
+    assert rows(folder)["regional_style_efficientnet"]["question"] == "first"
+    assert "question" not in rows(folder)["ms_ssim"]
+    found = rows(folder)
+    found["regional_style_efficientnet"] |= {"value": 0.25, "reason": None}
+    found["ms_ssim"]["value"] = 0.5
+    (folder / "scores.json").write_text(json.dumps(scored(folder) | {"metrics": found}))
+    assert score(out, ["regional_style_efficientnet", "ms_ssim"], None, console)
+    assert rows(folder) == found
+    asked["digest"] = "second"
+    assert score(out, ["regional_style_efficientnet", "ms_ssim"], None, console)
+    now = rows(folder)
+    assert now["ms_ssim"] == found["ms_ssim"]
+    assert now["regional_style_efficientnet"]["question"] == "second"
+    assert now["regional_style_efficientnet"]["value"] is None  # there is no question on disk
+
+
 def test_every_cell_gets_its_values(out: Path, console: Console) -> None:
     assert score(out, NAMES, None, console)
     for folder in out.glob("cells/*/*"):
@@ -247,8 +281,9 @@ def test_command_line(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 
 def test_a_folder_that_cannot_be_written(out: Path, console: Console) -> None:
     folder = out / "cells" / "identity" / "0001__a"
-    (folder / "scores.tmp").mkdir()
+    temporary = folder / f"scores.{os.getpid()}.tmp"
+    temporary.mkdir()
     with pytest.raises(InputError, match=r"scores.json cannot be written"):
         score(out, ["ms_ssim"], None, console)
-    shutil.rmtree(folder / "scores.tmp")
+    shutil.rmtree(temporary)
     assert score(out, ["ms_ssim"], None, console)

@@ -1,5 +1,6 @@
 """Tables from records: what is averaged, marked, footnoted, compared with the paper, and refused."""
 
+import hashlib
 import json
 import re
 import sys
@@ -33,8 +34,11 @@ def write_cell(out: Path, label: str, item: str, scores: dict[str, Any] | None, 
     folder.mkdir(parents=True)
     record: dict[str, Any] = {"item": item, "seconds": {"a": 1.5, "b": 0.5}, "peak_memory_mib": 800.0}
     (folder / "record.json").write_text(json.dumps({"item": item, "error": error} if error else record))
+    if not error:
+        (folder / "stylised.png").write_bytes(item.encode())
     if scores is not None:
-        (folder / "scores.json").write_text(json.dumps({"image": "00", "metrics": scores}))
+        image = hashlib.sha256(item.encode()).hexdigest()
+        (folder / "scores.json").write_text(json.dumps({"image": image, "size": None, "metrics": scores}))
 
 
 def score(value: float | None, reason: str | None = None, version: int = 1) -> dict[str, Any]:
@@ -57,9 +61,8 @@ def out(tmp_path: Path) -> Path:
             write_cell(tmp_path, label, item, scores)
         fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 15.0)
         sets = {"fid_art": score(fid), "artfid": score((1 + sum(drawn) / len(drawn)) * (1 + fid))}
-        for entry in sets.values():
-            entry["n"] = len(ITEMS)
-        (tmp_path / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets}))
+        about = {"n": len(ITEMS), "items": "all"}
+        (tmp_path / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, **about}))
     return tmp_path
 
 
@@ -133,14 +136,38 @@ def test_best_and_second_are_marked_by_rule_and_calibration_and_paper_rows_never
     )
 
 
-def test_sets_of_different_size_are_not_ranked(out: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "says"), [({"n": 4}, "(N 4 and 8)"), ({"items": "others"}, "(other items of the same number)")]
+)
+def test_sets_of_different_items_are_not_ranked(out: Path, change: dict[str, Any], says: str) -> None:
     path = out / "cells" / "styleid" / "sets.json"
-    content = json.loads(path.read_text())
-    content["metrics"]["fid_art"]["n"] = 4
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
     write_tables(out, "stylegallery")
     assert ours(build(read_results(out)), "fid_art")["mark"].isna().all()
-    assert "fid_art: the methods differ in N" in (out / "tables" / "table.md").read_text()
+    text = (out / "tables" / "table.md").read_text()
+    assert f"fid_art: the methods were scored on different items {says}" in text
+    row = next(line for line in text.splitlines() if line.startswith("| styleid"))
+    assert ("(N=4)" in row) == ("n" in change)
+
+
+def test_memory_is_not_ranked(out: Path) -> None:
+    table = ours(build(read_results(out)), "peak_memory_mib")
+    assert table["mark"].isna().all() and table["mean_rank"].isna().all() and table["value"].notna().all()
+
+
+def test_scores_of_an_earlier_picture_do_not_count(out: Path) -> None:
+    (out / "cells" / "styleid" / ITEMS[2] / "stylised.png").write_bytes(b"painted again")
+    results = read_results(out)
+    assert ours(build(results), "lpips_alex").loc["styleid", "n"] == 7
+    found = results.items[(results.items["label"] == "styleid") & (results.items["item"] == ITEMS[2])]
+    assert found.set_index("metric")["reason"][""] == "not scored: python -m evaluation.score OUT"
+
+
+def test_scores_at_two_sizes_are_refused(out: Path) -> None:
+    path = out / "cells" / "styleid" / ITEMS[2] / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"size": 256}))
+    with pytest.raises(InputError, match="scored at sizes 256 and None"):
+        read_results(out)
 
 
 # --- pages ---
@@ -280,6 +307,6 @@ def test_our_artfid_must_be_that_of_its_parts(out: Path) -> None:
     path.write_text(json.dumps(content))
     assert len(complaints := write_tables(out, "stylegallery")) == 1
     assert complaints[0].startswith("artfid of stytr2 is")
-    content["metrics"]["fid_art"]["n"] = 7  # other items: nothing to compare
+    content["n"] = 7  # other items: nothing to compare
     path.write_text(json.dumps(content))
     assert write_tables(out, "stylegallery") == []

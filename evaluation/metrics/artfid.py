@@ -21,6 +21,8 @@ class ArtFid:
         self.lpips, self.fid = Lpips("alex"), Fid("art")
 
     def __call__(self, samples: Sequence[Sample]) -> float:
+        if not samples:
+            raise ValueError("ArtFID needs pictures, and there are none")
         distances: list[float] = []
         for start in range(0, len(samples), BATCH):
             distances += self.lpips([samples[index] for index in range(start, min(start + BATCH, len(samples)))])

@@ -50,7 +50,7 @@ def publish(outs: Sequence[Path], docs: Path, grids: int, side: int, machine: st
     shown = next((study for study in studies if study.experiment.name == FIRST), None)
     if shown and grids:
         complaints += write_grids(docs, shown, choose_items(shown, grids), side)
-    write(docs / "README.md", index(docs, experiments, studies, [sweep.out for sweep in sweeps]))
+    write(docs / "README.md", index(docs, experiments, studies, [sweep.out for sweep in sweeps], machine))
     size = sum(path.stat().st_size for path in docs.rglob("*") if path.is_file())
     complaints += [f"{docs} has {size / 1e6:.1f} MB; pass fewer --grids"] if size > LARGEST else []
     return complaints
@@ -69,7 +69,9 @@ def write_grids(docs: Path, study: Study, items: Sequence[str], side: int) -> li
     return [f"{docs / 'grids'} has {size / 1e6:.1f} MB; pass fewer --grids"] if size > LARGEST_GRIDS else []
 
 
-def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study], outs: Sequence[Path]) -> str:
+def index(
+    docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study], outs: Sequence[Path], machine: str
+) -> str:
     """README.md: the command, its pages, those written by hand, and the experiments that none of the folders holds."""
     rows = []
     for study in studies:
@@ -90,10 +92,11 @@ def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study
             pages.append(f"[{path.name}]({path.name}): {heading} (written by hand)")
     missing = [one.name for one in experiments if one.name not in {study.experiment.name for study in studies}]
     sweep = studies[0].sweep
+    command = ["python", "-m", "evaluation.publish", *map(str, outs), *(["--machine", machine] if machine else [])]
     return page(
         "Results",
         "\n\n".join(model_lines(sweep, list(sweep.cells))),
-        f"```sh\n{shlex.join(['python', '-m', 'evaluation.publish', *map(str, outs)])}\n```",
+        f"```sh\n{shlex.join(command)}\n```",
         pipe_table(["page", "reproduces", "benchmark", "runs with results", "items that all these have"], rows),
         bullets(pages),
         f"Not run: {', '.join(missing)}." if missing else "",

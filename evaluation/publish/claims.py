@@ -137,7 +137,7 @@ def ending(values: pd.Series, end: str) -> pd.Series:
 
 
 def compare_sets(metric: str, better: str, worse: str, study: Study) -> dict[str, Any]:
-    """Two values of whole sets: their order is no test, and means nothing where the sets differ in size."""
+    """Two values of whole sets: their order is no test, and means nothing where the items differ."""
     sets = study.results.sets
     found = sets[sets["metric"] == metric].set_index("label").reindex([better, worse])
     if found["value"].isna().any():
@@ -145,8 +145,8 @@ def compare_sets(metric: str, better: str, worse: str, study: Study) -> dict[str
         return {"verdict": NO_RESULT, "reason": reasons.iloc[0] if len(reasons) else "not scored"}
     first, second = found["value"].to_numpy(dtype=float)
     row = {"verdict": UNTESTED, "value_better": first, "value_worse": second}
-    if found["n"].nunique() != 1:
-        return row | {"reason": "the sets differ in size, so that their values cannot be compared"}
+    if len(found[["n", "items"]].drop_duplicates()) != 1:
+        return row | {"reason": "the sets are of different items, so that their values cannot be compared"}
     gain = first - second if facts(metric).direction == "up" else second - first
     side = "for" if gain > 0 else "against" if gain < 0 else "neither for nor against"
     reason = f"one value per set, no paired test; its order speaks {side} the claim"

@@ -14,8 +14,9 @@ from evaluation.publish.text import bullets, page, pipe_table
 def costs_page(sweeps: Sequence[Sweep], machine: str) -> str:
     """`machine`: what the records do not know, in words of whoever ran them."""
     about = [
-        "Seconds are wall-clock per item, without loading the model. Memory is the largest that the process (on a GPU: "
-        "the device) has held up to the end of the item, in MiB; in a process of many items it never falls.",
+        "Seconds are wall-clock per item, without loading the model. Memory, in MiB: on a GPU the largest that PyTorch "
+        "held during the item; on a CPU the largest that the process has ever held, which in a process of many items "
+        "and methods never falls, so that its order is that of the runs.",
         "– where a method measures nothing (it only copies) or no item was done.",
     ]
     return page(

@@ -168,7 +168,7 @@ def why_absent(experiment: Experiment, sweep: Sweep, label: str) -> str:
     names = sorted({entry.name for entry in map(find, wanted) if entry})
     if names:
         return f"not run, needs weights: {FETCH} {' '.join(names)}"
-    return f"not run: python run.py experiment={experiment.name} out={sweep.out}"
+    return "not run yet: the first command of this page does what is missing"
 
 
 def same_but_seed(study: Study) -> list[list[str]]:
@@ -176,7 +176,9 @@ def same_but_seed(study: Study) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
     for label in study.ran:
         if label not in CALIBRATION:
-            groups.setdefault(json.dumps(study.sweep.frozen[label]["method"], sort_keys=True), []).append(label)
+            frozen = study.sweep.frozen[label]
+            settings = json.dumps([frozen["method"], frozen["data"]], sort_keys=True)
+            groups.setdefault(settings, []).append(label)
     return [labels for labels in groups.values() if len(labels) > 1]
 
 
