@@ -472,7 +472,7 @@ def test_status_shows_what_is_here_and_what_is_off(
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith("│")]) == len(table())
     shown = {cells[0]: cells[1:] for line in lines if (cells := [cell.strip() for cell in line.strip("│").split("│")])}
-    assert shown["csd"] == ["yes", "2439", "MIT", "csd"]
+    assert shown["csd"] == ["yes", "2439", "MIT", "csd, regional_style_csd, regional_margin_csd"]
     assert shown["dinov2_base (dinov2)"] == ["no", "347", "Apache-2.0", "encoder=dinov2"]
 
 
@@ -482,3 +482,15 @@ def test_the_command_downloads(entry: Entry, capsys: pytest.CaptureFixture[str])
     assert locate_file("tiny").is_file()
     with pytest.raises(SystemExit, match="2"):
         main(["fetch", "tiny", "no such thing"])
+
+
+def test_what_needs_an_entry_is_there_under_that_name() -> None:
+    """Metrics of conf/metric, or overrides whose choice is a file of the group; prose for what needs settings."""
+    conf = Path(__file__).parents[1] / "conf"
+    metrics = {path.stem for path in (conf / "metric").glob("*.yaml")}
+    for name, row in table().items():
+        for need in row.needed_by:
+            if override := re.fullmatch(r"(\w+)(?:@[\w.]+)?=(\w+)(?: .*)?", need):
+                assert (conf / override[1] / f"{override[2]}.yaml").is_file(), (name, need)
+            else:
+                assert need in metrics or " " in need, (name, need)
