@@ -1,8 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# pip compiles modules one after the other, compileall on all cores; left to the first import it may never be kept.
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 # The kernels of the notebooks leave the user's home alone.
 export IPYTHONDIR := $(abspath $(VENV))/share/ipython
 export JUPYTER_RUNTIME_DIR := $(abspath $(VENV))/share/jupyter/runtime
@@ -16,7 +15,6 @@ $(VENV)/.installed: pyproject.toml
 	$(PIP) --upgrade pip
 	$(PIP) torch torchvision
 	$(PIP) --editable '.[dev]'
-	$(RUN) -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib || true # some packages ship templates that are no Python
 	touch $@
 
 demo: venv
