@@ -91,11 +91,7 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     for label, overrides in config.experiment.runs.items():
         of_all = [*data, *overrides, *(override for override in given if override not in some)]
         bare = compose("config", overrides=of_all)
-        own = [
-            override
-            for override in some
-            if OmegaConf.select(bare, override.lstrip("+").partition("=")[0], default=bare) != bare
-        ]
+        own = [override for override in some if OmegaConf.select(bare, key_of(override), default=bare) != bare]
         yield str(label), compose("config", overrides=[*of_all, *own]) if own else bare
 
 

@@ -80,10 +80,11 @@ def read_results(out: Path) -> Results:
     folders = sorted(path.parent for path in out.glob("cells/*/*/record.json"))
     if not folders:
         raise InputError(f"{out} holds no records (cells/*/*/record.json); run a method with out={out} first")
-    sizes = {str(scores["size"]) for folder in folders if (scores := read_json(folder / "scores.json"))}
+    scored = {folder: read_json(folder / "scores.json") for folder in folders}
+    sizes = {str(scores["size"]) for scores in scored.values() if scores}
     if len(sizes) > 1:
         raise InputError(f"{out} was scored at sizes {' and '.join(sorted(sizes))}; run {SCORE} {out} again")
-    items = [row for folder in folders for row in item_rows(folder)]
+    items = [row for folder, scores in scored.items() for row in item_rows(folder, scores)]
     sets = [row for folder in sorted({folder.parent for folder in folders}) for row in set_rows(folder)]
     results = Results(
         pd.DataFrame(items, columns=["label", "item", "metric", "value", "version", "reason"]).astype(
@@ -102,10 +103,10 @@ def read_results(out: Path) -> Results:
     return results
 
 
-def item_rows(folder: Path) -> list[tuple[Any, ...]]:
+def item_rows(folder: Path, scores: Any) -> list[tuple[Any, ...]]:
     """Scores and costs of one cell; a failed or unscored item has the reason in the place of every score."""
     label, item = folder.parent.name, folder.name
-    record, scores = read_json(folder / "record.json"), read_json(folder / "scores.json")
+    record = read_json(folder / "record.json")
     if record.get("error"):
         return [(label, item, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
     costs = {"seconds": sum(record["seconds"].values()), "peak_memory_mib": record["peak_memory_mib"]}

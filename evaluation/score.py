@@ -223,12 +223,12 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
     broken: dict[Cell, str] = {}
     samples: list[Sample] = []
     waiting: list[tuple[Cell, dict[str, Any], dict[str, Row]]] = []
-    names = {metric.name for metric in metrics}
+    asked = {cell: cell.asked() for cell in cells}
     for cell in cells:
         about = {"image": cell.digest(), "size": size}
         rows = read_rows(cell.folder / SCORES, about)
         try:
-            if about["image"] and not due(metrics, rows, cell.asked()):
+            if about["image"] and not due(metrics, rows, asked[cell]):
                 continue
             samples.append(cell.sample(size))
             waiting.append((cell, about, rows))
@@ -237,17 +237,13 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
             failed = {metric.name: row(metric, None, broken[cell]) for metric in metrics}
             write_rows(cell.folder / SCORES, about, rows | failed)
     for metric in metrics:
-        wanting = [index for index, (cell, _, rows) in enumerate(waiting) if due([metric], rows, cell.asked())]
+        wanting = [index for index, (cell, _, rows) in enumerate(waiting) if due([metric], rows, asked[cell])]
         for index, scored in zip(wanting, evaluate(metric, [samples[i] for i in wanting]), strict=True):
-            answered = {"question": waiting[index][0].asked()} if metric.kind == "regional" else {}
+            answered = {"question": asked[waiting[index][0]]} if metric.kind == "regional" else {}
             waiting[index][2][metric.name] = scored | answered
     for cell, about, rows in waiting:
         now = read_rows(cell.folder / SCORES, about)  # with what another process has scored since
-        write_rows(
-            cell.folder / SCORES,
-            about,
-            now | {name: found for name, found in rows.items() if name in names or name not in now},
-        )
+        write_rows(cell.folder / SCORES, about, now | {metric.name: rows[metric.name] for metric in metrics})
     return broken
 
 

@@ -4,6 +4,7 @@ Energy = λ_s · RSL + λ_c · GCL, λ_s = 1 but in ablations. Attention is spar
 queries meet the keys and values of its matched reference region and nothing else, Σ n_i m_j logits instead of K N².
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def optimise(
     layers = range(model.layer_count - config.layers, model.layer_count)
     used = sorted({match.reference for match in matches})
     styles = [references[number - 1].latent for number in used]
-    alone = config.initial == "content"  # in a batch with others its queries would not start equal to the latent's own
+    # A latent that starts at the content must find its queries equal: in a batch with others they differ by rounding.
+    batches = [[content.latent], styles] if config.initial == "content" else [[content.latent, *styles]]
     timesteps = guidance_timesteps(model, config)
     latent = initial_latent(content, config).clone().requires_grad_(True)
     optimizer = torch.optim.Adam([latent], lr=config.learning_rate)
@@ -95,14 +97,9 @@ def optimise(
     energies: list[Energy] = []
     for timestep in timesteps:
         with torch.no_grad():
-            if alone:
-                content_attention = model.self_attention(content.latent, timestep, layers)
-                reference_attention = attention_of_each(model, styles, timestep, layers, config.batched)
-            else:
-                fixed = [content.latent, *styles]
-                content_attention, *reference_attention = attention_of_each(
-                    model, fixed, timestep, layers, config.batched
-                )
+            content_attention, *reference_attention = itertools.chain.from_iterable(
+                attention_of_each(model, batch, timestep, layers, config.batched) for batch in batches
+            )
         by_reference = dict(zip(used, reference_attention, strict=True))
         for _ in range(config.iterations):
             step = len(energies)
