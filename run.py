@@ -36,7 +36,7 @@ def run_one(config: DictConfig, console: Console) -> bool:
     if record is not None and record["digest"] == request.digest():
         console.print(f"{folder} already holds this result; nothing to do")
     else:
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")
         method = build(config.method)
         with Bars(console) as progress:
             result = method.stylize(item, item_generator(config.seed, item), progress)

@@ -32,7 +32,7 @@ def build(node: Any) -> Any:
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
     """Do a job in this process; counts of `done`, `there` and `failed`."""
-    torch.use_deterministic_algorithms(True, warn_only=True)  # also in the processes of an engine
+    torch.set_deterministic_debug_mode("warn")  # also in the processes of an engine
     mirror = build(tracker)(job) if tracker else None
     tally = run_cells(job, lambda: build(job.method), console, mirror.log if mirror else None)
     if mirror:

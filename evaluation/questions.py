@@ -32,11 +32,10 @@ from evaluation.metric import Question
 from evaluation.progress import Bars
 from evaluation.record import Request
 from stylegallery.errors import InputError
-from stylegallery.figures import write_indexed_png
 from stylegallery.matching import Match
 from stylegallery.method import Progress, Silent
 from stylegallery.pipeline import StyleGallery
-from stylegallery.regions import region_count
+from stylegallery.regions import region_count, write_indexed_png
 from stylegallery.weights import first_line
 
 SCHEMA = 1

@@ -1,5 +1,6 @@
 """The record of a result: what was asked, what ran, what came out. Everything else is a view of records on disk."""
 
+import csv
 import hashlib
 import json
 import os
@@ -13,16 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import Tensor
 
 from data.benchmark import Item
 from evaluation.provenance import code_digest, file_digest, weights_digests
-from stylegallery import figures
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
-from stylegallery.regions import region_count
+from stylegallery.regions import colours, region_count, write_indexed_png
 
 SCHEMA = 1
 RECORD = "record.json"
@@ -192,8 +191,12 @@ def write_files(folder: Path, request: Request, result: Stylization, explain: bo
         matches = [asdict(match) for match in result.matches]
         (folder / "matches.json").write_text(json.dumps(matches, indent=1) + "\n")
     if result.energies:
-        pd.DataFrame(result.energies).to_csv(folder / "energies.csv", index=False)
+        with (folder / "energies.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([result.energies[0]._fields, *result.energies])
     if explain:
+        from stylegallery import figures  # matplotlib takes a second to import, which cells do without
+
         figures.overview(result, request.item).savefig(folder / "overview.png", dpi=120)
         if result.matches:
             figures.match_figure(result).savefig(folder / "matches.png", dpi=110)
@@ -203,7 +206,9 @@ def write_files(folder: Path, request: Request, result: Stylization, explain: bo
 
 def write_regions(folder: Path, name: str, image: Tensor, labels: Tensor, explain: bool) -> None:
     """The label map of a picture as indexed PNG, and coloured over the picture."""
-    figures.write_indexed_png(folder / f"regions_{name}.png", labels, (image.shape[-2], image.shape[-1]))
+    write_indexed_png(folder / f"regions_{name}.png", labels, (image.shape[-2], image.shape[-1]))
     if explain:
-        palette = figures.colours(region_count(labels))
-        write_png(folder / f"overlay_{name}.png", figures.overlay(image, labels, palette))
+        from stylegallery.figures import overlay
+
+        palette = colours(region_count(labels))
+        write_png(folder / f"overlay_{name}.png", overlay(image, labels, palette))

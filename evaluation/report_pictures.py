@@ -13,8 +13,9 @@ from torch import Tensor
 from evaluation.provenance import file_digest
 from evaluation.questions import read_question
 from stylegallery.errors import InputError
-from stylegallery.figures import colours, heart
+from stylegallery.figures import heart
 from stylegallery.images import open_image
+from stylegallery.regions import colours
 
 QUALITY = 75
 UNTAKEN = (140, 140, 140)  # colour of reference regions that no content region takes its style from

@@ -1,22 +1,19 @@
 """Pictures that explain a run: region overlays, matches, energies and the overview."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch
-from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
 from stylegallery.images import to_pixels
 from stylegallery.method import Stylization
-from stylegallery.regions import region_count, resize_labels
+from stylegallery.regions import colours, region_count, resize_labels
 
 if TYPE_CHECKING:  # as in method.py
     from stylegallery.guidance import Energy
@@ -24,21 +21,6 @@ if TYPE_CHECKING:  # as in method.py
 GREY = (0.55, 0.55, 0.55)
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 SHOWN_REFERENCES = 6
-
-
-def colours(count: int) -> np.ndarray:
-    """`count` well separated RGB colours (count, 3) in [0, 1]: golden-angle hues, alternating value."""
-    index = np.arange(count)
-    hue = (0.58 + index * 0.381966) % 1
-    return hsv_to_rgb(np.stack([hue, np.full(count, 0.72), np.where(index % 2, 0.72, 0.95)], axis=1))
-
-
-def write_indexed_png(path: Path, labels: Tensor, size: tuple[int, int]) -> None:
-    """The label map at picture size (H, W) as palette PNG; index = label, so it can be edited and passed as a mask."""
-    palette = np.vstack([np.zeros((1, 3)), colours(max(1, region_count(labels)))])
-    image = Image.fromarray(resize_labels(labels, size).numpy().astype(np.uint8))
-    image.putpalette((palette * 255).astype(np.uint8).ravel().tolist())
-    image.save(path, format="png")
 
 
 def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float = 0.55) -> np.ndarray:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from safetensors import SafetensorError
@@ -118,7 +117,8 @@ def fuse_lora(unet: Any, file: Path) -> None:
     Raises:
         InputError: the file is no LoRA or one of another model.
     """
-    mixin = StableDiffusionLoraLoaderMixin
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin as mixin  # slow to import, and seldom needed
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)  # PEFT's, where it would leave a part of the file out
@@ -139,6 +139,9 @@ def compile_blocks(unet: nn.Module) -> None:
 
     All blocks of a class would share one limit of variants, which the widths of a UNet alone use up.
     """
+    from torch._inductor import config  # slow to import: PyTorch's own switch for both would do so in every run
+
+    config.deterministic = True
     for module in unet.modules():
         if isinstance(module, ResnetBlock2D | FeedForward):
             module.compile(isolate_recompiles=True, dynamic=True)

@@ -6,6 +6,7 @@ otherwise, the grid is the latent grid.
 
 import json
 from collections.abc import Callable, Sequence
+from colorsys import hsv_to_rgb
 from pathlib import Path
 
 import numpy as np
@@ -209,3 +210,21 @@ def read_published_mask(path: Path) -> Tensor:
     unique, first, inverse = np.unique(mask_values(image), return_index=True, return_inverse=True)
     numbers = np.where(unique == 0, 0, np.argsort(np.argsort(first)) + 1)
     return resize_labels(torch.from_numpy(numbers[inverse].reshape(512, 512)), (64, 64))
+
+
+# --- written as pictures ---
+
+
+def colours(count: int) -> np.ndarray:
+    """`count` well separated RGB colours (count, 3) in [0, 1]: golden-angle hues, alternating value."""
+    hues = ((0.58 + index * 0.381966) % 1 for index in range(count))
+    rows = [hsv_to_rgb(hue, 0.72, 0.72 if index % 2 else 0.95) for index, hue in enumerate(hues)]
+    return np.array(rows).reshape(count, 3)
+
+
+def write_indexed_png(path: Path, labels: Tensor, size: tuple[int, int]) -> None:
+    """The label map at picture size (H, W) as palette PNG; index = label, so it can be edited and passed as a mask."""
+    palette = np.vstack([np.zeros((1, 3)), colours(max(1, region_count(labels)))])
+    image = Image.fromarray(resize_labels(labels, size).numpy().astype(np.uint8))
+    image.putpalette((palette * 255).astype(np.uint8).ravel().tolist())
+    image.save(path, format="png")

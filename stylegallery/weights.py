@@ -25,7 +25,6 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import huggingface_hub.constants
-from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -70,7 +69,7 @@ class Entry:
         if self.repository:
             try:
                 folder = Path(
-                    snapshot_download(
+                    huggingface_hub.snapshot_download(
                         self.repository, revision=self.revision, allow_patterns=self.files, local_files_only=True
                     )
                 )
@@ -111,7 +110,7 @@ def locate(path: str) -> Path:
     entry = find(path)
     if entry is None:
         try:
-            return Path(snapshot_download(path, local_files_only=True))
+            return Path(huggingface_hub.snapshot_download(path, local_files_only=True))
         except (HFValidationError, LocalEntryNotFoundError) as error:
             raise InputError(
                 f"model {path} is neither a directory, a name in weights.yaml nor in the local Hugging Face cache; "
@@ -210,7 +209,9 @@ def download_repository(entry: Entry) -> None:
     """The files of a hub entry; the hub's client keeps and continues partial files itself."""
     assert entry.repository
     try:
-        folder = Path(snapshot_download(entry.repository, revision=entry.revision, allow_patterns=entry.files))
+        folder = Path(
+            huggingface_hub.snapshot_download(entry.repository, revision=entry.revision, allow_patterns=entry.files)
+        )
     except Exception as error:  # the client passes on whatever its transport raises
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise

@@ -18,6 +18,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
@@ -257,8 +258,16 @@ def composed(small: tuple[str, ...]) -> Callable[..., DictConfig]:
 
 
 @pytest.fixture
-def run_inside(composed: Callable[..., DictConfig]) -> Iterator[RunInside]:
-    """The same as `run_cli` without a process: `run.run` on the composed config; returns what it printed."""
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time of a small run; what figures show is tested elsewhere."""
+    for name in ("overview", "match_figure", "energy_figure"):
+        monkeypatch.setattr(f"stylegallery.figures.{name}", lambda *_: Figure(figsize=(1, 1)))
+
+
+@pytest.fixture
+def run_inside(composed: Callable[..., DictConfig], blank_figures: None) -> Iterator[RunInside]:
+    """The same as `run_cli` without a process and with blank figures: `run.run` on the composed config; returns what
+    it printed."""
     import run
 
     def call(*overrides: str) -> str:
@@ -267,9 +276,9 @@ def run_inside(composed: Callable[..., DictConfig]) -> Iterator[RunInside]:
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue()
 
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = torch.get_deterministic_debug_mode()
     yield call
-    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+    torch.set_deterministic_debug_mode(before)
 
 
 @pytest.fixture(scope="session")

@@ -29,10 +29,10 @@ NEEDS_WEIGHTS = {
 
 @pytest.fixture
 def composed_experiment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = torch.get_deterministic_debug_mode()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield
-    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+    torch.set_deterministic_debug_mode(before)
     HydraConfig.instance().cfg = None
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from stylegallery.figures import colours, heart, overlay
+from stylegallery.figures import heart, overlay
+from stylegallery.regions import colours
 
 
 def test_borders_are_drawn_in_every_direction() -> None:

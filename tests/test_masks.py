@@ -15,8 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegallery.errors import InputError
-from stylegallery.figures import write_indexed_png
-from stylegallery.regions import mask_on_grid, override, read_mask, read_published_mask, region_count, resize_labels
+from stylegallery.regions import (
+    mask_on_grid,
+    override,
+    read_mask,
+    read_published_mask,
+    region_count,
+    resize_labels,
+    write_indexed_png,
+)  # fmt: skip
 
 VECTORS = Path(__file__).parent / "vectors"
 BARS = np.repeat(np.array([[0, 10, 10, 200]], dtype=np.uint8), 3, axis=0)  # three grey values, 3 x 4

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from conftest import Pictures, paint
-from matplotlib.figure import Figure
 from PIL import Image
 
 from data.benchmark import Item
@@ -39,14 +38,11 @@ def outcome(pictures: Pictures, value: float = 0.5) -> Stylization:
     return Stylization(image, read_image(pictures.content), [read_image(pictures.first)], seconds={"all": 1.5})
 
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.fixture(autouse=True)
-def quick_overview(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the overview shows is tested elsewhere and drawing it would take most of the time here."""
-    monkeypatch.setattr(recording.figures, "overview", lambda *_: Figure(figsize=(1, 1)))
 
 
 @pytest.fixture

@@ -348,12 +348,12 @@ def test_an_unknown_name(places: Places, name: str, hint: str) -> None:
 
 def hub_client(monkeypatch: pytest.MonkeyPatch, online: Callable[..., str]) -> None:
     """Stands for `snapshot_download` where it would use the network."""
-    real = weights.snapshot_download
+    real = huggingface_hub.snapshot_download
 
     def client(repository: str, **options: Any) -> str:
         return real(repository, **options) if options.get("local_files_only") else online(repository, **options)
 
-    monkeypatch.setattr(weights, "snapshot_download", client)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", client)
 
 
 def test_a_hub_entry_asks_for_its_revision_and_files_only(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
