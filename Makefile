@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 # The kernels of the notebooks leave the user's home alone.
 export IPYTHONDIR := $(abspath $(VENV))/share/ipython
 export JUPYTER_RUNTIME_DIR := $(abspath $(VENV))/share/jupyter/runtime
@@ -15,6 +15,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PIP) --upgrade pip
 	$(PIP) torch torchvision
 	$(PIP) --editable '.[dev]'
+	$(RUN) -m compileall -qq -j 0 $(VENV)/lib; true # pip would compile on one core
 	touch $@
 
 demo: venv
