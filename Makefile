@@ -2,11 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
+# Processes keep the bytecode of what they import; pip would compile all that it installs, ten times as much.
+unexport PYTHONDONTWRITEBYTECODE
 # The kernels of the notebooks leave the user's home alone.
 export IPYTHONDIR := $(abspath $(VENV))/share/ipython
 export JUPYTER_RUNTIME_DIR := $(abspath $(VENV))/share/jupyter/runtime
 
-.PHONY: venv demo test lint
+.PHONY: venv demo test pytest lint
 
 venv: $(VENV)/.installed
 
@@ -15,13 +17,16 @@ $(VENV)/.installed: pyproject.toml
 	$(PIP) --upgrade pip
 	$(PIP) torch torchvision
 	$(PIP) --editable '.[dev]'
-	$(RUN) -m compileall -qq -j 0 $(VENV)/lib; true # pip would compile on one core
+	$(RUN) -c 'import stylegallery.pipeline'
 	touch $@
 
 demo: venv
 	$(RUN) run.py
 
-test: venv lint
+test: venv
+	$(MAKE) --jobs 2 lint pytest
+
+pytest: venv
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: venv

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from rich.console import Console
 import run
 from data.benchmark import load_items
 from evaluation.cells import freeze
+from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml") if path.stem != "none")
@@ -60,6 +62,8 @@ def test_an_experiment_runs(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no weights"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no weights"))
+    # Methods leave no trace on a model (test_baselines), so that all runs of a test can have the same.
+    monkeypatch.setattr(DiffusionModel, "from_directory", staticmethod(cache(DiffusionModel.from_directory)))
     out = tmp_path / "out"
     config = settings(
         f"experiment={name}", *gallery.overrides(), "limit=2", f"out={out}", "model=sd15",

@@ -252,7 +252,7 @@ def test_a_ray_cluster_of_two_nodes_with_one_killed(gallery: Gallery, one_proces
 
     environment_before = dict(os.environ)
     os.environ.update(environment(RAY_DEDUP_LOGS="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
     try:
         worker = cluster.add_node(num_cpus=1, num_gpus=0)
         cluster.wait_for_nodes()
