@@ -397,6 +397,19 @@ def test_index_counts_what_all_runs_have_not_what_is_planned(table1: Path, tmp_p
     )
 
 
+def test_a_set_of_other_items_says_how_many(table1: Path, tmp_path: Path) -> None:
+    sets = table1 / "cells" / "styleid" / "sets.json"
+    sets.write_text(json.dumps(json.loads(sets.read_text()) | {"n": 5}))
+    publish([table1], tmp_path / "docs", grids=0, side=64, machine="")
+    lines = (tmp_path / "docs" / "table1.md").read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if "fid_efficientnet v1" in line)
+    column = lines[start].split(" | ").index("fid_efficientnet v1 ↓")
+    found = {
+        cells[0].strip("| "): cells[column] for cells in (line.split(" | ") for line in lines[start + 2 : start + 6])
+    }
+    assert found["styleid"] == "10 (N=5)" and found["stylegallery"] == f"10 (N={N})"
+
+
 def test_items_that_most_methods_have_get_the_pictures(table1: Path) -> None:
     (study,) = studies(table1)
     first, *others = choose_items(study, N)

@@ -135,9 +135,9 @@ def section(sheet: Sheet, title: str) -> str:
     for label in ours["label"].unique():
         own = ours[ours["label"] == label].set_index("metric")
         cells = []
-        for metric in metrics:
+        for metric, title in zip(metrics, titles, strict=True):
             row = own.loc[metric] if metric in own.index else None
-            text = cell(row, sheet.reasons)
+            text = cell(row, sheet.reasons, counted="(N=" in title)
             mark = "" if row is None or pd.isna(row["mark"]) else row["mark"]
             cells.append({"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(mark, text))
         rows.append([shown(label, sheet), *cells])
