@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
-# Processes keep the bytecode of what they import; pip would compile all that it installs, ten times as much.
+# Processes keep the bytecode of what they import; pip would compile three times as much at once.
 unexport PYTHONDONTWRITEBYTECODE
 # The kernels of the notebooks leave the user's home alone.
 export IPYTHONDIR := $(abspath $(VENV))/share/ipython

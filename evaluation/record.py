@@ -192,8 +192,7 @@ def write_files(folder: Path, request: Request, result: Stylization, explain: bo
         (folder / "matches.json").write_text(json.dumps(matches, indent=1) + "\n")
     if result.energies:
         with (folder / "energies.csv").open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([result.energies[0]._fields, *result.energies])
+            csv.writer(file, lineterminator="\n").writerows([result.energies[0]._fields, *result.energies])
     if explain:
         from stylegallery import figures  # matplotlib takes a second to import, which cells do without
 
