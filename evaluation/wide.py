@@ -54,10 +54,7 @@ def lay_out(table: pd.DataFrame, calibration: Sequence[str]) -> tuple[pd.DataFra
     for label in labels:
         own = ours[ours["label"] == label].set_index("metric")
         name = f"{label} (calibration)" if label in calibration else label
-        cells[name] = {
-            headers[m]: cell(own.loc[m] if m in own.index else None, reasons, counted="(N=" in headers[m])
-            for m in metrics
-        }
+        cells[name] = {headers[m]: cell(own.loc[m] if m in own.index else None, reasons, headers[m]) for m in metrics}
         styles[name] = {headers[m]: own["mark"].get(m) or "" for m in metrics}
     for (_, reported), group in papers.groupby(["source", "reported"], sort=False):
         values = group.set_index("metric")
@@ -77,16 +74,16 @@ def header(rows: pd.DataFrame) -> str:
     return f"{rows['metric'].iloc[0]}{version} {ARROWS[rows['direction'].iloc[0]]}{count}"
 
 
-def cell(row: pd.Series | None, reasons: list[str], counted: bool = True) -> str:
+def cell(row: pd.Series | None, reasons: list[str], column: str) -> str:
     """`0.3716 [0.36, 0.38]`, or a dash with the number of its footnote, added to `reasons` where it is new; with its
-    own N where the header has none."""
+    own N where the `header` of its column has none."""
     if row is None or pd.isna(row["value"]):
         reason = "not scored" if row is None or pd.isna(row["reason"]) else str(row["reason"])
         if reason not in reasons:
             reasons.append(reason)
         return f"– [{reasons.index(reason) + 1}]"
     interval = "" if pd.isna(row["low"]) else f" [{row['low']:.4g}, {row['high']:.4g}]"
-    return f"{row['value']:.4g}{interval}" + ("" if counted or pd.isna(row["n"]) else f" (N={row['n']})")
+    return f"{row['value']:.4g}{interval}" + ("" if "(N=" in column or pd.isna(row["n"]) else f" (N={row['n']})")
 
 
 def paper_cell(row: pd.Series) -> str:

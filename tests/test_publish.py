@@ -403,6 +403,7 @@ def test_a_set_of_other_items_says_how_many(table1: Path, tmp_path: Path) -> Non
     publish([table1], tmp_path / "docs", grids=0, side=64, machine="")
     lines = (tmp_path / "docs" / "table1.md").read_text().splitlines()
     start = next(number for number, line in enumerate(lines) if "fid_efficientnet v1" in line)
+    assert lines[start - 2] == "## Style"
     column = lines[start].split(" | ").index("fid_efficientnet v1 ↓")
     found = {
         cells[0].strip("| "): cells[column] for cells in (line.split(" | ") for line in lines[start + 2 : start + 6])

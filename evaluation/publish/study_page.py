@@ -130,14 +130,16 @@ def section(sheet: Sheet, title: str) -> str:
     if not metrics:
         return ""
     ours, papers = table[table["source"] == "ours"], table[table["source"] != "ours"]
-    titles = [header(table[(table["metric"] == metric) & (table["label"] != oracle_name(sheet))]) for metric in metrics]
+    columns = [
+        header(table[(table["metric"] == metric) & (table["label"] != oracle_name(sheet))]) for metric in metrics
+    ]
     rows = []
     for label in ours["label"].unique():
         own = ours[ours["label"] == label].set_index("metric")
         cells = []
-        for metric, title in zip(metrics, titles, strict=True):
+        for metric, column in zip(metrics, columns, strict=True):
             row = own.loc[metric] if metric in own.index else None
-            text = cell(row, sheet.reasons, counted="(N=" in title)
+            text = cell(row, sheet.reasons, column)
             mark = "" if row is None or pd.isna(row["mark"]) else row["mark"]
             cells.append({"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(mark, text))
         rows.append([shown(label, sheet), *cells])
@@ -145,7 +147,7 @@ def section(sheet: Sheet, title: str) -> str:
         values = group.set_index("metric")
         cells = [paper_cell(values.loc[metric]) if metric in values.index else "" for metric in metrics]
         rows.append([f"*{reported} (reported)*", *cells])
-    return f"## {title}\n\n" + pipe_table(["", *titles], rows)
+    return f"## {title}\n\n" + pipe_table(["", *columns], rows)
 
 
 def with_values(table: pd.DataFrame) -> list[str]:
