@@ -207,7 +207,7 @@ def write_regions(folder: Path, name: str, image: Tensor, labels: Tensor, explai
     """The label map of a picture as indexed PNG, and coloured over the picture."""
     write_indexed_png(folder / f"regions_{name}.png", labels, (image.shape[-2], image.shape[-1]))
     if explain:
-        from stylegallery.figures import overlay
+        from stylegallery import figures
 
         palette = colours(region_count(labels))
-        write_png(folder / f"overlay_{name}.png", overlay(image, labels, palette))
+        write_png(folder / f"overlay_{name}.png", figures.overlay(image, labels, palette))

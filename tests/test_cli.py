@@ -460,6 +460,12 @@ def test_number_as_a_folder_name(
     assert record_of(tmp_path / "2024")["item"] == "content"
 
 
+def test_bad_pin_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_path: Path) -> None:
+    process = run_cli(*pictures.overrides(), "pins={1:[7,1]}", f"out={tmp_path / 'out'}")
+    assert_refused(process, "pin names reference 7", "there are 2 references")
+    assert_nothing_in(tmp_path / "out")
+
+
 # --- output that cannot be written ---
 
 

@@ -23,7 +23,7 @@ from stylegallery.regions import (
     region_count,
     resize_labels,
     write_indexed_png,
-)  # fmt: skip
+)
 
 VECTORS = Path(__file__).parent / "vectors"
 BARS = np.repeat(np.array([[0, 10, 10, 200]], dtype=np.uint8), 3, axis=0)  # three grey values, 3 x 4
