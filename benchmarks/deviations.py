@@ -58,7 +58,10 @@ def replan(method: StyleGallery, plan: Plan, deviation: dict, seed: int) -> Plan
     matching = replace(method.matching, **deviation.get("matching", {}))
     analyses = plan.analyses
     if segmentation != method.segmentation:
-        analyses = [replace(a, labels=segment(a.features, a.latent[0], segmentation, seed)) for a in analyses]
+        analyses = [
+            replace(a, labels=segment(a.features, a.latent[0], image, segmentation, seed))
+            for a, image in zip(analyses, plan.images, strict=True)
+        ]
     described = [
         describe(a.labels, a.features, image, method.encoder, matching, seed + int(deviation.get("seed", 0)))
         for a, image in zip(analyses, plan.images, strict=True)

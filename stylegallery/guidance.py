@@ -1,6 +1,6 @@
 """Stage 3: optimise the latent under a regional style loss and a global content loss (paper §3.3).
 
-Energy = λ_s · RSL + λ_c · GCL, λ_s = 1 but in ablations. Attention is sparse by gathering: every content region's
+Energy = λ_s · RSL + λ_c · GCL; the paper's λ_s is 1. Attention is sparse by gathering: every content region's
 queries meet the keys and values of its matched reference region and nothing else, Σ n_i m_j logits instead of K N².
 """
 
@@ -57,7 +57,7 @@ class GuidanceConfig:
 
 
 class Energy(NamedTuple):
-    """Energy of one update and its two parts, at a timestep."""
+    """Energy of one update at a timestep, and the two losses before they are weighed."""
 
     step: int
     timestep: int
@@ -175,7 +175,9 @@ def with_region_means(latent: Tensor, source: Tensor, labels: Tensor) -> Tensor:
 def attention_of_each(
     model: DiffusionModel, latents: Sequence[Tensor], timestep: int, layers: Sequence[int], batched: bool = True
 ) -> list[list[SelfAttention]]:
-    """Self-attention of every latent at one timestep; latents of one shape share one UNet call if `batched`.
+    """Self-attention, layer by layer, of every latent (1, C, h, w) at one timestep.
+
+    Latents of one shape share one UNet call if `batched`.
 
     The gradients of L1 losses are signs: where a difference is near zero the rounding decides, which is not the
     same in a batch. Equality with the published run needs batches of one.
@@ -192,7 +194,7 @@ def attention_of_each(
 
 
 def content_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
-    """GCL = Σ_layers mean |Q_z − Q_content|."""
+    """GCL = Σ_layers mean |Q_z − Q_content| (), over the queries (1, H, N, D) of every layer."""
     differences = [(a.query - c.query).abs().mean() for a, c in zip(attention, content, strict=True)]
     return torch.stack(differences).sum()
 

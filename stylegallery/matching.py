@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegallery.errors import InputError, require
-from stylegallery.regions import region_count
+from stylegallery.regions import region_count, resize_labels
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,9 @@ def region_semantics(
     """
     height, width = size
     grid = tokens.shape[-2:]
-    pixel_labels = labels[torch.arange(height) * labels.shape[0] // height][
-        :, torch.arange(width) * labels.shape[1] // width
-    ]
-    token_of_pixel = (torch.arange(height) * grid[0] // height)[:, None] * grid[1] + torch.arange(width) * grid[
-        1
-    ] // width
+    pixel_labels = resize_labels(labels, size)
+    rows_of, columns_of = torch.arange(height) * grid[0] // height, torch.arange(width) * grid[1] // width
+    token_of_pixel = rows_of[:, None] * grid[1] + columns_of
     flat, rows = tokens.flatten(1), []
     for label in range(1, region_count(labels) + 1):
         pixels = torch.bincount(token_of_pixel[pixel_labels == label], minlength=flat.shape[1])

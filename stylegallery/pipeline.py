@@ -119,7 +119,8 @@ class StyleGallery:
         return Plan(images, analyses, matches)
 
     def read_mask(self, path: Path, picture: Tensor, image: Tensor) -> Tensor:
-        """The user's label map on the latent grid for a picture as it was and as the model sees it."""
+        """The user's label map on the latent grid (h, w), for a picture (1, 3, H, W) as it was and as the model sees
+        it."""
         if self.segmentation.masks == "published":
             return read_published_mask(path)
         sizes = [(shown.shape[-2], shown.shape[-1]) for shown in (picture, image)]

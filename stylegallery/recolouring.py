@@ -8,14 +8,12 @@ pixels, so that borders stay as sharp as the content's.
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
-from skimage.segmentation import random_walker
 from torch import Tensor
 
+from stylegallery.borders import soft_masks
 from stylegallery.matching import Match
-from stylegallery.regions import region_count, resize_labels
+from stylegallery.regions import resize_labels
 
 GREATEST_GAIN = 3.0  # a flat region must not turn its noise into texture
 LEAST_CONTRAST = 0.8  # of the content's own lightness: a flat match must not wipe out the drawing
@@ -75,25 +73,6 @@ def transport(image: Tensor, source: Tensor, target: Tensor) -> Tensor:
 
 
 def matrix_power(matrix: Tensor, exponent: float) -> Tensor:
-    """Power of a symmetric positive semi-definite matrix."""
+    """Power of a symmetric positive semi-definite matrix (n, n)."""
     values, vectors = torch.linalg.eigh(matrix)
     return vectors @ values.clamp(min=0).pow(exponent).diag() @ vectors.T
-
-
-def soft_masks(image: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Shares (R, 1, 1, H, W) of the regions in every pixel of an image (1, 3, H, W) with labels (H, W), 1..R.
-
-    Random walks (Grady 2006, scikit-image) from a pixel that is nearer than `margin` pixels to a border end in the
-    regions' insides; they rather go along the picture's edges than across.
-    """
-    regions = range(1, region_count(labels) + 1)
-    if len(regions) == 1 or image.std() == 0:
-        return torch.stack([labels == region for region in regions]).float()[:, None, None]
-    seeds = np.zeros(labels.shape, dtype=np.int64)
-    for region in regions:
-        depth = distance_transform_edt(np.pad(labels.numpy() == region, 1, mode="edge"))[1:-1, 1:-1]
-        seeds[depth > min(margin, depth.max() / 2)] = region
-    pixels = image[0].permute(1, 2, 0).double().numpy()
-    shares = random_walker(pixels, seeds, mode="cg_j", tol=1e-4, channel_axis=-1, return_full_prob=True, prob_tol=1)
-    shares = torch.from_numpy(shares).float().clamp(0, 1)[:, None, None] + 1e-6  # a pixel cut off by edges has none
-    return shares / shares.sum(0)

@@ -47,7 +47,7 @@ def region_count(labels: Tensor) -> int:
 
 
 def without_gaps(labels: Tensor) -> Tensor:
-    """Renumber the labels above 0 to 1..R in ascending order; 0 stays 0."""
+    """A label map (h, w) with the labels above 0 renumbered to 1..R in ascending order; 0 stays 0."""
     present = torch.unique(labels[labels > 0])
     return torch.where(labels > 0, torch.searchsorted(present, labels) + 1, 0)
 

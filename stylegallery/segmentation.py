@@ -1,9 +1,10 @@
 """Stage 1: cut an image into semantic regions by clustering diffusion features (paper §3.1).
 
 inversion → fused features → standardise, PCA, K-means with silhouette → merge by latent colour
-→ split and merge by depth → clean up → user masks on top.
+→ split and merge by depth → borders on the picture's edges (not in the paper) → clean up → user masks on top.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,6 +19,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor
 
+from stylegallery.borders import follow_edges
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import require
 from stylegallery.regions import absorb_small_components, flat_labels, override, resize_labels, without_gaps
@@ -39,11 +41,13 @@ class SegmentationConfig:
     depth_merge_latent: float = 0.35
     depth_merge_depth: float = 0.3
     smallest_component: int = 20  # cells
+    border_margin: float = 0.0  # cells: nearer to a border than this, regions follow the picture's edges; 0 for none
     masks: Literal["any_size", "published"] = "any_size"  # how a user's mask is read: `regions.read_published_mask`
 
     def __post_init__(self) -> None:
         require(1 <= self.inversion_steps <= 1000, "inversion_steps is between 1 and 1000", self.inversion_steps)
         require(self.smoothing % 2 == 1 and self.smoothing > 0, "smoothing is an odd number of cells", self.smoothing)
+        require(0 <= self.border_margin < math.inf, "border_margin is 0 or more cells", self.border_margin)
         require(2 <= self.clusters[0] <= self.clusters[1], "clusters is [smallest, largest] from 2", self.clusters)
         require(self.merging in ("connected", "sequential"), "merging is connected or sequential", self.merging)
         require(self.masks in ("any_size", "published"), "masks is any_size or published", self.masks)
@@ -100,14 +104,17 @@ def analyse(
     grid = (latent.shape[-2], latent.shape[-1])
     if features.shape[-2:] != latent.shape[-2:]:
         features = F.interpolate(features[None], grid, mode="bilinear")[0]
-    labels = segment(features, latent[0], config, seed, depth, proposals)
+    labels = segment(features, latent[0], image, config, seed, depth, proposals)
     if mask is not None:
         labels = override(labels, resize_labels(mask, grid))
     return ImageAnalysis(labels, features, latent, inverted)
 
 
 def fuse(features: list[Tensor]) -> Tensor:
-    """F_mix = Σ d(i) F_i / Σ d, d(i) = 1 / (1 + exp(5 (i/T − 0.7))), i = 0 the least noisy step."""
+    """Features (B, C', h, w) of every step, the least noisy first, to F_mix (B, C', h, w).
+
+    F_mix = Σ d(i) F_i / Σ d, d(i) = 1 / (1 + exp(5 (i/T − 0.7))).
+    """
     count = len(features)
     weights = 1 / (1 + torch.exp(5 * (torch.arange(count, dtype=torch.float32) / count - 0.7)))
     weights = (weights / weights.sum()).to(features[0].device)
@@ -117,12 +124,13 @@ def fuse(features: list[Tensor]) -> Tensor:
 def segment(
     features: Tensor,
     latent: Tensor,
+    image: Tensor,
     config: SegmentationConfig,
     seed: int,
     depth: Tensor | None = None,
     proposals: Tensor | None = None,
 ) -> Tensor:
-    """Label map (h, w), 1..R, of features (C', h, w) and the clean latent (C, h, w).
+    """Label map (h, w), 1..R, of features (C', h, w), the clean latent (C, h, w) and the image (1, 3, H, W).
 
     Cells that no proposal covers (0) are a region like the others.
     """
@@ -143,6 +151,8 @@ def segment(
         closeness = [(latents, config.depth_merge_latent), (depths[:, None], config.depth_merge_depth)]
         labels = merge(labels, closeness, config.merging)
     label_map = torch.from_numpy(labels.reshape(grid)).long() + 1
+    if config.border_margin > 0:
+        label_map = follow_edges(without_gaps(label_map), image, config.border_margin)
     return without_gaps(absorb_small_components(label_map, config.smallest_component))
 
 
@@ -201,7 +211,8 @@ def normalised_depth(depth: Tensor, grid: tuple[int, int]) -> np.ndarray:
 
 
 def split_by_depth(labels: np.ndarray, depths: np.ndarray, span: float, seed: int) -> np.ndarray:
-    """Cut in two, by K-means on depth, every cluster of at least 20 tokens whose 5-95 % depth span reaches `span`."""
+    """Labels (N,) whose clusters are cut in two, by K-means on depths (N,), where a cluster has at least 20 tokens and
+    a 5-95 % depth span of at least `span`."""
     labels = labels.copy()
     for label in range(labels.max() + 1):
         inside = np.flatnonzero(labels == label)

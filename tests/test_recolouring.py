@@ -12,7 +12,7 @@ from stylegallery.errors import InputError
 from stylegallery.guidance import GuidanceConfig
 from stylegallery.matching import Match, MatchingConfig
 from stylegallery.pipeline import StyleGallery
-from stylegallery.recolouring import GREATEST_GAIN, LEAST_CONTRAST, recolour, soft_masks, transport
+from stylegallery.recolouring import GREATEST_GAIN, LEAST_CONTRAST, recolour, transport
 from stylegallery.segmentation import SegmentationConfig
 
 
@@ -107,37 +107,6 @@ def test_strength_fades_between_content_and_recoloured() -> None:
     assert torch.equal(none, content)
     assert torch.allclose(half, (content + full) / 2, atol=1e-6)
     assert (full - content).abs().mean() > 0.1
-
-
-def test_shares_of_a_pixel_add_up_and_the_inside_of_a_region_is_its_own() -> None:
-    labels = torch.ones(48, 48, dtype=torch.long)
-    labels[:, 16:32], labels[30:, 32:] = 2, 3
-    image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(3))
-    shares = soft_masks(image, labels, margin=4)
-    assert torch.allclose(shares.sum(0), torch.ones(1, 1, 48, 48), atol=1e-5)
-    assert (
-        (shares[0][..., :11] > 0.999).all()
-        and (shares[1][..., 21:27] > 0.999).all()
-        and (shares[2][..., 36:, 38:] > 0.999).all()
-    )
-
-
-def test_a_border_follows_a_coloured_edge_of_even_lightness() -> None:
-    """Red and green of one lightness: a grey guide would see no edge, four pixels off the border of the labels."""
-    image = torch.zeros(1, 3, 48, 48)
-    image[:, 0, :, :28], image[:, 1, :, 28:] = 0.6, 0.6
-    labels = torch.ones(48, 48, dtype=torch.long)
-    labels[:, 24:] = 2
-    shares = soft_masks(image, labels, margin=8)
-    assert (shares[0][..., 27] > 0.9).all() and (shares[1][..., 28] > 0.9).all()
-
-
-def test_a_region_of_a_single_cell_and_a_single_region_have_masks() -> None:
-    labels = torch.ones(16, 16, dtype=torch.long)
-    assert torch.equal(soft_masks(torch.rand(1, 3, 16, 16), labels, margin=12), torch.ones(1, 1, 1, 16, 16))
-    labels[8:, 8:] = 2
-    flat = soft_masks(torch.full((1, 3, 16, 16), 0.5), labels, margin=12)[:, 0, 0]
-    assert torch.equal(flat, torch.stack([labels == 1, labels == 2]).float())  # no edges: as the labels say
 
 
 def test_colours_that_the_optimisation_would_not_start_from_are_refused(tiny_model: Path) -> None:

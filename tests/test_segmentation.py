@@ -33,6 +33,9 @@ MERGES = SCALARS["case03a_merge_similar_clusters"]["scenarios"]
 SPLITS = SCALARS["case03b_refine_with_depth"]["scenarios"]
 
 
+IMAGE = torch.zeros(1, 3, 8, 8)  # where borders do not follow its edges
+
+
 def same_partition(first: np.ndarray, second: np.ndarray) -> bool:
     return adjusted_rand_score(first, second) == 1.0
 
@@ -197,7 +200,7 @@ def test_k_stays_below_the_number_of_points() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_three_clear_blocks_come_back_exactly(seed: int) -> None:
     truth, features, latents = blocks(seed)
-    found = segment(features, latents, SegmentationConfig(), seed)
+    found = segment(features, latents, IMAGE, SegmentationConfig(), seed)
     assert found.shape == truth.shape and found.dtype == torch.int64
     assert same_partition(found.flatten().numpy(), truth.flatten().numpy())
     assert torch.unique(found).tolist() == [1, 2, 3]
@@ -209,7 +212,7 @@ def test_three_noiseless_blocks_come_back_exactly(clusters: tuple[int, int]) -> 
     truth, features, latents = blocks(0, noise=0.0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="sklearn")
-        found = segment(features, latents, SegmentationConfig(clusters=clusters), 0)
+        found = segment(features, latents, IMAGE, SegmentationConfig(clusters=clusters), 0)
     assert same_partition(found.flatten().numpy(), truth.flatten().numpy())
 
 
@@ -221,24 +224,34 @@ def test_smoothing_is_a_mean_filter_that_does_not_dim_the_border() -> None:
             window = features[:, max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
             smoothed[:, i, j] = window.mean((1, 2))
     config = SegmentationConfig(clusters=(3, 3), merge_distance=0.0, smallest_component=1)
-    found = segment(features, latents, replace(config, smoothing=3), 0)
-    assert same_partition(found.flatten().numpy(), segment(smoothed, latents, config, 0).flatten().numpy())
-    rough = segment(features, latents, config, 0)
+    found = segment(features, latents, IMAGE, replace(config, smoothing=3), 0)
+    assert same_partition(found.flatten().numpy(), segment(smoothed, latents, IMAGE, config, 0).flatten().numpy())
+    rough = segment(features, latents, IMAGE, config, 0)
     scores = [adjusted_rand_score(truth.flatten().numpy(), labels.flatten().numpy()) for labels in (rough, found)]
     assert scores[0] < scores[1]
+
+
+def test_borders_follow_the_picture() -> None:
+    truth, features, latents = blocks(0)
+    picture = torch.eye(3)[truth - 1].permute(2, 0, 1)[None]
+    shifted = picture.roll(1, 3)  # a cell to the right of what the features say
+    shifted[..., 0] = shifted[..., 1]
+    enlarged = shifted.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    found = segment(features, latents, enlarged, SegmentationConfig(border_margin=1.5), 0)
+    assert same_partition(found.flatten().numpy(), shifted[0].argmax(0).flatten().numpy())
 
 
 def test_features_without_any_difference_are_one_region() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="sklearn")
-        found = segment(torch.ones(6, 8, 8), torch.ones(4, 8, 8), SegmentationConfig(), 0)
+        found = segment(torch.ones(6, 8, 8), torch.ones(4, 8, 8), IMAGE, SegmentationConfig(), 0)
     assert torch.equal(found, torch.ones(8, 8, dtype=torch.int64))
 
 
 def test_blocks_of_one_colour_are_merged() -> None:
     truth, features, latents = blocks(0)
     latents[:, truth == 2] = latents[:, truth == 1].mean(1, keepdim=True)
-    found = segment(features, latents, SegmentationConfig(), 0)
+    found = segment(features, latents, IMAGE, SegmentationConfig(), 0)
     assert same_partition(found.flatten().numpy(), (truth == 3).flatten().numpy())
 
 
@@ -247,7 +260,7 @@ def test_depth_cuts_a_block_that_reaches_from_near_to_far() -> None:
     depth = torch.zeros(24, 30)
     depth[:14, 12:21] = 1.0  # a part of block 2; neither merge distance lets the halves together again
     depth[:14, 21:] = 0.0
-    found = segment(features, latents, SegmentationConfig(), 0, depth)
+    found = segment(features, latents, IMAGE, SegmentationConfig(), 0, depth)
     expected = truth.clone()
     expected[:7, 6:11] = 4
     # 10.5 grid columns end the near part: column 10 (pixel 20) is near, column 11 (pixel 22) is far.
@@ -258,7 +271,7 @@ def test_depth_cuts_a_block_that_reaches_from_near_to_far() -> None:
 def test_noise_gives_a_complete_map_without_gaps(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     features, latents = torch.randn(12, 11, 13, generator=draw), 3 * torch.randn(4, 11, 13, generator=draw)
-    found = segment(features, latents, SegmentationConfig(merge_distance=0.01, smallest_component=3), seed)
+    found = segment(features, latents, IMAGE, SegmentationConfig(merge_distance=0.01, smallest_component=3), seed)
     assert int(found.min()) == 1
     assert torch.equal(torch.unique(found), torch.arange(1, region_count(found) + 1))
 
@@ -271,7 +284,7 @@ def test_the_published_regions_of_a_whole_image() -> None:
     published = load_file(folder / "extra_segmentation.safetensors")
     features, latent = inversion["T15/fused"][0], inversion["latent0"][0]
     # K is fixed to the published choice: nine silhouettes of 4096 points would take most of this file's time.
-    found = segment(features, latent, SegmentationConfig(clusters=(2, 3), restarts=2), 0)
+    found = segment(features, latent, IMAGE, SegmentationConfig(clusters=(2, 3), restarts=2), 0)
     assert adjusted_rand_score(published["no_depth/mask"].flatten().numpy(), found.flatten().numpy()) > 0.9
 
 
@@ -297,7 +310,7 @@ def test_the_stage_is_deterministic_and_leaves_the_global_generators_alone() -> 
         np.random.seed(poison)  # noqa: NPY002
         torch.manual_seed(poison)
         before = states()
-        runs.append(segment(features, latents, config, 5, depth))
+        runs.append(segment(features, latents, IMAGE, config, 5, depth))
         assert states() == before
     assert torch.equal(*runs)
 
