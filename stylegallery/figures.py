@@ -137,14 +137,14 @@ def match_figure(result: Stylization) -> Figure:
 
 
 def energy_figure(energies: "Sequence[Energy]") -> Figure:
-    """Energy and its two parts over the updates."""
+    """The energy and the two losses that it weighs, over the updates."""
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.add_subplot()
     steps = [energy.step for energy in energies]
-    axes.plot(steps, [energy.energy for energy in energies], label="energy", color="black")
+    axes.plot(steps, [energy.energy for energy in energies], label="energy, their weighted sum", color="black")
     axes.plot(steps, [energy.style for energy in energies], label="regional style loss")
-    axes.plot(steps, [energy.energy - energy.style for energy in energies], label="weighted global content loss")
-    axes.set(xlabel="update", ylabel="energy", ylim=(0, None))
+    axes.plot(steps, [energy.content for energy in energies], label="global content loss")
+    axes.set(xlabel="update", ylim=(0, None))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

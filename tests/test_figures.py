@@ -1,9 +1,10 @@
-"""The overlay draws every border, whichever side has the larger label."""
+"""Figures show what their names say: every border, a label inside its region, every curve."""
 
 import numpy as np
 import torch
 
-from stylegallery.figures import heart, overlay
+from stylegallery.figures import energy_figure, heart, overlay
+from stylegallery.guidance import Energy
 from stylegallery.regions import colours
 
 
@@ -29,3 +30,15 @@ def test_colours_differ() -> None:
     palette = colours(10)
     distances = np.linalg.norm(palette[:, None] - palette[None], axis=-1) + np.eye(10)
     assert distances.min() > 0.1
+
+
+def test_every_curve_of_the_energies_is_in_sight() -> None:
+    losses = [(2.5, 0.0), (2.0, 0.4), (1.5, 0.5)]  # weighed 0.65 and 0.26, as the embedded model's preset does
+    energies = [
+        Energy(i, 141, 0.65 * style + 0.26 * content, style, content) for i, (style, content) in enumerate(losses)
+    ]
+    (axes,) = energy_figure(energies).axes
+    low, high = axes.get_ylim()
+    drawn = [line.get_ydata() for line in axes.lines]
+    np.testing.assert_allclose(drawn, [[e[field] for e in energies] for field in (2, 3, 4)])
+    assert low <= np.min(drawn) and np.max(drawn) <= high
