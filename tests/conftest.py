@@ -15,14 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # beside the project where it is developed; users have none
@@ -43,6 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in diffusers layout: Stable Diffusion 1.5's topology, randomly initialised, 16 px wide."""
+    # Imported here: the process that hands out the tests reads this file too, and would keep the others waiting.
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
     folder = tmp_path_factory.mktemp("tiny_model")
     letters = [chr(number) for number in range(ord("a"), ord("z") + 1)]
     tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
@@ -260,6 +261,8 @@ def composed(small: tuple[str, ...]) -> Callable[..., DictConfig]:
 @pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of a small run; what figures show is tested elsewhere."""
+    from matplotlib.figure import Figure
+
     for name in ("overview", "match_figure", "energy_figure"):
         monkeypatch.setattr(f"stylegallery.figures.{name}", lambda *_: Figure(figsize=(1, 1)))
 

@@ -19,6 +19,8 @@ from conftest import ROOT, Gallery, paint_gallery
 from rich.console import Console
 
 from evaluation.launchers import Shard, Submitit
+from evaluation.tables import write_tables
+from stylegallery.errors import InputError
 
 ITEMS = 12
 
@@ -59,7 +61,7 @@ def one_process(gallery: Gallery, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @cache  # those of the single process are asked for by every test
 def tables(out: Path) -> dict[str, bytes]:
-    subprocess.run([sys.executable, "-m", "evaluation.tables", str(out)], cwd=ROOT, check=True, capture_output=True)
+    write_tables(out, "stylegallery")
     return {path.name: path.read_bytes() for path in (out / "tables").iterdir()}
 
 
@@ -234,13 +236,12 @@ def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: p
     assert events == expected
 
 
-def test_without_slurm_the_message_says_so(gallery: Gallery, tmp_path: Path) -> None:
+def test_without_slurm_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
-    sweep = command(gallery, tmp_path / "out", "launcher=slurm")
-    bare = environment(PATH=str(Path(sys.executable).parent))
-    answer = subprocess.run(sweep, cwd=ROOT, env=bare, capture_output=True, text=True, timeout=300)
-    assert answer.returncode == 2
-    assert "pass launcher=local" in answer.stderr
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    shards = [Shard("config/a.yaml", "0/1", None, None)]
+    with pytest.raises(InputError, match="pass launcher=local"):
+        Submitit("slurm", 1, {}, []).run(shards, tmp_path, Console(quiet=True))
 
 
 # --- Ray ---
