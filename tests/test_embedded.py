@@ -15,7 +15,7 @@ from stylegallery.attention import SelfAttention, record_self_attention, self_at
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.embedded import train as training
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, training_batch
+from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, semantic_maps, training_batch
 from stylegallery.embedded.train_attention import SelectiveUNet, surroundings
 from stylegallery.embedded.train_autoencoder import canonicalise, psnr
 from stylegallery.embedded.train_unet import make_text_encoder
@@ -119,6 +119,7 @@ def test_every_stage_trains_resumes_and_exports(
     monkeypatch.setattr("stylegallery.embedded.train_autoencoder.CHECK", 80)
     data = ("--data", str(pictures))
     run("encoder", *data, "--steps", "3")
+    run("decoder", *data, "--steps", "2", "--batch", "2", "--minutes", "0")  # one step a call
     run("decoder", *data, "--steps", "2", "--batch", "2")
     run("unet", *data, "--steps", "1", "--batch", "4", "--size", "64")
     run("unet", *data, "--steps", "2", "--batch", "4", "--size", "64")
@@ -127,7 +128,7 @@ def test_every_stage_trains_resumes_and_exports(
     run("attention", *data, "--steps", "2", "--batch", "4", "--size", "64")
     run("export", "--out", str(out))
     rows = [(row[0], int(row[1])) for row in csv.reader((work / "log.csv").open())]
-    for stage in ("unet", "attention"):
+    for stage in ("decoder", "unet", "attention"):
         assert [row for row in rows if row[0] == stage] == [(stage, 1), (stage, 2)]
         assert torch.load(work / f"{stage}.pt", weights_only=True)["step"] == 2
     before = torch.load(work / "unet.pt", weights_only=True)["average"]
@@ -137,6 +138,19 @@ def test_every_stage_trains_resumes_and_exports(
     exported = DiffusionModel.from_directory(str(out))
     for name in ("conv_in.weight", "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"):
         assert torch.equal(exported.unet.get_parameter(name), after[f"aligned.unet.{name}"].half().float())
+
+
+def test_semantic_maps_are_those_of_the_pictures_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    pictures = [torch.randint(0, 256, (3, 64, 64), generator=draw, dtype=torch.uint8) for _ in range(4)]
+    path, device = tmp_path / "maps.pt", torch.device("cpu")
+    first = semantic_maps(pictures, path, device)
+    with monkeypatch.context() as patch:
+        patch.setattr("stylegallery.embedded.pictures.EfficientNetEncoder", None)  # the same again without a network
+        for kept, made in zip(semantic_maps(pictures, path, device), first, strict=True):
+            assert torch.equal(kept, made)
+    other = semantic_maps(pictures[1:], path, device)  # a picture was taken out of the folder
+    assert len(other) == 3 and not torch.equal(other[0], first[0])
 
 
 def test_larger_keys_make_attention_selective_and_leave_queries_alone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Training pictures: loading, crops, palettes, and what EfficientNet sees in them."""
 
+import hashlib
 import math
 import random
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ def load_picture_banks(data: Path, work: Path, device: torch.device) -> tuple[Pi
     """The pictures of data/photo and data/art (to train on, held out); semantic maps are computed once and kept in
     `work`."""
     photos, art = load_pictures(data / "photo"), load_pictures(data / "art")
-    maps = semantic_maps(photos + art, work / "tokens.pt", device)
+    maps = semantic_maps(photos + art, work / "semantic_maps.pt", device)
     photo_maps, held_photo_maps = split(maps[: len(photos)])
     art_maps, held_art_maps = split(maps[len(photos) :])
     photos, held_photos = split(photos)
@@ -106,14 +107,20 @@ def random_crops(photos: list[Tensor], art: list[Tensor], size: int, batch: int,
 
 
 def semantic_maps(pictures: list[Tensor], path: Path, device: torch.device) -> list[Tensor]:
-    """What EfficientNet sees in every picture, on its latent grid, (88, H / 8, W / 8) float16, computed once.
+    """What EfficientNet sees in every picture (3, H, W), on its latent grid, (88, H / 8, W / 8) float16; computed once
+    for the same pictures and kept at `path`.
 
     Materials: block 4 (stride 8) averaged over 5 x 5 cells, so that a texture is one thing. Objects: block 15
     (stride 32). Both of the doubled picture, standardised, reduced by PCA to at most 48 half-whitened components
     and brought to the same variance, so that neither and no common direction dominates their cosine.
     """
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(f"{tuple(picture.shape)}".encode() + picture.numpy().tobytes())
     if path.exists():
-        return torch.load(path, weights_only=True)
+        kept = torch.load(path, weights_only=True)
+        if kept["pictures"] == digest.hexdigest():
+            return kept["maps"]
     levels = []
     for block, window in ((4, 5), (15, 1)):
         encoder = EfficientNetEncoder(block=block, scale=2.0).to(device)
@@ -124,7 +131,7 @@ def semantic_maps(pictures: list[Tensor], path: Path, device: torch.device) -> l
             maps.append(F.avg_pool2d(tokens, window, 1, window // 2, count_include_pad=False)[0].half().cpu())
         levels.append(half_whitened(maps, 48))
     combined = [torch.cat(pair) for pair in zip(*levels, strict=True)]
-    save_checkpoint(path, combined)
+    save_checkpoint(path, {"pictures": digest.hexdigest(), "maps": combined})
     return combined
 
 
@@ -134,7 +141,7 @@ def half_whitened(maps: list[Tensor], components: int) -> list[Tensor]:
     sample = torch.cat([m.flatten(1)[:, ::29] for m in maps], dim=1).float()
     mean, std = sample.mean(1, keepdim=True), sample.std(1, keepdim=True) + 1e-6
     values, vectors = torch.linalg.eigh(torch.cov((sample - mean) / std))
-    values, vectors = values[-components:], vectors[:, -components:]
+    values, vectors = values[-components:].clamp(min=1e-6 * values[-1]), vectors[:, -components:]  # few pictures
     projection = vectors.T / values[:, None] ** 0.25 / values.sqrt().sum().sqrt()
     projected = [projection @ ((m.flatten(1).float() - mean) / std) for m in maps]
     return [p.reshape(-1, *m.shape[1:]).half() for p, m in zip(projected, maps, strict=True)]

@@ -6,8 +6,8 @@
     python -m stylegallery.embedded.train attention --data pictures --work outputs/embedded # half an hour
     python -m stylegallery.embedded.train export  --work outputs/embedded --out stylegallery/embedded/weights
 
-`pictures` holds `photo/` and `art/`. Every stage writes its checkpoint atomically into `--work` and continues
-from it; `--minutes` bounds one call. The work folder's `log.csv` keeps the losses.
+`pictures` holds `photo/` and `art/`. Decoder, UNet and attention write checkpoints atomically into `--work` and
+continue from them; `--minutes` bounds one call. The work folder's `log.csv` keeps the losses.
 """
 
 import argparse
@@ -57,8 +57,9 @@ def main() -> None:
         stage.add_argument("--steps", type=int, default=steps)
         stage.add_argument("--batch", type=int, default=batch)
         stage.add_argument("--lr", type=float, default=lr)
-        stage.add_argument("--minutes", type=float, default=float("inf"))
         stage.add_argument("--seed", type=int, default=0)
+    for name in ("decoder", "unet", "attention"):
+        stages.choices[name].add_argument("--minutes", type=float, default=float("inf"), help="of this call")
     stages.choices["encoder"].add_argument("--channels", type=int, default=16)
     stages.choices["encoder"].add_argument("--exponent", type=float, default=0.5, help="see canonicalise")
     stages.choices["decoder"].add_argument("--noise", type=float, default=0.4, help="largest latent noise")

@@ -66,12 +66,12 @@ def train_encoder(args: argparse.Namespace) -> None:
     model = LappedAutoencoder(latent_channels=args.channels)
     initialise_with_patch_pca(model, photos, art)
     parameters = [*model.analysis.parameters(), *model.synthesis.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    optimizer = torch.optim.Adam(parameters, lr=args.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.steps)
     draw, log = random.Random(args.seed), Log(args.work, "encoder")
     check = random_crops(held_out, held_out, CHECK, 48, random.Random(1))
     for step in range(args.steps):
-        images = random_crops(photos, art, CROP, 16, draw)
+        images = random_crops(photos, art, CROP, args.batch, draw)
         loss = (model.synthesis(model.analysis(images)) - images)[..., 4:-4, 4:-4].square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -113,7 +113,8 @@ def train_decoder(args: argparse.Namespace) -> None:
         step, average = state["step"], state["average"]
     log, start = Log(args.work, "decoder"), time.time()
     check = random_crops(held_out, held_out, CHECK, 32, random.Random(1))
-    while step < args.steps and time.time() - start < 60 * args.minutes:
+    ended = step >= args.steps
+    while not ended:
         draw = random.Random(f"{args.seed} {step}")
         generator = torch.Generator().manual_seed(draw.randrange(2**62))
         for group in optimizer.param_groups:
@@ -131,7 +132,8 @@ def train_decoder(args: argparse.Namespace) -> None:
         with torch.no_grad():
             for name, p in model.named_parameters():
                 average[name].lerp_(p, 1 - min(0.998, step / (step + 10)))
-        if step % 100 == 0 or step == args.steps:
+        ended = step == args.steps or time.time() - start > 60 * args.minutes
+        if step % 100 == 0 or ended:
             averaged = LappedAutoencoder.from_config(model.config)
             averaged.load_state_dict(average)
             log(step, loss=loss.item(), psnr=psnr(averaged, check), psnr_noisy=psnr(averaged, check, 0.3))
