@@ -166,8 +166,9 @@ for place, k in enumerate(list(clusters)[: 2 * columns]):
     axes.title.set_color("tab:red" if k == best else "black")
 
 # %% [markdown]
-# Clusters whose mean latents, which hold their colour, are close to each other become one, and specks go to their
-# neighbours. Few clusters leave little to merge, so the largest $k$ is shown beside the chosen one.
+# Clusters whose mean latents, which hold their colour, are close to each other become one, borders move onto the edges
+# of the picture (not in the paper, and off for other models than the small one), and specks go to their neighbours. Few
+# clusters leave little to merge, so the largest $k$ is shown beside the chosen one.
 
 # %%
 latents = content.latent[0].flatten(1).T.cpu().numpy().astype(np.float64)
@@ -175,7 +176,7 @@ pieces = {}
 for k in dict.fromkeys((largest, best)):
     merged = merge(clusters[k], [(latents, setting.merge_distance)], setting.merging)
     pieces |= {f"{k} clusters": tinted(clusters[k]), f"of {k}, merged: {merged.max() + 1}": tinted(merged)}
-pieces["specks absorbed: the regions"] = tinted(content.labels.flatten().numpy() - 1)
+pieces["on the edges, without specks: the regions"] = tinted(content.labels.flatten().numpy() - 1)
 _ = show_row(pieces, height=1.7)
 
 # %% [markdown]
