@@ -1,5 +1,6 @@
 """The contract of a metric: one file in `evaluation/metrics/`, one config in `conf/metric/`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -72,3 +73,9 @@ class SetMetric(Protocol):
     bounds: tuple[float, float]
 
     def __call__(self, samples: Sequence[Sample]) -> float: ...
+
+
+def clamped(value: float, low: float = -math.inf, high: float = math.inf) -> float:
+    """A value within the bounds that rounding may leave; one that is not finite stays, for `min` and `max` would make
+    a bound of it."""
+    return min(max(value, low), high) if math.isfinite(value) else value

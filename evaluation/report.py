@@ -24,7 +24,7 @@ from rich.progress import track
 from evaluation.record import read_record
 from evaluation.report_pictures import COLOURS, question_block, thumbnail
 from evaluation.reported import other_backbones, read_reported
-from evaluation.results import Results, facts, read_results
+from evaluation.results import Results, embedded, facts, read_results
 from evaluation.tables import CALIBRATION, build, notes, out_of_order
 from evaluation.wide import reported_notes
 from stylegallery.errors import InputError
@@ -34,7 +34,6 @@ SCRIPTS = ("parts", "results", "scatter", "grid", "compare", "dialog")  # in the
 INPUT_SIDE = 320  # pixels; contents and references are shared by many items, so they may be larger than outputs
 
 KINDS = ("structure", "style", "regional", "set", "cost")  # the order of columns
-EMBEDDED = "embedded"
 
 Cells = dict[str, dict[str, dict[str, Any] | None]]  # label -> item -> record; None where it is not whole
 
@@ -60,16 +59,6 @@ def why_none(cells: Cells, label: str, item: str) -> str | None:
     if record is None:
         return "the record is damaged or lacks files; run the item again"
     return f"failed: {record['error']}" if "error" in record else None
-
-
-def model_name(records: dict[str, dict[str, Any] | None]) -> str:
-    """What the settings of a method load, such as a diffusion model and an adapter."""
-    config: dict[str, Any] = next(
-        (record["config"] for record in records.values() if record and "config" in record), {}
-    )
-    node = config.get("model") or config
-    names = [str(node[key]) for key in ("base", "path", "lora", "adapter") if isinstance(node.get(key), str)]
-    return " + ".join(names) or "none"
 
 
 def inputs_of(cells: Cells, item: str) -> list[tuple[Path, str]]:
@@ -114,12 +103,10 @@ def table_rows(table: pd.DataFrame, metrics: Sequence[str], models: dict[str, st
     twins = set(other_backbones(set(ours["metric"][ours["value"].notna()])).values())
     for (_, name), reported in table[table["source"] != "ours"].groupby(["source", "reported"], sort=False):
         values = reported.set_index("metric")
-        cells = []
-        for metric in metrics:
-            cell = table_cell(values.loc[metric] if metric in values.index else None) | {"twin": metric in twins}
-            if metric in twins or EMBEDDED in models.get(reported["label"].iloc[0], "").split(" + "):
-                cell["difference"] = None  # of two scales or two models: no number that says anything
-            cells.append(cell)
+        cells = [
+            table_cell(values.loc[metric] if metric in values.index else None) | {"twin": metric in twins}
+            for metric in metrics
+        ]
         rows.append({"label": name, "group": "paper", "model": "", "cells": cells})
     return rows
 
@@ -158,7 +145,7 @@ def score_arrays(
 
 def warning(models: dict[str, str]) -> str:
     """What must be said above all numbers; empty where nothing must."""
-    small = [label for label, model in models.items() if EMBEDDED in model.split(" + ")]
+    small = embedded(models)
     if not small:
         return ""
     which = "These results are" if len(small) == len(models) else f"{', '.join(small)}: these results are"
@@ -188,7 +175,7 @@ def write_report(out: Path, side: int) -> Path:
     results = read_results(out)
     table, cells = build(results), read_cells(out)
     items = sorted({item for records in cells.values() for item in records})
-    models = {label: model_name(records) for label, records in cells.items()}
+    models = {label: results.models[label] for label in cells}
     metrics = describe_metrics(table, set(results.items["metric"]))
     names = [metric["name"] for metric in metrics]
     scores, reasons = score_arrays(results, cells, items, names)

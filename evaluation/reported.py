@@ -1,5 +1,6 @@
 """Rows of numbers that papers report, from reported.yaml, beside ours."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,20 @@ def other_backbones(ours: set[str]) -> dict[str, str]:
     return {name: column for name, column in columns(ours).items() if column == metrics[name]["twin"]}
 
 
-def reported_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per reported number: source (paper or ablation), label (ours), value, the value of our method of that
-    label, and the difference ours − reported."""
+def reported_rows(table: pd.DataFrame, small: Collection[str]) -> pd.DataFrame:
+    """One row per reported number: source (comparison or ablation), label (ours), value, and the difference ours −
+    reported, which says something only where both are of one scale: not of a twin, nor of the `small` model's labels.
+    """
     measured = table.dropna(subset=["value"])
     ours = {(row.label, row.metric): row.value for row in measured.itertuples()}
     reported, rows = read_reported(), []
-    where = columns(set(measured["metric"]))
+    where, twins = columns(set(measured["metric"])), other_backbones(set(measured["metric"]))
     for source in ("comparison", "ablation"):
         for label, entry in reported[source].items():
             for (name, metric), value in zip(where.items(), entry["values"], strict=True):
                 if value is None:
                     continue
-                own = ours.get((label, metric))
+                own = None if name in twins or label in small else ours.get((label, metric))
                 rows.append(
                     {
                         "source": source, "label": label, "metric": metric, "value": value, "reported": entry["name"],

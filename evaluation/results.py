@@ -1,6 +1,7 @@
 """The results of a benchmark run as data frames, from the records on disk and nothing else."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from stylegallery.errors import InputError
 METRICS = Path(__file__).parents[1] / "conf" / "metric"
 SCORE = "python -m evaluation.score"
 COSTS = ("seconds", "peak_memory_mib")
+EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,23 @@ def facts(metric: str) -> Facts:
 class Results:
     """items: label, item, metric, value, version, reason (one row per score, costs among them; an item without
     scores has the reason under the metric "");
-    sets: label, metric, value, version, n, items (digest of their ids), reason (one row per score of a whole set)."""
+    sets: label, metric, value, version, n, items (digest of their ids), reason (one row per score of a whole set);
+    models: label -> what its settings load, such as a diffusion model and an adapter, or "none"."""
 
     items: pd.DataFrame
     sets: pd.DataFrame
+    models: dict[str, str]
+
+
+def model_name(config: Mapping[str, Any]) -> str:
+    node = config.get("model") or config
+    names = [str(node[key]) for key in ("base", "path", "lora", "adapter") if isinstance(node.get(key), str)]
+    return " + ".join(names) or "none"
+
+
+def embedded(models: Mapping[str, str]) -> list[str]:
+    """The labels of this repository's small model, whose numbers must not be held against a paper's."""
+    return [label for label, model in models.items() if EMBEDDED in model.split(" + ")]
 
 
 def read_json(path: Path) -> Any:
@@ -84,7 +99,9 @@ def read_results(out: Path) -> Results:
     sizes = {str(scores["size"]) for scores in scored.values() if scores}
     if len(sizes) > 1:
         raise InputError(f"{out} was scored at sizes {' and '.join(sorted(sizes))}; run {SCORE} {out} again")
-    items = [row for folder, scores in scored.items() for row in item_rows(folder, scores)]
+    records = {folder: read_json(folder / "record.json") for folder in folders}
+    configs = {folder.parent.name: record["config"] for folder, record in records.items() if "config" in record}
+    items = [row for folder, scores in scored.items() for row in item_rows(folder, records[folder], scores)]
     sets = [row for folder in sorted({folder.parent for folder in folders}) for row in set_rows(folder)]
     results = Results(
         pd.DataFrame(items, columns=["label", "item", "metric", "value", "version", "reason"]).astype(
@@ -93,6 +110,7 @@ def read_results(out: Path) -> Results:
         pd.DataFrame(sets, columns=["label", "metric", "value", "version", "n", "items", "reason"]).astype(
             {"value": float, "version": "Int64", "n": "Int64", "items": object}
         ),
+        {folder.parent.name: model_name(configs.get(folder.parent.name, {})) for folder in folders},
     )
     for table in (results.items, results.sets):
         versions = table.dropna(subset=["value", "version"]).groupby("metric")["version"].unique()
@@ -103,10 +121,9 @@ def read_results(out: Path) -> Results:
     return results
 
 
-def item_rows(folder: Path, scores: Any) -> list[tuple[Any, ...]]:
+def item_rows(folder: Path, record: Any, scores: Any) -> list[tuple[Any, ...]]:
     """Scores and costs of one cell; a failed or unscored item has the reason in the place of every score."""
     label, item = folder.parent.name, folder.name
-    record = read_json(folder / "record.json")
     if record.get("error"):
         return [(label, item, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
     costs = {"seconds": sum(record["seconds"].values()), "peak_memory_mib": record["peak_memory_mib"]}

@@ -3,7 +3,8 @@
     python -m evaluation.score OUT [--metrics lpips_alex,csd] [--size 256]
 
 Each cell (OUT/cells/<label>/<item>/) gets scores.json beside its record, each label sets.json with the metrics of the
-whole set. A picture that cannot be read is a row of reasons, everything else is scored, and the exit code is 1.
+whole set. A result that cannot be read, or whose content or references are lost or were replaced since, gets reasons in
+place of what is missing; everything else is scored, and the exit code is 1.
 """
 
 import argparse
@@ -60,18 +61,24 @@ def build_metrics(names: Sequence[str] | None = None) -> tuple[list[Metric], lis
 # --- reading ---
 
 
+class LostInput(InputError):
+    """The content or a reference of a result cannot be read or is another picture by now."""
+
+
 @lru_cache(maxsize=64)  # neighbouring cells share their content and references, and with them the features
-def read_picture(path: Path, modified: int, size: tuple[int, int] | None) -> Tensor:
-    """A picture at size (height, width); `modified` is part of the cache's key."""
+def read_picture(path: Path, modified: int, size: tuple[int, int] | None, digest: str | None) -> Tensor:
+    """A picture at size (height, width), of that SHA-256 where one is given; `modified` is part of the cache's key."""
     image = read_image(path)
+    if digest is not None and file_digest(path) != digest:
+        raise InputError(f"{path} changed since the result; restore it or run the item again")
     if size is None or image.shape[-2:] == size:
         return image
     resized = F.interpolate(image, size, mode="bicubic", antialias=True).clamp(0, 1)
     return (resized * 255).round() / 255  # 8 bit, as results are: an identity scores as one exactly
 
 
-def picture(path: Path, size: tuple[int, int] | None = None) -> Tensor:
-    return read_picture(path, path.stat().st_mtime_ns if path.is_file() else 0, size)
+def picture(path: Path, size: tuple[int, int] | None = None, digest: str | None = None) -> Tensor:
+    return read_picture(path, path.stat().st_mtime_ns if path.is_file() else 0, size, digest)
 
 
 @dataclass(frozen=True)
@@ -99,30 +106,26 @@ class Cell:
         aspect.
 
         Raises:
-            InputError: the method failed on the item, or a picture or the record cannot be read.
+            LostInput: the content or a reference cannot be read or changed since the result.
+            InputError: the method failed on the item, or its picture or the record cannot be read.
         """
         try:
             record = json.loads((self.folder / RECORD).read_text())
-            error = record.get("error")
-            inputs = {role: Path(entry["path"]) for role, entry in record.get("inputs", {}).items()}
-            content = inputs["content"] if error is None else None
+            error, inputs = record.get("error"), record.get("inputs", {})
+            count = sum(role.startswith("reference ") for role in inputs)
+            roles = ["content", *(f"reference {number}" for number in range(1, count + 1))] if error is None else []
+            made_from = [(Path(inputs[role]["path"]), str(inputs[role]["sha256"])) for role in roles]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
             raise InputError(f"{self.folder / RECORD} cannot be read ({problem}); delete the folder") from problem
-        if error is not None or content is None:
+        if error is not None:
             raise InputError(str(error))
-        references = sorted(
-            (int(role.removeprefix("reference ")), path) for role, path in inputs.items() if role.startswith("ref")
-        )
         image = picture(self.folder / IMAGE, (size, size) if size else None)
         shape = image.shape[-2], image.shape[-1]
-        return Sample(
-            item=self.item,
-            content=picture(content, shape),
-            references=[picture(path, shape) for _, path in references],
-            image=image,
-            question=self.question(),
-            features=self.features,
-        )
+        try:
+            content, *references = [picture(path, shape, digest) for path, digest in made_from]
+        except InputError as problem:
+            raise LostInput(str(problem)) from problem
+        return Sample(self.item, content, references, image, self.question(), self.features)
 
     def asked(self) -> str | None:
         """Digest of the question that regional scores answer; None where there is none."""
@@ -218,23 +221,25 @@ def write_rows(path: Path, about: dict[str, Any], rows: dict[str, Row]) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror}); make room or check permissions") from error
 
 
-def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | None) -> dict[Cell, str]:
-    """Write scores.json of some cells; returns those that cannot be scored, with the reason."""
-    broken: dict[Cell, str] = {}
+def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | None) -> dict[Cell, InputError]:
+    """Write scores.json of some cells; returns those that cannot be scored and why. What they were scored before, of
+    the same picture, stays."""
+    broken: dict[Cell, InputError] = {}
     samples: list[Sample] = []
     waiting: list[tuple[Cell, dict[str, Any], dict[str, Row]]] = []
     asked = {cell: cell.asked() for cell in cells}
     for cell in cells:
         about = {"image": cell.digest(), "size": size}
         rows = read_rows(cell.folder / SCORES, about)
+        missing = due(metrics, rows, asked[cell])
+        if about["image"] and not missing:
+            continue
         try:
-            if about["image"] and not due(metrics, rows, asked[cell]):
-                continue
             samples.append(cell.sample(size))
             waiting.append((cell, about, rows))
         except InputError as error:
-            broken[cell] = reason_of(error)
-            failed = {metric.name: row(metric, None, broken[cell]) for metric in metrics}
+            broken[cell] = error
+            failed = {metric.name: row(metric, None, reason_of(error)) for metric in missing}
             write_rows(cell.folder / SCORES, about, rows | failed)
     for metric in metrics:
         wanting = [index for index, (cell, _, rows) in enumerate(waiting) if due([metric], rows, asked[cell])]
@@ -248,7 +253,8 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
 
 
 def score_set(folder: Path, cells: Sequence[Cell], metrics: Sequence[SetMetric], size: int | None) -> None:
-    """Write sets.json of a label from its readable cells, with their number N."""
+    """Write sets.json of a label from its cells with readable results, with their number N; values that are there for
+    these stay, whether or not the inputs can still be read."""
     images, items = (
         hashlib.sha256(json.dumps(values).encode()).hexdigest()
         for values in ([(cell.item, cell.digest()) for cell in cells], [cell.item for cell in cells])
@@ -293,19 +299,20 @@ def score(out: Path, names: Sequence[str] | None, size: int | None, console: Con
     cells.sort(key=lambda cell: (cell.item, cell.label))
     metrics, set_metrics = build_metrics(names)
     size = size or common_size(cells, console)
-    broken: dict[Cell, str] = {}
+    broken: dict[Cell, InputError] = {}
     with torch.inference_mode():
         groups = [cells[start : start + BATCH] for start in range(0, len(cells), BATCH)]
         for group in track(groups, "scores", console=console, transient=True):
             broken |= score_cells(group, metrics, size)
             for cell in group:
                 cell.features.clear()
+        readable = [cell for cell in cells if cell not in broken or isinstance(broken[cell], LostInput)]
         for label in sorted({cell.label for cell in cells}) if set_metrics else ():
-            readable = [cell for cell in cells if cell.label == label and cell not in broken]
-            score_set(out / "cells" / label, readable, set_metrics, size)
+            own = [cell for cell in readable if cell.label == label]
+            score_set(out / "cells" / label, own, set_metrics, size)
     console.print(summary(out, cells, [*metrics, *set_metrics]))
-    for cell, reason in broken.items():
-        console.print(f"{cell.label}/{cell.item}: {reason}", style="red", soft_wrap=True)
+    for cell, error in broken.items():
+        console.print(f"{cell.label}/{cell.item}: {reason_of(error)}", style="red", soft_wrap=True)
     return not broken
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.reported import reported_rows
-from evaluation.results import COSTS, Results, facts, read_results
+from evaluation.results import COSTS, Results, embedded, facts, read_results
 from evaluation.statistics import common_items, estimate, mean_ranks, paired_tests
 from evaluation.wide import write_wide
 from stylegallery.errors import InputError
@@ -21,6 +21,10 @@ from stylegallery.errors import InputError
 IDENTITY, COPY = "identity", "reference_copy"
 CALIBRATION = (IDENTITY, COPY)
 UNRANKED = ("peak_memory_mib",)  # on a CPU that of the process so far, whichever method needed it
+INDEPENDENT = (
+    "Intervals and tests take items for independent. Those of one content resemble each other, so where a benchmark "
+    "has many items of a content both are too sure of themselves."
+)
 ARTFID_TOLERANCE = 0.006  # what the rounding of published tables leaves
 COLUMNS = [
     "source", "label", "metric", "direction", "version", "value", "low", "high", "n", "left_out", "mean_rank", "mark",
@@ -73,7 +77,7 @@ def build(results: Results) -> pd.DataFrame:
     for metric, group in table[~table["metric"].isin(incomparable)].groupby("metric"):
         for index, mark in marks(group, facts(str(metric)).direction).items():
             table.loc[index, "mark"] = mark
-    table = pd.concat([table, reported_rows(table)], ignore_index=True)[COLUMNS]
+    table = pd.concat([table, reported_rows(table, embedded(results.models))], ignore_index=True)[COLUMNS]
     return table.astype({"version": "Int64", "n": "Int64", "left_out": "Int64"})
 
 
@@ -150,8 +154,7 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
     lines = [
         "Means over the items that all methods with the metric have (N in the header), with 95 % bootstrap intervals "
         "over items; the best method is bold, the second underlined; calibration and reported rows are not ranked.",
-        "Intervals and tests take items for independent. Those of one content resemble each other, so where a "
-        "benchmark has many items of a content both are too sure of themselves.",
+        INDEPENDENT,
         "Memory on a CPU is that of the process so far, other methods included, and is not ranked.",
         "Methods that take one reference get the first reference of each item.",
     ]

@@ -93,7 +93,10 @@ def paper_cell(row: pd.Series) -> str:
 
 def reported_notes(table: pd.DataFrame) -> list[str]:
     measured = set(table[(table["source"] == "ours") & table["value"].notna()]["metric"])
-    lines = [f"Reported rows: {read_reported()['source']}; in parentheses how much higher our value is."]
+    lines = [
+        f"Reported rows: {read_reported()['source']}; in parentheses how much higher our value is, where both have one "
+        "backbone and ours is not of the embedded model."
+    ]
     lines.append("They stand in the column of " + ", ".join(f"{m} ({p})" for p, m in columns(measured).items()) + ".")
     twins = other_backbones(measured)
     if twins:

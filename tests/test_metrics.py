@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from conftest import ROOT, SHARED
 from scipy.linalg import sqrtm
 from torch import Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.transforms.functional import gaussian_blur
 
 from evaluation.backbones import backbone
-from evaluation.metric import Metric, Sample
+from evaluation.metric import Metric, Sample, clamped
 from evaluation.metrics.artfid import ArtFid, compose
 from evaluation.metrics.edge_f1 import EdgeF1
 from evaluation.metrics.fid import Fid
@@ -173,6 +174,67 @@ def test_published_results_lie_nearest_to_their_own_reference(name: str, hits: i
     assert found >= hits
 
 
+# --- values that are none ---
+
+
+class NoNumbers:
+    """A network whose features of one picture are not numbers."""
+
+    names = ("embedding", "histogram", "blocks", "tokens", "relu3_1", *(f"gram {number}" for number in range(1, 6)))
+
+    def __init__(self, picture: Tensor) -> None:
+        self.picture = picture
+
+    def __call__(self, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
+        values = [torch.nan if picture is self.picture else 0.5 for picture in pictures]
+        return [
+            {name: torch.full((16,) if name == "embedding" else (16, 16), v) for name in self.names} for v in values
+        ]
+
+
+@pytest.fixture
+def three() -> Sample:
+    """A result of two references."""
+    image, *references = torch.rand(3, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return sample(image, tuple(references))
+
+
+@pytest.mark.parametrize("name", ["csd", "gram_efficientnet", "gram_vgg19", "histogram"])
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_no_number_of_any_picture_is_no_number_of_style(
+    name: str, bad: int, three: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = NoNumbers([three.image, *three.references][bad])
+    place = "rgb_uv" if name == "histogram" else "backbone"
+    monkeypatch.setattr(f"{type(metric(name)).__module__}.{place}", lambda *_: network)
+    assert math.isnan(metric(name)([three])[0])
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_blocks_that_are_no_numbers_cannot_be_assigned(
+    bad: int, three: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = NoNumbers([three.image, *three.references][bad])
+    monkeypatch.setattr("evaluation.metrics.style_blocks.backbone", lambda _: network)
+    with pytest.raises(ValueError, match="invalid numeric"):
+        metric("style_blocks_efficientnet")([three])
+
+
+@pytest.mark.parametrize("name", ["ms_ssim", "cfsd", "structure_efficientnet"])
+def test_no_number_in_a_picture_is_no_number_of_structure(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = load(CONTENT).clone()
+    image[0, 0, 100, 100] = torch.nan
+    if name != "ms_ssim":
+        monkeypatch.setattr(f"{type(metric(name)).__module__}.backbone", lambda _: NoNumbers(image))
+    assert math.isnan(metric(name)([sample(image)])[0])
+
+
+def test_only_numbers_are_clamped() -> None:
+    assert [clamped(value, 0.0, 1.0) for value in (-1e-7, 0.5, 1 + 1e-7)] == [0.0, 0.5, 1.0]
+    assert clamped(-3.0, high=1.0) == -3.0 and clamped(3.0, low=1.0) == 3.0
+    assert math.isnan(clamped(math.nan, 0.0, 1.0)) and clamped(math.inf, 0.0, 1.0) == math.inf
+
+
 # --- closed forms ---
 
 
@@ -279,6 +341,17 @@ def test_sets_need_two_pictures(rows: tuple[np.ndarray, np.ndarray]) -> None:
     for metric, name in ((Fid("art"), "art"), (Kid(), "inception")):
         with pytest.raises(ValueError, match="at least two"):
             metric(feature_samples(name, rows[0][:1], rows[1][:1]))
+
+
+@pytest.mark.parametrize("metric", [Fid("art"), Kid()])
+def test_sets_of_no_pictures_say_so(metric: Fid | Kid) -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        metric([])
+
+
+def test_fid_of_no_number_is_no_number(rows: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FrechetInceptionDistance, "compute", lambda _: torch.tensor(torch.nan))
+    assert math.isnan(Fid("art")(feature_samples("art", *rows)))
 
 
 def test_artfid_of_no_pictures_is_a_reason() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from evaluation.record import SCHEMA
 from evaluation.results import facts
 from evaluation.statistics import estimate
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
+from evaluation.tables import INDEPENDENT
 from stylegallery.errors import InputError
 
 N = 12
@@ -174,6 +176,58 @@ def test_a_tolerated_loss_is_a_part_of_the_way_between_the_calibration_rows(tabl
     assert table["gain"].tolist() == pytest.approx([-0.1055] * 2)
 
 
+def test_a_tolerated_loss_is_that_of_the_items_compared(make: Maker) -> None:
+    """From identity to reference_copy it is 0.8 on the five items that the methods did, and nothing on the others."""
+    make.label(make.root / "part", "stylegallery60", "identity", {STYLE: [0.2] * N})
+    make.label(make.root / "part", "stylegallery60", "reference_copy", {STYLE: [1.0] * 5 + [0.2] * (N - 5)})
+    for label, value in {"stylegallery": 0.5, "styleid": 0.6}.items():
+        scores = {STYLE: listed(value + STEP[:5])}
+        make.label(make.root / "part", "stylegallery60", label, scores, items=ids("stylegallery60")[:5])
+    row = decide([claim("stylegallery", "styleid", tolerance=0.25)], studies(make.root / "part")).iloc[0]
+    assert row["n"] == 5 and row["tolerated"] == pytest.approx(0.2)
+
+
+def by_ending(values: Mapping[str, float]) -> list[float]:
+    return [values.get(item.rpartition("__")[2], 0.0) for item in ids("references")]
+
+
+def test_regions_of_other_references_count_as_gains_over_the_photo(make: Maker) -> None:
+    """From 1 to 20 references the photo gains more than the method; from there to a copy it is 0.2 and 0.4."""
+    out, photo = make.root / "refs", by_ending({"1": 0.3, "20": 0.6})
+    copy = by_ending({"1": 0.5, "20": 1.0})
+    make.label(out, "references", "identity", {REGIONAL: photo, STYLE: photo})
+    make.label(out, "references", "reference_copy", {REGIONAL: copy, STYLE: copy})
+    ours = by_ending({"1": 0.5, "20": 0.7})
+    for label in ("stylegallery", "attention_distillation"):
+        make.label(out, "references", label, {REGIONAL: ours, STYLE: ours})
+    claims = [
+        Claim(
+            metric, "A claim.", "test", "references", (metric,), ("stylegallery",), ("stylegallery",), tolerance=0.5,
+            better_items="__20", worse_items="__1",
+        )
+        for metric in (REGIONAL, STYLE)
+    ]  # fmt: skip
+    table = decide(claims, studies(out))
+    assert table["n"].tolist() == [2, 2]
+    assert table["value_better"].tolist() == pytest.approx([0.1, 0.7])
+    assert table["gain"].tolist() == pytest.approx([-0.1, 0.2])
+    assert table["tolerated"].tolist() == pytest.approx([0.15, 0.15])  # half of the mean over the items of both sides
+
+
+def test_labels_of_equal_settings_are_no_comparison(make: Maker) -> None:
+    """As `stylegallery` and `stylegallery@28x3` with model=sd15_lcm, whose preset has 28 steps of 3 updates."""
+    method = {"_target_": "fake", "model": {"path": "embedded"}}
+    out = make.sweep("fast", "stylegallery60", {})
+    for label in ("stylegallery", "stylegallery@28x3"):
+        make.label(out, "stylegallery60", label, {STYLE: [0.5] * N}, 0, method)
+    (study,) = studies(out)
+    same = replace(claim("stylegallery@28x3", "stylegallery", tolerance=0.1), experiment="acceleration")
+    row = decide([same], [study]).iloc[0]
+    assert row["verdict"] == "no result"
+    assert row["reason"] == "stylegallery@28x3 and stylegallery have the same settings here"
+    assert "## Spread" not in study_page(make_sheet(study))
+
+
 def test_items_may_be_paired_by_what_precedes_an_ending(make: Maker) -> None:
     items = ids("references")  # 0001__references__1, __2, ..., __20, 0002__references__1, ...
     assert [item.rpartition("__")[2] for item in items[:5]] == ["1", "2", "3", "5", "20"]
@@ -202,6 +256,8 @@ def test_sets_have_values_and_no_test_and_what_was_not_run_a_reason(table1: Path
     assert "fetch sd15 styleshot" in table.loc[1, "reason"]
     assert table.loc[2, "reason"] == MISSING and table.loc[3, "reason"] == "seeds is in none of the folders"
     assert table["p_holm"].isna().all()
+    tolerant = decide([replace(one, tolerance=0.1) for one in claims[1:]], studies(table1))
+    assert tolerant["verdict"].eq("no result").all() and tolerant["tolerated"].isna().all()
 
 
 def test_the_claims_of_the_repository_name_runs_and_metrics_that_exist() -> None:
@@ -210,6 +266,18 @@ def test_the_claims_of_the_repository_name_runs_and_metrics_that_exist() -> None
         assert set(one.better + one.worse) <= set(experiments[one.experiment].runs), one.id
         assert all(facts(metric).direction for metric in one.metrics)
         assert not {"identity", "reference_copy"} & set(one.better + one.worse)
+
+
+def test_claims_leave_no_baseline_and_no_structure_out() -> None:
+    claims = {one.id: one for one in read_claims()}
+    (table1,) = (experiment for experiment in read_experiments() if experiment.name == "table1")
+    own = {"identity", "reference_copy", "stylegallery", "stylegallery_released", "global_style"}
+    for name in ("style", "gram", "structure", "fid", "regional"):
+        assert {*claims[name].worse, *claims[f"{name}-others"].worse} == table1.runs.keys() - own
+    for one in claims.values():
+        assert STRUCTURE not in one.metrics or {"edge_f1", "ms_ssim"} <= set(one.metrics), one.id
+    assert "leakage" in claims["sparse"].metrics
+    assert claims["regions-structure"].worse == ("global_style",)
 
 
 @pytest.mark.parametrize("text", ["claims: [{id: a}]", "claims: [{id: a, nonsense: 1}]", "nothing: 1", "claims: ["])
@@ -232,6 +300,7 @@ def test_the_page_of_claims_states_the_failing_ones(table1: Path, tmp_path: Path
     )
     assert failing.count("\n- ") == 1
     assert "[discussion.md](discussion.md)" in text
+    assert INDEPENDENT in text and "gains over identity, the untouched photo, on the same item" in text
     assert "[discussion.md](discussion.md): What it means (written by hand)" in (docs / "README.md").read_text()
     rows = pd.read_csv(docs / "claims.csv").set_index(["claim", "metric", "worse"])
     assert rows.loc[("style", STYLE, "styleid"), "verdict"] == "holds"
@@ -309,6 +378,22 @@ def test_the_spread_over_seeds_is_that_of_the_means(make: Maker, tmp_path: Path)
     assert row == f"| {STYLE} | 3 | {np.mean(means):.5g} | {np.std(means, ddof=1):.3g} | ±{half:.3g} |"
 
 
+def test_the_spread_over_seeds_is_of_scores_of_the_same_items(make: Maker) -> None:
+    out, method = make.sweep("seeds", "stylegallery60", {}), {"_target_": "fake", "model": {"path": "embedded"}}
+    for seed, label in enumerate(("stylegallery", "stylegallery@seed=1")):
+        make.label(out, "stylegallery60", label, {STYLE: [0.5 + seed / 10] * N}, seed, method)
+
+    def metrics() -> list[str]:
+        (study,) = studies(out)
+        text = study_page(make_sheet(study))
+        return re.findall(r"^\| (\w+) \| 2 \|", text[text.index("## Spread") : text.index("## Runs")], re.MULTILINE)
+
+    assert metrics() == ["fid_efficientnet", STYLE]  # neither seconds nor memory
+    sets = out / "cells" / "stylegallery@seed=1" / "sets.json"
+    sets.write_text(json.dumps(json.loads(sets.read_text()) | {"n": 5}))
+    assert metrics() == [STYLE]
+
+
 def test_runs_on_other_data_are_no_seeds(make: Maker) -> None:
     """As `stylegallery@user_masks`, whose method and seed are those of `stylegallery`."""
     scores: Scores = {STYLE: [0.5] * N}
@@ -342,7 +427,8 @@ def test_the_oracle_takes_the_best_run_of_every_item_and_no_rank(make: Maker) ->
     styles = sheet.table[(sheet.table["metric"] == STYLE) & (sheet.table["source"] == "ours")].set_index("label")
     assert styles.loc["stylegallery@semantics=0", "mark"] == "best"
     text = study_page(sheet)
-    assert "*oracle (best of 3), upper bound, not ranked*" in text
+    assert f"*oracle (best of 3), upper bound of {REGIONAL}, not ranked*" in text
+    assert "The other columns are those of the picked runs and bound nothing." in text
     assert "Picked: stylegallery 6, stylegallery@random-0 6." in text
     assert "oracle" not in text[text.index("## Paired tests") :]
     assert "oracle" not in set(item_scores(study)["label"])

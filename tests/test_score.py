@@ -14,11 +14,20 @@ from conftest import BROKEN_PICTURES, paint
 from rich.console import Console
 
 from evaluation import score as module
+from evaluation.backbones import MissingWeights
+from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
+from evaluation.provenance import file_digest
 from evaluation.score import Cell, main, read_picture, score
 from stylegallery.errors import InputError
+from stylegallery.weights import table
 
 NAMES = ["ms_ssim", "histogram"]
+
+
+def entry(path: Path) -> dict[str, str]:
+    """What a record says of an input."""
+    return {"path": str(path), "sha256": file_digest(path)}
 
 
 def cell(out: Path, label: str, item: str, seed: int = 7, **record: Any) -> Path:
@@ -31,7 +40,7 @@ def cell(out: Path, label: str, item: str, seed: int = 7, **record: Any) -> Path
         "reference 1": paint(pictures / "first.png", 2),
         "reference 2": paint(pictures / "second.png", 3, (50, 70)),
     }
-    inputs = {role: {"path": str(path), "sha256": ""} for role, path in paths.items()}
+    inputs = {role: entry(path) for role, path in paths.items()}
     (folder / "record.json").write_text(json.dumps({"schema": 1, "item": item, "inputs": inputs, "files": []} | record))
     if "error" not in record:
         paint(folder / "stylised.png", seed, (80, 64))
@@ -182,17 +191,71 @@ def test_a_mended_picture_is_scored_next_time(out: Path, console: Console) -> No
 
 def test_failed_items_lost_inputs_and_damaged_records(tmp_path: Path, console: Console) -> None:
     out = tmp_path / "out"
+    other = paint(tmp_path / "other.png", 1)
     folders = {
         "no memory left": cell(out, "m", "failed", error="no memory left"),
         "record.json cannot be read": cell(out, "m", "damaged"),
-        "other.png is missing": cell(out, "m", "lost", inputs={"content": {"path": str(tmp_path / "other.png")}}),
+        "other.png is missing": cell(out, "m", "lost", inputs={"content": entry(other)}),
     }
+    other.unlink()
     (folders["record.json cannot be read"] / "record.json").write_text("{")
     fine = cell(out, "m", "fine")
     assert not score(out, NAMES, None, console)
     for reason, folder in folders.items():
         assert all(row["value"] is None and reason in row["reason"] for row in rows(folder).values())
     assert all(row["value"] is not None for row in rows(fine).values())
+
+
+@pytest.mark.parametrize("loss", ["missing", "changed since the result"])
+def test_what_was_scored_stays_when_an_input_is_lost(
+    loss: str, out: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A metric without weights is asked again every time, and then finds that an input is no longer there."""
+
+    def without_weights(self: Histogram, samples: list) -> list[float]:
+        raise MissingWeights("vgg19")
+
+    monkeypatch.setattr(Histogram, "__call__", without_weights)
+    names = [*NAMES, "fid_efficientnet"]
+    assert score(out, names, None, console)
+    folder = out / "cells" / "identity"
+    before, sets = rows(folder / "0001__a"), (folder / "sets.json").read_bytes()
+    reference = out.parent / "pictures" / "second.png"
+    reference.unlink()
+    if "changed" in loss:
+        paint(reference, 5)
+    assert not score(out, names, None, console)
+    after = rows(folder / "0001__a")
+    assert after["ms_ssim"] == before["ms_ssim"] and before["ms_ssim"]["value"] is not None
+    assert after["histogram"]["reason"].startswith(f"failed: {reference}") and loss in after["histogram"]["reason"]
+    assert (folder / "sets.json").read_bytes() == sets
+
+
+def test_a_result_is_not_scored_against_another_reference(out: Path, console: Console) -> None:
+    reference = paint(out.parent / "pictures" / "second.png", 5, (50, 70))
+    assert not score(out, [*NAMES, "fid_efficientnet"], None, console)
+    folder = out / "cells" / "identity"
+    found = [*rows(folder / "0001__a").values(), rows(folder, "sets.json")["fid_efficientnet"]]
+    reason = f"failed: {reference} changed since the result; restore it or run the item again"
+    assert [(row["value"], row["reason"]) for row in found] == [(None, reason)] * 3
+    paint(reference, 3, (50, 70))
+    assert score(out, [*NAMES, "fid_efficientnet"], None, console)
+
+
+def test_damaged_weights_are_the_reason_of_their_metrics(
+    out: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for name in ("inception", "vgg19"):
+        entry = table()[name]
+        entry.root().mkdir(parents=True, exist_ok=True)
+        (entry.root() / entry.files[0]).write_bytes(b"<html>")
+    assert score(out, ["gram_vgg19", "kid", "ms_ssim"], None, console)
+    folder = out / "cells" / "identity"
+    found = rows(folder / "0001__a")
+    assert "is damaged; delete it and run" in found["gram_vgg19"]["reason"]
+    assert "is damaged; delete it and run" in rows(folder, "sets.json")["kid"]["reason"]
+    assert found["ms_ssim"]["value"] is not None
 
 
 def test_missing_weights_and_questions_are_reasons_not_failures(
@@ -251,8 +314,8 @@ def test_shared_pictures_are_read_once(out: Path, console: Console, monkeypatch:
 
 def test_order_of_ten_references(tmp_path: Path) -> None:
     names = [f"reference {number}" for number in range(1, 12)]
-    inputs = {"content": {"path": str(paint(tmp_path / "c.png", 0))}} | {
-        name: {"path": str(paint(tmp_path / f"{name}.png", 10 + index))} for index, name in enumerate(names)
+    inputs = {"content": entry(paint(tmp_path / "c.png", 0))} | {
+        name: entry(paint(tmp_path / f"{name}.png", 10 + index)) for index, name in enumerate(names)
     }
     folder = cell(tmp_path / "out", "m", "many", inputs=dict(sorted(inputs.items())))
     references = Cell(folder).sample(64).references

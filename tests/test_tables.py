@@ -293,6 +293,19 @@ def test_all_reported_rows_stand_in_the_table_with_the_difference(out: Path) -> 
     assert row["difference"] == ours(table, "lpips_alex").loc["stytr2", "value"] - 0.3856
 
 
+def test_no_difference_is_shown_across_backbones_or_from_the_embedded_model(out: Path) -> None:
+    """Style stands in the column of its twin; `stylegallery` is of the embedded model, the others say of none."""
+    for path in out.glob("cells/stylegallery/*/record.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"model": {"path": "embedded"}}}))
+    table = build(read_results(out))
+    shown = table[(table["source"] == "comparison") & table["difference"].notna()]
+    assert set(shown["metric"]) == {"lpips_alex", "fid_art", "artfid"}
+    assert set(shown["label"]) == {"styleid", "stytr2"}
+    write_tables(out, "stylegallery")
+    lines = (out / "tables" / "table.md").read_text().splitlines()
+    assert "ours" not in next(line for line in lines if line.startswith("| StyleGallery (reported)"))
+
+
 @pytest.mark.parametrize("label", sorted(read_reported()["comparison"]))
 def test_reported_artfid_is_that_of_its_parts(label: str) -> None:
     values = dict(zip(read_reported()["metrics"], read_reported()["comparison"][label]["values"], strict=True))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evaluation.backbones import backbone
-from evaluation.metric import Direction, Sample
+from evaluation.metric import Direction, Sample, clamped
 
 ROWS = 1024  # of the affinity matrices alive at a time; all 16384 of a 512 px picture would need a gigabyte each
 
@@ -40,4 +40,4 @@ def divergence(content: Tensor, image: Tensor) -> float:
         rows = slice(start, start + ROWS)
         logs = [F.log_softmax(features[rows] @ features.T, dim=1) for features in (first, second)]
         total += F.kl_div(logs[1], logs[0], reduction="sum", log_target=True).double()
-    return max(0.0, float(total))  # of nearly equal rows rounding may leave a negative sum
+    return clamped(float(total), low=0.0)  # of nearly equal rows rounding may leave a negative sum

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from evaluation.backbones import backbone
-from evaluation.metric import Direction, Sample
+from evaluation.metric import Direction, Sample, clamped
 
 
 class EmbeddingSimilarity:
@@ -30,5 +32,5 @@ class EmbeddingSimilarity:
         for sample in samples:
             image = network([sample.image])[0]["embedding"]
             cosines = [float(image @ reference["embedding"]) for reference in network(sample.references)]
-            values.append(min(1.0, max(cosines)))
+            values.append(clamped(float(np.max(cosines)), high=1.0))  # np.max passes a NaN on
         return values

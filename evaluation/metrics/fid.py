@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from evaluation.backbones import BATCH, backbone
-from evaluation.metric import Direction, Sample
+from evaluation.metric import Direction, Sample, clamped
 
 
 class Fid:
@@ -30,20 +30,21 @@ class Fid:
 
     def __call__(self, samples: Sequence[Sample]) -> float:
         images, references = pooled(samples, self.backbone)
-        if min(len(images), len(references)) < 2:
-            raise ValueError("FID needs at least two outputs and two references")
         features = nn.Identity()
         features.num_features = images.shape[1]  # type: ignore[assignment]  # read by torchmetrics
         fid = FrechetInceptionDistance(features)
         fid.update(references, real=True)
         fid.update(images, real=False)
-        return max(0.0, float(fid.compute()))
+        return clamped(float(fid.compute()), low=0.0)
 
 
 def pooled(samples: Sequence[Sample], name: str) -> tuple[Tensor, Tensor]:
     """Pooled features of all outputs (N, D) and of all references of all items (M, D), float64.
 
     They stay in `sample.features`, so that several set metrics run a backbone once.
+
+    Raises:
+        ValueError: a distance between sets has no meaning for one picture.
     """
     images, references = [], []
     for start in range(0, len(samples), BATCH):
@@ -58,4 +59,6 @@ def pooled(samples: Sequence[Sample], name: str) -> tuple[Tensor, Tensor]:
             assert isinstance(rows, Tensor)
             images.append(rows[:1])
             references.append(rows[1:])
+    if min(len(images), sum(map(len, references))) < 2:
+        raise ValueError("a distance between sets needs at least two outputs and two references")
     return torch.cat(images), torch.cat(references)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -32,10 +33,12 @@ class Gram:
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         network = backbone(self.backbone)
         network([picture for sample in samples for picture in (sample.image, *sample.references)])
-        return [
-            min(self.distance(network([sample.image])[0], reference) for reference in network(sample.references))
-            for sample in samples
-        ]
+        values = []
+        for sample in samples:
+            image = network([sample.image])[0]
+            distances = [self.distance(image, reference) for reference in network(sample.references)]
+            values.append(float(np.min(distances)))  # which passes a NaN on
+        return values
 
     def distance(self, image: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
         total = 0.0

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from evaluation.backbones import Extractor, Features
-from evaluation.metric import Direction, Sample
+from evaluation.metric import Direction, Sample, clamped
 
 EPSILON, BINS, RANGE, SIGMA, LARGEST_SIDE = 1e-6, 64, 3.0, 0.02, 256
 CHUNK = 4096  # pixels whose kernels fit into the cache of a core
@@ -67,12 +68,12 @@ class Histogram:
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         return [
-            min(hellinger(rgb_uv()([sample.image])[0]["histogram"], found["histogram"]) for found in references)
+            float(np.min([hellinger(image["histogram"], found["histogram"]) for found in references]))  # NaN passes
             for sample in samples
-            for references in [rgb_uv()(sample.references)]
+            for image, *references in [rgb_uv()([sample.image, *sample.references])]
         ]
 
 
 def hellinger(first: Tensor, second: Tensor) -> float:
     """Of two distributions with sum 1."""
-    return min(1.0, float((first.sqrt() - second.sqrt()).norm() / 2**0.5))
+    return clamped(float((first.sqrt() - second.sqrt()).norm() / 2**0.5), high=1.0)

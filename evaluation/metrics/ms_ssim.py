@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from evaluation.metric import Direction, Sample
+from evaluation.metric import Direction, Sample, clamped
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of the five scales in the paper
 SMALLEST_SIDES = (11, 11, 44, 99, 176)  # of a picture for 1, 2 ... scales, as torchmetrics asks with its 11 px window
@@ -36,7 +36,7 @@ class MsSsim:
         value = multiscale_structural_similarity_index_measure(
             image, content, data_range=1.0, betas=betas, normalize="relu"
         )
-        return min(1.0, float(value))  # identity may come out as 1 + 1e-7
+        return clamped(float(value), high=1.0)  # identity may come out as 1 + 1e-7
 
 
 def luminance(image: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from evaluation.backbones import backbone
-from evaluation.metric import Direction, Sample
+from evaluation.metric import Direction, Sample, clamped
 
 
 class StyleBlocks:
@@ -36,5 +36,5 @@ class StyleBlocks:
             references = torch.cat([features["blocks"] for features in network(sample.references)])
             cosines = (network([sample.image])[0]["blocks"].double() @ references.double().T).numpy()
             rows, columns = linear_sum_assignment(cosines, maximize=True)
-            values.append(min(1.0, float(cosines[rows, columns].mean())))
+            values.append(clamped(float(cosines[rows, columns].mean()), high=1.0))
         return values

@@ -12,9 +12,9 @@ from scipy import stats
 
 from evaluation.publish.studies import Study, Sweep, model_lines
 from evaluation.publish.text import bullets, page, pipe_table
-from evaluation.results import facts
+from evaluation.results import embedded, facts
 from evaluation.statistics import estimate, holm
-from evaluation.tables import COPY, IDENTITY
+from evaluation.tables import COPY, IDENTITY, INDEPENDENT
 from stylegallery.errors import InputError
 
 PATH = Path(__file__).with_name("claims.yaml")
@@ -98,28 +98,34 @@ def compare(claim: Claim, metric: str, better: str, worse: str, study: Study | N
     """One comparison without its correction; `reason` where there is nothing to compare."""
     row: dict[str, Any] = {
         "claim": claim.id, "experiment": claim.experiment, "metric": metric, "better": better + claim.better_items,
-        "worse": worse + claim.worse_items, "tolerated": 0.0, "verdict": NO_RESULT,
+        "worse": worse + claim.worse_items, "tolerated": np.nan if claim.tolerance else 0.0, "verdict": NO_RESULT,
     }  # fmt: skip
     if study is None:
         return row | {"reason": f"{claim.experiment} is in none of the folders"}
     for label in (better, worse):
         if label in study.absent:
             return row | {"reason": f"{label} {study.absent[label]}"}
+    if better != worse and study.settings(better) == study.settings(worse):
+        return row | {"reason": f"{better} and {worse} have the same settings here"}
     if facts(metric).kind == "set" or metric in set(study.results.sets["metric"]):
         return row | compare_sets(metric, better, worse, study)
     items = study.results.items
     values = items[items["metric"] == metric].pivot(index="item", columns="label", values="value")
     values = values.reindex(columns=sorted({*values.columns, better, worse, IDENTITY, COPY}))
+    scored = values[[better, worse]].notna().any().any()
+    ends = {claim.better_items, claim.worse_items}
+    if len(ends) > 1 and facts(metric).kind == "regional":
+        values = values.sub(values[IDENTITY], axis=0)  # other references ask other questions
     pair = pd.DataFrame(
         {"better": ending(values[better], claim.better_items), "worse": ending(values[worse], claim.worse_items)}
     ).dropna()
     if pair.empty:
         reasons = items[(items["metric"] == metric) & items["label"].isin([better, worse])]["reason"].dropna()
-        scored = values[[better, worse]].notna().any().any()
         return row | {"reason": reasons.mode().iloc[0] if len(reasons) else NO_PAIR if scored else "not scored"}
     sign = 1 if facts(metric).direction == "up" else -1
     gains = sign * (pair["better"] - pair["worse"]).to_numpy(dtype=float)
-    margin = claim.tolerance * abs(float((values[COPY] - values[IDENTITY]).mean())) if claim.tolerance else 0.0
+    behind = values[values.index.isin([f"{item}{end}" for item in pair.index for end in ends])]
+    margin = claim.tolerance * abs(float((behind[COPY] - behind[IDENTITY]).mean())) if claim.tolerance else 0.0
     if not np.isfinite(margin):
         return row | {"reason": "identity and reference_copy, which say how much is tolerated, were not run"}
     gain, shifted = estimate(gains), gains + margin
@@ -164,9 +170,12 @@ def claims_page(claims: Sequence[Claim], table: pd.DataFrame, studies: Sequence[
         f"this page, is below {LEVEL}; it *{FAILS}* where both say the opposite; else it is *{UNDECIDED}*.",
         "Gain is the mean difference in the direction of the claim: positive speaks for it. A tolerated loss moves the "
         "0 of its comparison.",
+        "Other references ask other questions of a region: where a claim compares items of different references, the "
+        f"score of a region is what it gains over {IDENTITY}, the untouched photo, on the same item.",
+        INDEPENDENT,
         f"Scores of whole sets (FID) have one value per method, hence *{UNTESTED}*.",
         "The claims are the paper's, in our words; the numbers are this model's. Nothing here confirms or refutes the "
-        "paper on the model it used." if any("embedded" in m for s in sweeps.values() for m in s.models.values()) else
+        "paper on the model it used." if any(embedded(sweep.results.models) for sweep in sweeps.values()) else
         "The claims are the paper's, in our words.",
         "[All comparisons as CSV](claims.csv).",
     ]  # fmt: skip
@@ -225,10 +234,11 @@ def claim_block(claim: Claim, table: pd.DataFrame) -> str:
         lines[1] = f"Source: {claim.source}. Experiment: {claim.experiment}."
     lines += [claim.note] if claim.note else []
     if claim.tolerance:
-        losses = made[["metric", "tolerated"]].drop_duplicates().itertuples()
+        losses = made[["metric", "tolerated"]].dropna().drop_duplicates().itertuples()
         shown = ", ".join(f"{row.metric} {row.tolerated:.3g}" for row in losses)
         lines.append(
-            f"Tolerated loss, {claim.tolerance:.0%} of the way from identity to reference_copy: {shown or '–'}."
+            f"Tolerated loss, {claim.tolerance:.0%} of the way from identity to reference_copy on these items: "
+            f"{shown or '–'}."
         )
     columns = ["comparison", "metric", "N", "better", "worse", "gain", "p", "verdict"]
     remarks: dict[str, list[str]] = {}

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from omegaconf import OmegaConf
 from data.benchmark import load_items
 from evaluation.cells import read_frozen
 from evaluation.provenance import WEIGHTS_KEYS, nodes
-from evaluation.report import Cells, model_name, read_cells, warning
+from evaluation.report import Cells, read_cells, warning
 from evaluation.results import Results, read_results
 from evaluation.tables import CALIBRATION
 from stylegallery.errors import InputError
@@ -56,10 +55,6 @@ class Sweep:
         """item -> record of what a label has finished without an error."""
         return {item: record for item, record in self.cells[label].items() if record and "error" not in record}
 
-    @cached_property
-    def models(self) -> dict[str, str]:
-        return {label: model_name(records) for label, records in self.cells.items()}
-
 
 @dataclass(frozen=True)
 class Study:
@@ -85,6 +80,11 @@ class Study:
     @property
     def manifest(self) -> str:
         return self.sweep.manifest(self.ran[0])
+
+    def settings(self, label: str) -> tuple[str, int]:
+        """What decides the results of a run: its settings and data as text, and its seed."""
+        frozen = self.sweep.frozen[label]
+        return json.dumps([frozen["method"], frozen["data"]], sort_keys=True), frozen["seed"]
 
     def items(self) -> list[str]:
         """The planned items, in the order of the benchmark."""
@@ -153,7 +153,8 @@ def make_study(experiment: Experiment, sweep: Sweep) -> Study:
     item_gaps = [{"label": label, "item": "", "metric": "", "reason": reason} for label, reason in absent.items()]
     metrics = sorted(set(sets["metric"]))
     set_gaps = [{"label": label, "metric": m, "reason": why} for label, why in absent.items() for m in metrics]
-    return Study(experiment, sweep, Results(extended(items, item_gaps), extended(sets, set_gaps)), absent)
+    results = Results(extended(items, item_gaps), extended(sets, set_gaps), sweep.results.models)
+    return Study(experiment, sweep, results, absent)
 
 
 def extended(table: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -172,19 +173,18 @@ def why_absent(experiment: Experiment, sweep: Sweep, label: str) -> str:
 
 
 def same_but_seed(study: Study) -> list[list[str]]:
-    """Groups of labels whose settings differ in nothing but the seed."""
-    groups: dict[str, list[str]] = {}
+    """Groups of labels whose settings differ in nothing but the seed; of those with one seed, the first."""
+    groups: dict[str, dict[int, str]] = {}
     for label in study.ran:
         if label not in CALIBRATION:
-            frozen = study.sweep.frozen[label]
-            settings = json.dumps([frozen["method"], frozen["data"]], sort_keys=True)
-            groups.setdefault(settings, []).append(label)
-    return [labels for labels in groups.values() if len(labels) > 1]
+            settings, seed = study.settings(label)
+            groups.setdefault(settings, {}).setdefault(seed, label)
+    return [list(labels.values()) for labels in groups.values() if len(labels) > 1]
 
 
 def model_lines(sweep: Sweep, labels: Sequence[str]) -> list[str]:
     """Which model made the numbers: the first lines of every page."""
-    models = {label: sweep.models[label] for label in labels if label in sweep.models}
+    models = {label: sweep.results.models[label] for label in labels if label in sweep.results.models}
     sizes = {
         "x".join(map(str, record["size"]))
         for label in models

@@ -12,7 +12,7 @@ from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.reported import other_backbones, read_reported
 from evaluation.results import COSTS, facts
 from evaluation.statistics import common_items, estimate
-from evaluation.tables import CALIBRATION, build, notes, out_of_order, paired_table, wrong_artfid
+from evaluation.tables import CALIBRATION, build, different_items, notes, out_of_order, paired_table, wrong_artfid
 from evaluation.wide import cell, header, paper_cell
 
 REPORTED = {"table1": "comparison", "ablation_losses": "ablation", "ablation_content_weight": "ablation"}
@@ -46,18 +46,13 @@ class Sheet:
 
 
 def make_sheet(study: Study) -> Sheet:
-    """The table of a study: reported rows only where they belong, differences only where scales are the same."""
+    """The table of a study, with reported rows only where they belong."""
     table = build(study.results)
     complaints = out_of_order(table) + wrong_artfid(table)
     ours = table[table["source"] == "ours"]
     papers = table[table["source"] == REPORTED.get(study.experiment.name)]
     if REPORTED.get(study.experiment.name) == "ablation":
         papers = papers[papers["label"].isin(study.experiment.runs)]
-    small = [label for label, model in study.sweep.models.items() if "embedded" in model.split(" + ")]
-    twins = other_backbones(set(ours["metric"][ours["value"].notna()])).values()
-    papers = papers.assign(
-        difference=papers["difference"].mask(papers["label"].isin(small) | papers["metric"].isin(twins))
-    )
     oracle = find_oracle(study, list(table.columns)) if study.experiment.name == ORACLE_OF else None
     parts = [part for part in (ours, oracle and oracle.rows, papers) if part is not None]
     order = {label: position for position, label in enumerate(study.labels)}
@@ -160,7 +155,7 @@ def oracle_name(sheet: Sheet) -> str:
 
 def shown(label: str, sheet: Sheet) -> str:
     if label == oracle_name(sheet):
-        return f"*{label}, upper bound, not ranked*"
+        return f"*{label}, upper bound of {ORACLE_BY}, not ranked*"
     return f"{label} (calibration)" if label in CALIBRATION else label
 
 
@@ -179,8 +174,9 @@ def sheet_notes(sheet: Sheet) -> list[str]:
         picked = pd.Series(list(sheet.oracle.picks.values())).value_counts()
         counts = ", ".join(f"{label} {picked[label]}" for label in sheet.study.labels if label in picked)
         lines.append(
-            f"{sheet.oracle.label} takes for every item the run with the best {ORACLE_BY}, and all its scores: an "
-            f"upper bound that no method without the scores reaches, left out of ranks and tests. Picked: {counts}."
+            f"{sheet.oracle.label} takes for every item the run with the best {ORACLE_BY}: an upper bound of that "
+            "score, which no choice made without it reaches. The other columns are those of the picked runs and bound "
+            f"nothing. It is left out of ranks and tests. Picked: {counts}."
         )
     if len(table) > len(ours):
         lines.append(f"Reported rows: {read_reported()['source']}. Other model, resolution and items: compare orders.")
@@ -217,10 +213,15 @@ def difference_cell(row: pd.Series) -> str:
 
 
 def spread_block(sheet: Sheet, labels: Sequence[str]) -> str:
-    """Standard deviation over seeds of the mean of a metric, beside the interval over items of the first seed."""
+    """Standard deviation over seeds of the mean of a metric, beside the interval over items of the first seed.
+
+    Costs are no matter of the seed, and scores of sets of different items none of the seed alone.
+    """
     ours = sheet.table[(sheet.table["source"] == "ours") & sheet.table["label"].isin(labels)]
+    sets = sheet.study.results.sets
+    left_out = {*COSTS, *(metric for metric, _ in different_items(sets[sets["label"].isin(labels)]))}
     rows = []
-    for metric in with_values(ours):
+    for metric in (metric for metric in with_values(ours) if metric not in left_out):
         own = ours[(ours["metric"] == metric) & ours["value"].notna()].set_index("label")
         if len(own) > 1:
             first = own.loc[next(label for label in labels if label in own.index)]
