@@ -7,45 +7,68 @@ from pathlib import Path
 
 import hydra
 import torch
+from filelock import AcquireReturnProxy, Timeout
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from data.benchmark import load_items
-from evaluation.cells import Job, item_generator
+from data.benchmark import item_generator, load_items
+from evaluation.cells import Job, enough_memory, lock, settings_of, writable
 from evaluation.launchers import build, run_job
 from evaluation.progress import Bars
-from evaluation.record import Request, prepare_folder, read_record, write_result
+from evaluation.record import Request, clear_partial, prepare_folder, read_record, write_result
 from stylegallery.errors import InputError
 
 
 def run(config: DictConfig, console: Console) -> bool:
     """Whether everything that was asked for is there."""
+    if config.only is not None and config.experiment is None:
+        raise InputError("only= chooses runs of an experiment; pass experiment= too")
     single = "content" in config and config.experiment is None
     return run_one(config, console) if single else run_benchmark(config, console)
 
 
 def run_one(config: DictConfig, console: Console) -> bool:
     (item,) = load_items(config.data)
-    request = Request.of(item, config.seed, OmegaConf.to_container(config.method, resolve=True))
+    request = Request.of(item, config.seed, settings_of(config)["method"])
     folder = Path(str(config.out or f"outputs/{item.id}-{request.digest()}"))
     prepare_folder(folder)
-    record = read_record(folder)
-    if record is not None and record["digest"] == request.digest():
-        console.print(f"{folder} already holds this result; nothing to do")
-    else:
-        torch.set_deterministic_debug_mode("warn")
-        method = build(config.method)
-        with Bars(console) as progress:
-            result = method.stylize(item, item_generator(config.seed, item), progress)
-        record = write_result(folder, request, result)
+    with claim(folder):
+        clear_partial(folder)
+        record = read_record(folder)
+        if record is not None and record["digest"] == request.digest():
+            console.print(f"{folder} already holds this result; nothing to do")
+        else:
+            torch.set_deterministic_debug_mode("warn")
+            method = build(config.method)
+            with Bars(console) as progress, enough_memory():
+                result = method.stylize(item, item_generator(config.seed, item), progress)
+            request.require_unchanged()
+            record = write_result(folder, request, result)
     console.print(summary(record, folder))
     return True
 
 
+def claim(folder: Path) -> AcquireReturnProxy:
+    """Take the lock of a folder, to be let go by `with`.
+
+    Raises:
+        InputError: another process has it, or it cannot be made.
+    """
+    with writable(folder):
+        try:
+            return lock(folder, "run").acquire(blocking=False)
+        except Timeout as error:
+            raise InputError(
+                f"{folder} is being written by another process; wait for it or pass another out="
+            ) from error
+
+
 def run_benchmark(config: DictConfig, console: Console) -> bool:
+    if config.launcher and str(config.shard) != "0/1":
+        raise InputError("launcher= shares out all items itself; leave out shard=")
     jobs, stopped = [], 0
     for label, settings in runs(config):
         try:
@@ -71,14 +94,20 @@ def run_benchmark(config: DictConfig, console: Console) -> bool:
 
 
 def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
-    """Label and config of every run: that of the command line, or all of an experiment.
+    """Label and config of every run: that of the command line, or those of an experiment, `only` some of them or all.
 
     The command line comes after the settings of a run and wins; its `method.` settings go to methods that have them
     (`++method.steps=50` where StyleGallery itself has none).
     """
     if config.experiment is None:
-        yield config.label or HydraConfig.get().runtime.choices.method, config
+        label = HydraConfig.get().runtime.choices.method if config.label is None else config.label
+        yield str(label), config
         return
+    labels = [str(label) for label in config.experiment.runs]
+    given_only = config.only if OmegaConf.is_list(config.only) else [config.only]
+    only = labels if config.only is None else [str(label) for label in given_only]
+    if unknown := sorted(set(only).difference(labels)):
+        raise InputError(f"only= names {unknown[0]}, but the runs of this experiment are {', '.join(labels)}")
     given = [override for override in HydraConfig.get().overrides.task if not override.startswith("experiment=")]
     some = [override for override in given if override.lstrip("+").startswith("method.")]
     differ = {key_of(override) for overrides in config.experiment.runs.values() for override in overrides}
@@ -89,6 +118,8 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         )
     data = [] if any(override.startswith("data=") for override in given) else [f"data={config.experiment.data}"]
     for label, overrides in config.experiment.runs.items():
+        if str(label) not in only:
+            continue
         of_all = [*data, *overrides, *(override for override in given if override not in some)]
         bare = compose("config", overrides=of_all)
         own = [override for override in some if OmegaConf.select(bare, key_of(override), default=bare) != bare]
@@ -136,5 +167,6 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: the names of files need not be UTF-8
     main()
     sys.exit(max(codes))

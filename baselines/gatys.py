@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
+from baselines.networks.checkpoint import load_strictly, read_checkpoint
 from data.benchmark import Item
 from stylegallery.diffusion import pick_device
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
@@ -52,8 +53,8 @@ class VGG19Features(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        network = torchvision.models.vgg19(weights=None)
-        network.load_state_dict(torch.load(locate_file("vgg19"), map_location="cpu", weights_only=True))
+        network, path = torchvision.models.vgg19(weights=None), locate_file("vgg19")
+        load_strictly(network, read_checkpoint(path, "vgg19"), path)
         self.layers = network.features[: self.styles[-1] + 1]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):

@@ -22,7 +22,8 @@ from stylegallery.segmentation import ImageAnalysis
 
 
 class GlobalStyle(StyleGallery):
-    """Takes the settings of `StyleGallery`; those of stages 1 and 2 do nothing."""
+    """Takes the settings of `StyleGallery`. Of those of stages 1 and 2 only `segmentation.inversion_steps` does
+    anything, where `guidance.initial` is `inverted`: it decides the start."""
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
         result = super().stylize(item, generator, progress)

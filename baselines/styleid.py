@@ -18,8 +18,10 @@ not stored: the inverted latents are, and the UNet runs on them again at every s
 numbers. Of Stable Diffusion 1.x at 512 px one step of features is 71 MB in float32 (published: 3.5 GB for each
 picture), for 5 UNet calls per step instead of 3.
 
-One reference: number `reference`, by default the first. For the mean of the scores over references run the benchmark
-once for each, `method.reference=1,2,3 -m`. Masks, pins and vetoes of an item have no meaning here.
+One reference: number `reference`, by default the first; items that have fewer are recorded as failed. For the mean of
+the scores over references run the benchmark once for each, under labels of their own:
+`method.reference=1,2,3 'label="styleid@reference=${method.reference}"' -m`. Masks, pins and vetoes of an item have no
+meaning here.
 """
 
 from collections.abc import Iterator, Sequence

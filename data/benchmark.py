@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,6 +18,7 @@ from stylegallery.images import list_images
 
 MANIFESTS = Path(__file__).parent / "manifests"
 MASKS = Path(__file__).parent / "masks"
+LONGEST = 100  # characters of a name in an id: file systems allow 255 bytes for the id of two names and a suffix
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Item:
         roles = ["content", *(f"reference {number}" for number in range(1, len(self.references) + 1))]
         masks = {f"mask of {role}": path for role, path in zip(roles, self.masks(), strict=True) if path}
         return dict(zip(roles, [self.content, *self.references], strict=True)) | masks
+
+
+def item_generator(seed: int, item: Item) -> torch.Generator:
+    """The generator of all draws of an item, the same in any order and any shard."""
+    digest = hashlib.sha256(f"{seed} {item.id}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
 
 
 def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list[Item]:
@@ -152,28 +160,40 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
     a folder with a mask of every content.
 
     Raises:
-        InputError: nothing there, or two pictures or folders have one name.
+        InputError: nothing there, or two items would have one id.
     """
     if not isinstance(contents, str) or not references:
         raise InputError("data=folder needs data.contents=FOLDER and data.references=FOLDER or [FOLDER, ...]")
     folders: list[Path] = []
-    for source in [references] if isinstance(references, str) else references:
+    for source in listed("data.references", references):
         inner = sorted(path for path in Path(source).glob("*/") if path.is_dir())
         folders += inner or [Path(source)]
-    found = list_images(contents)
-    pictures = {safe_name(path): path for path in found}
-    sets = {safe_name(folder): tuple(list_images(str(folder))) for folder in folders}
-    if len(pictures) < len(found) or len(sets) < len(folders):
-        raise InputError(f"two contents in {contents} or two folders of references have one name; rename one of them")
-    items = [
-        Item(f"{picture}__{name}", path, paths) for picture, path in pictures.items() for name, paths in sets.items()
-    ]
+    sets = [(folder, tuple(list_images(str(folder)))) for folder in folders]
+    items: list[Item] = []
+    sources: dict[str, str] = {}  # id -> what has it
+    for path in list_images(contents):
+        for folder, paths in sets:
+            name = f"{safe_name(path.stem)}__{safe_name(folder.stem if folder.is_file() else folder.name)}"
+            if name in sources:
+                raise InputError(f"{sources[name]} and {path} with {folder} have one name; rename one of them")
+            sources[name] = f"{path} with {folder}"
+            items.append(Item(name, path, paths))
     return with_masks(items, Path(masks)) if masks else items
 
 
-def safe_name(path: Path) -> str:
-    """The name of a file or folder without suffix and without characters that a folder name should not have."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem if path.is_file() else path.name)
+def safe_name(name: str) -> str:
+    """A name as part of a folder's: short, plain characters; where that changes it, a digest tells it from others."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:LONGEST]
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()  # names of files need not be UTF-8
+    return safe if safe == name else f"{safe}-{digest[:8]}"
+
+
+def listed(name: str, value: Any, kind: Any = str) -> list[Any]:
+    """One path or a list of paths as a list. Raises InputError for anything else."""
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, Sequence) or not all(isinstance(path, kind) for path in paths):
+        raise InputError(f"{name} is {value!r}; pass a path or a list of paths")
+    return list(paths)
 
 
 def custom_items(**values: Any) -> list[Item]:
@@ -185,7 +205,7 @@ def custom_item(
     content: str,
     references: str | Sequence[str],
     mask: str | None = None,
-    reference_masks: Sequence[str | None] = (),
+    reference_masks: str | Sequence[str | None] = (),
     pins: Mapping[Any, Sequence[int]] | None = None,
     excluded: Sequence[int] = (),
     forbidden: Sequence[Sequence[int]] = (),
@@ -195,20 +215,17 @@ def custom_item(
     Raises:
         InputError: no references, more masks than references, or a pin that is not region:[reference, region].
     """
-    if not isinstance(content, str):
-        raise InputError(f"content is {content!r}; pass the path of a picture")
-    if not isinstance(references, str) and not (
-        isinstance(references, Sequence) and all(isinstance(source, str) for source in references)
-    ):
-        raise InputError(f"references is {references!r}; pass a path or a list of paths")
+    for name, path in (("content", content), ("mask", mask or "")):
+        if not isinstance(path, str):
+            raise InputError(f"{name} is {path!r}; pass the path of a picture")
     if not isinstance(excluded, Sequence) or not all(isinstance(number, int) for number in excluded):
         raise InputError(f"excluded is {excluded!r}; pass a list of reference numbers")
-    sources = [references] if isinstance(references, str) else references
-    paths = tuple(path for source in sources for path in list_images(source))
+    paths = tuple(path for source in listed("references", references) for path in list_images(source))
+    masks = listed("reference_masks", reference_masks, str | None)
     if not paths:
         raise InputError("references is empty; pass at least one picture, folder or pattern")
-    if len(reference_masks) > len(paths):
-        raise InputError(f"{len(reference_masks)} reference_masks for {len(paths)} references; pass at most one each")
+    if len(masks) > len(paths):
+        raise InputError(f"{len(masks)} reference_masks for {len(paths)} references; pass at most one each")
     try:
         parsed_pins = {int(region): (int(r), int(j)) for region, (r, j) in (pins or {}).items()}
         parsed_forbidden = tuple((int(i), int(r), int(j)) for i, r, j in forbidden)
@@ -218,11 +235,11 @@ def custom_item(
             "[[content region, reference, region]], all numbers from 1"
         ) from error
     return Item(
-        id=Path(content).stem,
+        id=safe_name(Path(content).stem),
         content=Path(content),
         references=paths,
         mask=Path(mask) if mask else None,
-        reference_masks=tuple(Path(m) if m else None for m in reference_masks),
+        reference_masks=tuple(Path(m) if m else None for m in masks),
         pins=parsed_pins,
         excluded=tuple(excluded),
         forbidden=parsed_forbidden,

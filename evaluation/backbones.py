@@ -5,11 +5,11 @@ Networks load at their first use, from files already on this machine, and run on
 
 import argparse
 import hashlib
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,7 +18,6 @@ import open_clip
 import torch
 import torch.nn.functional as F
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -30,6 +29,7 @@ from stylegallery.diffusion import pick_device
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
 from stylegallery.errors import InputError
 from stylegallery.images import resize
+from stylegallery.loading import UNREADABLE, whole
 from stylegallery.weights import FETCH, locate, locate_file
 
 BATCH = 8
@@ -141,9 +141,13 @@ def read_weights(name: str) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)
         with torch.serialization.safe_globals(HARMLESS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged; delete it and run: {FETCH} {name}") from error
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # the readers raise whatever they meet in damaged bytes
+        raise damaged(path, name) from error
+
+
+def damaged(path: Path, name: str) -> InputError:
+    return InputError(f"{path} is damaged; delete it and run: {FETCH} {name}")
 
 
 def load_into(network: nn.Module, weights: dict[str, Tensor], name: str) -> nn.Module:
@@ -151,8 +155,12 @@ def load_into(network: nn.Module, weights: dict[str, Tensor], name: str) -> nn.M
     try:
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise InputError(f"the file of {name} holds another network; delete it and run: {FETCH} {name}") from error
+        raise another_network(name) from error
     return network
+
+
+def another_network(name: str) -> InputError:
+    return InputError(f"the file of {name} holds another network; delete it and run: {FETCH} {name}")
 
 
 def subset(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -246,7 +254,11 @@ class DinoKeys(Backbone):
             folder = locate("dino_vitb8")
         except InputError as error:
             raise MissingWeights("dino_vitb8") from error
-        return ViTModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False)
+        options = {"local_files_only": True, "add_pooling_layer": False, "output_loading_info": True}
+        try:
+            return whole(ViTModel.from_pretrained(folder, **options))
+        except UNREADABLE as error:
+            raise damaged(folder, "dino_vitb8") from error
 
     def features(self, images: Tensor) -> Features:
         network: Any = self.network
@@ -316,7 +328,14 @@ class Inception(Backbone):
     (2048)."""
 
     def load(self) -> nn.Module:
-        return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights_file("inception")))
+        # The package unpickles what it is given, code included: it gets what was read safely.
+        plain: Any = io.BytesIO()
+        torch.save(read_weights("inception"), plain)
+        plain.seek(0)
+        try:
+            return NoTrainInceptionV3("inception-v3-compat", ["2048"], plain)
+        except RuntimeError as error:
+            raise another_network("inception") from error
 
     def features(self, images: Tensor) -> Features:
         return {"pooled": self.network((images.to(self.device) * 255).round().byte())}

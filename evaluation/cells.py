@@ -7,15 +7,17 @@ done. Across machines this needs a file system with shared locks (NFS 4, Lustre 
 give every machine a shard of its own. Even without locks nothing is corrupted: results move in whole.
 """
 
-import hashlib
+import json
+import math
 import os
 import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 import torch
@@ -24,9 +26,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from yaml import YAMLError
 
-from data.benchmark import Item, load_items
+from data.benchmark import Item, item_generator, load_items
 from evaluation.progress import Bars
-from evaluation.provenance import weights_digests
+from evaluation.provenance import code_digest, weights_digests
 from evaluation.record import (
     Request,
     clear_partial,
@@ -38,7 +40,7 @@ from evaluation.record import (
 from stylegallery.errors import InputError, require
 from stylegallery.method import Method
 
-LABEL = r"[A-Za-z0-9_.@=+,-]+"
+LABEL = r"(?!\.)[A-Za-z0-9_.@=+,-]+"  # the name of a folder
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class Job:
     method: dict[str, Any]
     items: list[Item]
 
+    def __post_init__(self) -> None:
+        code_digest(self.method)  # of the sources as they are now, although other jobs may run before this one
+
     @classmethod
     def of(cls, config: DictConfig, label: str) -> "Job":
         """The job of a composed config; its settings are frozen in OUT/config/<label>.yaml first.
@@ -58,7 +63,8 @@ class Job:
         Raises:
             InputError: bad label, shard or limit, an incomplete benchmark, or OUT has the label with other settings.
         """
-        require(re.fullmatch(LABEL, label) is not None, "label consists of letters, digits and _.@=+,-", label)
+        rule = "label consists of letters, digits and _.@=+,- and does not begin with a dot"
+        require(re.fullmatch(LABEL, label) is not None, rule, label)
         limit = config.limit
         require(limit is None or (isinstance(limit, int) and limit > 0), "limit is null or at least 1", limit)
         out = Path(str(config.out or f"outputs/{config.data.get('manifest', 'folder')}"))
@@ -66,15 +72,6 @@ class Job:
         mine = items[parse_shard(str(config.shard))]
         frozen = freeze(out, label, config)
         return cls(out, label, config.seed, frozen["method"], mine)
-
-    @classmethod
-    def of_frozen(cls, path: Path, shard: str, root: str | None) -> "Job":
-        """The job of settings that `freeze` wrote to OUT/config/<label>.yaml, with the pictures in `root`."""
-        frozen = read_frozen(path)
-        data = frozen["data"] | ({"root": root} if root else {})
-        items = load_items(data)[: frozen["limit"]]
-        out = path.parent.parent
-        return cls(out, frozen["label"], frozen["seed"], frozen["method"], items[parse_shard(shard)])
 
     def folder(self, item: Item) -> Path:
         return self.out / "cells" / self.label / item.id
@@ -88,44 +85,74 @@ def parse_shard(shard: str) -> slice:
     return slice(int(found[1]), None, int(found[2]))
 
 
-def item_generator(seed: int, item: Item) -> torch.Generator:
-    """The generator of all draws of an item, the same in any order and any shard."""
-    digest = hashlib.sha256(f"{seed} {item.id}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
-
-
 # --- settings that stay as they were ---
+
+
+def settings_of(config: DictConfig) -> dict[str, Any]:
+    """Seed, data and method of a composed config, resolved.
+
+    Raises:
+        InputError: a number in them is NaN or infinite.
+    """
+    settings: dict[str, Any] = {"seed": config.seed}
+    for key in ("data", "method"):
+        settings[key] = OmegaConf.to_container(config[key], resolve=True)
+    for name in not_finite(settings):
+        raise InputError(f"{name} is not a finite number; pass another {name}=")
+    return settings
+
+
+def not_finite(value: object, name: str = "") -> Iterator[str]:
+    """Dotted names of the numbers in settings that are NaN or infinite."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from not_finite(inner, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from not_finite(inner, name)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield name
 
 
 def freeze(out: Path, label: str, config: DictConfig) -> dict[str, Any]:
     """Write what decides the results of a label to OUT/config/<label>.yaml, or compare it with what is there.
 
     Returns seed, data, method (resolved) and limit. Where the pictures are is left out; limit, the number of items
-    that are planned, may change.
+    that are planned, may change, and everything as long as there are no results.
 
     Raises:
-        InputError: the label was made with other settings; the message names them.
+        InputError: the label was made with other settings, which the message names, or OUT cannot be written.
     """
-    prepare_folder(out / "config")
-    now: dict[str, Any] = {"label": label, "limit": config.limit, "seed": config.seed}
-    for key in ("data", "method"):
-        now[key] = OmegaConf.to_container(config[key], resolve=True)
+    now = {"label": label, "limit": config.limit, **settings_of(config)}
     now["data"].pop("root", None)
-    with lock(out, "config"):
+    prepare_folder(out / "config")
+    with writable(out), lock(out, "config"):
         path = out / "config" / f"{label}.yaml"
         if path.exists():
             old = read_frozen(path)
             changed = differences(old | {"limit": config.limit}, now)
-            if changed:
+            if changed and in_use(out, label):
                 raise InputError(
                     f"{out} holds {label} with other settings ({'; '.join(changed[:5])}"
                     f"{f'; {len(changed) - 5} more' if len(changed) > 5 else ''}); "
                     "pass label= with a new name or another out="
                 )
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(now)))
-        temporary.replace(path)
+        try:
+            temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(now)), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)  # left by a full disk
     return now
+
+
+def in_use(out: Path, label: str) -> bool:
+    """Whether a label has a result or a process at work on one; failures are done again with any settings."""
+    records = (read_record(folder) for folder in (out / "cells" / label).glob("*/"))
+    locks = (out / ".locks" / label).glob("*.lock")
+    return any(record and "error" not in record for record in records) or any(
+        holder(out, label, path.stem) for path in locks
+    )
 
 
 def read_frozen(path: Path) -> dict[str, Any]:
@@ -145,14 +172,26 @@ def differences(old: object, new: object, name: str = "") -> list[str]:
         keys = [*old, *(key for key in new if key not in old)]
         inner = (differences(old.get(key), new.get(key), f"{name}.{key}".lstrip(".")) for key in keys)
         return [difference for differences in inner for difference in differences]
-    return [] if old == new else [f"{name}: {old} there, {new} now"]
+    same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)  # as in the digest: 1 is not 1.0
+    return [] if same else [f"{name}: {old} there, {new} now"]
 
 
 # --- locks ---
 
 
+@contextmanager
+def writable(out: Path) -> Iterator[None]:
+    """Raises InputError in place of the system's error where OUT cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be written ({error.strerror or error}); make room or pass another out="
+        ) from error
+
+
 def lock(out: Path, name: str) -> FileLock:
-    """The lock of a cell (`<label>/<item>`) or of the frozen settings (`config`)."""
+    """The lock of a cell (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`)."""
     path = out / ".locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path, poll_interval=0.2)
@@ -162,21 +201,25 @@ def claims(job: Job) -> Iterator[Item]:
     """Every item of a job, once, with its lock held until the next is asked for.
 
     Those that other processes hold come last, as soon as they are let go: done by then, or left by a dead process.
+
+    Raises:
+        InputError: a lock cannot be made.
     """
     later: list[Item] = []
-    for wait, items in ((False, job.items), (True, later)):
-        for item in items:
-            claim = lock(job.out, f"{job.label}/{item.id}")
-            try:
-                claim.acquire(blocking=wait)
-            except Timeout:
-                later.append(item)
-                continue
-            try:
-                Path(claim.lock_file).write_text(f"{socket.gethostname()} {os.getpid()}\n")
-                yield item
-            finally:
-                claim.release()
+    with writable(job.out):
+        for wait, items in ((False, job.items), (True, later)):
+            for item in items:
+                claim = lock(job.out, f"{job.label}/{item.id}")
+                try:
+                    claim.acquire(blocking=wait)
+                except Timeout:
+                    later.append(item)
+                    continue
+                try:
+                    Path(claim.lock_file).write_text(f"{socket.gethostname()} {os.getpid()}\n")
+                    yield item
+                finally:
+                    claim.release()
 
 
 def holder(out: Path, label: str, item: str) -> str | None:
@@ -209,7 +252,7 @@ def run_cells(
     unsuited = ""  # what a setting was told by the item before
     with Bars(console) as bars:
         bar = bars.add_task(job.label, total=len(job.items))
-        for item in writable(claims(job), job.out):
+        for item in claims(job):
             folder = job.folder(item)
             prepare_folder(folder)
             clear_partial(folder)
@@ -231,7 +274,9 @@ def run_cells(
                     raise InputError(error)  # twice in the same words: no other item would fare better
                 unsuited = error if of_settings else ""
                 if error:
-                    record = write_failure(folder, item, job.seed, request, error)
+                    error = error.encode(errors="backslashreplace").decode()  # the names of files need not be UTF-8
+                    if request or not record or "error" in record:  # a result stays while its inputs cannot be read
+                        record = write_failure(folder, item, job.seed, request, error)
                     console.print(f"{item.id} failed: {error}", style="red", markup=False)
                 tally["failed" if error else "done"] += 1
                 bars.advance(bar)
@@ -245,23 +290,27 @@ def attempt(
 ) -> tuple[dict[str, Any] | None, str, bool]:
     """The record of an item, or why there is none and whether the settings are to blame: bad input that is no file."""
     try:
-        result = method.stylize(item, item_generator(job.seed, item))
+        with enough_memory():
+            result = method.stylize(item, item_generator(job.seed, item))
         request.require_unchanged()
     except InputError as error:
         return None, str(error), not any(str(path) in str(error) for path in item.files().values())
     except FloatingPointError as error:
         return None, str(error), False
-    except Exception as error:  # one item must not end a sweep of hundreds: out of memory, a bug in a baseline
+    except Exception as error:  # one item must not end a sweep of hundreds: a bug in a baseline
+        if isinstance(error, SubprocessError) or type(error).__module__.startswith("submitit."):
+            raise  # by the signal that ends this task of a cluster, not by the item
         console.print_exception()
         return None, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", False
     return write_result(folder, request, result, explain=False), "", False
 
 
-def writable(items: Iterator[Item], out: Path) -> Iterator[Item]:
-    """Raises InputError where a lock cannot be made."""
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raises InputError, always in the same words, in place of PyTorch's error where the GPU has too little memory."""
     try:
-        yield from items
-    except OSError as error:
+        yield
+    except torch.OutOfMemoryError as error:
         raise InputError(
-            f"{out} cannot be written ({error.strerror or error}); make room or pass another out="
+            "the GPU ran out of memory; pass model.dtype=bfloat16, a smaller resolution= or fewer references"
         ) from error

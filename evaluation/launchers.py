@@ -7,7 +7,9 @@ a shard that is killed, requeued or submitted again does what is missing. Logs l
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,41 +18,61 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from rich.console import Console
 
-from evaluation.cells import Job, run_cells
+from data.benchmark import load_items
+from evaluation.cells import Job, enough_memory, parse_shard, read_frozen, run_cells
 from stylegallery.errors import InputError, require
+from stylegallery.weights import first_line
 
 
 def build(node: Any) -> Any:
-    """Instantiate; hydra wraps what a constructor raises, the user gets the sentence inside."""
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise
+    """Instantiate a node of the config; hydra wraps what a constructor raises, the user gets one sentence.
+
+    Raises:
+        InputError: it cannot be built, for whatever reason: no other item would fare better, another method may.
+    """
+    with enough_memory():
+        try:
+            return instantiate(node, _convert_="all")
+        except InstantiationException as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, InputError | torch.OutOfMemoryError):
+                raise cause from None
+            raise InputError(
+                f"{node['_target_']} cannot be built ({type(cause).__name__}: {first_line(cause)}); "
+                "check its settings and its weights"
+            ) from error
 
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
     """Do a job in this process; counts of `done`, `there` and `failed`."""
     torch.set_deterministic_debug_mode("warn")  # also in the processes of an engine
     mirror = build(tracker)(job) if tracker else None
-    tally = run_cells(job, lambda: build(job.method), console, mirror.log if mirror else None)
-    if mirror:
-        mirror.finish(console)
-    return tally
+    try:
+        return run_cells(job, lambda: build(job.method), console, mirror.log if mirror else None)
+    finally:
+        if mirror:
+            mirror.finish(console)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What one task of an engine does: a shard of a frozen job. Holds plain values only, as it travels."""
+    """What one task of an engine does: a shard of the first `limit` items of a frozen job, with the pictures in `root`.
+
+    Holds plain values only, as it travels. The limit is that of the start: another one may be frozen while it waits.
+    """
 
     frozen: str
+    limit: int
     shard: str
     root: str | None
     tracker: dict[str, Any] | None
 
     def __call__(self) -> dict[str, int]:
-        job = Job.of_frozen(Path(self.frozen), self.shard, self.root)
+        path = Path(self.frozen)
+        frozen = read_frozen(path)
+        data = frozen["data"] | ({"root": self.root} if self.root else {})
+        items = load_items(data)[: self.limit][parse_shard(self.shard)]
+        job = Job(path.parent.parent, frozen["label"], frozen["seed"], frozen["method"], items)
         return dict(run_job(job, self.tracker, Console()))
 
     def checkpoint(self) -> Any:
@@ -70,9 +92,18 @@ class Launcher:
     def launch(
         self, jobs: list[Job], root: str | None, tracker: dict[str, Any] | None, console: Console
     ) -> Counter[str]:
-        """Counts over all shards of all jobs; a shard that did not end counts as `lost`, with its reason printed."""
+        """Counts over all shards of jobs, which hold all their items and are cut into shards here.
+
+        A shard that did not end counts as `lost`, with its reason printed.
+        """
         shards = [
-            Shard(str((job.out / "config" / f"{job.label}.yaml").resolve()), f"{number}/{self.tasks}", root, tracker)
+            Shard(
+                str((job.out / "config" / f"{job.label}.yaml").resolve()),
+                len(job.items),
+                f"{number}/{self.tasks}",
+                root,
+                tracker,
+            )
             for job in jobs
             for number in range(self.tasks)
         ]
@@ -83,39 +114,59 @@ class Launcher:
 
 
 class Submitit(Launcher):
-    """Slurm jobs, or processes of this machine (`cluster=local`, one per entry of `gpus`, one run after the other).
+    """Slurm jobs, or processes of this machine (`cluster=local`, one run after the other, in turn on the `gpus`).
 
     `parameters` are submitit's: slurm_partition, slurm_account, gpus_per_node, cpus_per_task, mem_gb, timeout_min...
     Requeue-safe: Slurm may requeue a task after a node failure, submitit does after a time-out or preemption.
     """
 
     def __init__(
-        self, cluster: Literal["slurm", "local"], tasks: int, parameters: dict[str, Any], gpus: list[int]
+        self, cluster: Literal["slurm", "local"], tasks: int, parameters: dict[str, Any], gpus: Sequence[int] = ()
     ) -> None:
         super().__init__(max(tasks, len(gpus)))
+        if cluster == "local" and not gpus and torch.cuda.is_available():  # submitit would hide them from the tasks
+            raise InputError(
+                "launcher=local uses the GPUs that it is told; pass 'launcher.gpus=[0]', or set CUDA_VISIBLE_DEVICES= "
+                "to use none"
+            )
         self.cluster, self.parameters, self.gpus = cluster, parameters, gpus
 
     def run(self, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
-        try:
-            import submitit
-        except ImportError as error:
-            raise InputError(f"launcher needs submitit; install it with: pip install '.[slurm]' ({error})") from error
-        try:
-            executor = submitit.AutoExecutor(folder=str(folder / "%j"), cluster=self.cluster)
-        except RuntimeError as error:
-            raise InputError(f"no Slurm here ({error}); run on a login node or pass launcher=local") from error
+        folder = folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}"  # of this start: process numbers come again
+        executor = self.executor(folder / "%j")
         together = len(shards) if self.cluster == "slurm" else self.tasks  # this machine has no queue of its own
         tally: Counter[str] = Counter()
         for start in range(0, len(shards), together):
             tally += self.run_together(executor, shards[start : start + together], folder, console)
         return tally
 
+    def executor(self, folder: Path) -> Any:
+        try:
+            import submitit
+        except ImportError as error:
+            raise InputError(
+                f"launcher needs submitit; install it with: pip install -e '.[slurm]' ({error})"
+            ) from error
+        if self.cluster == "local":
+            return submitit.LocalExecutor(folder=folder)  # the other one knows nothing of `visible_gpus`
+        try:
+            return submitit.AutoExecutor(folder=folder, cluster=self.cluster)
+        except RuntimeError as error:
+            raise InputError(f"no Slurm here ({error}); run on a login node or pass launcher=local") from error
+
     def run_together(self, executor: Any, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
-        jobs = []
-        for number, shard in enumerate(shards):
-            gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number % self.tasks]]} if self.gpus else {}
-            executor.update_parameters(**self.parameters, **gpu)
-            jobs.append(executor.submit(shard))
+        jobs: list[Any] = []
+        try:
+            for number, shard in enumerate(shards):
+                gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number % len(self.gpus)]]} if self.gpus else {}
+                executor.update_parameters(**self.parameters, **gpu)
+                jobs.append(executor.submit(shard))
+        except Exception as error:  # submitit raises whatever it meets in parameters, and what sbatch says
+            for job in jobs:
+                job.cancel(check=False)
+            raise InputError(
+                f"launcher={self.cluster} could not start its tasks ({first_line(error)}); check launcher.parameters"
+            ) from error
         console.print("submitted " + ", ".join(str(job.job_id) for job in jobs) + f"; logs in {folder}")
         self.wait(jobs)
         tally: Counter[str] = Counter()
@@ -166,7 +217,7 @@ class Ray(Launcher):
         try:
             import ray
         except ImportError as error:
-            raise InputError(f"launcher needs Ray; install it with: pip install '.[ray]' ({error})") from error
+            raise InputError(f"launcher needs Ray; install it with: pip install -e '.[ray]' ({error})") from error
         try:
             ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=True)
         except ConnectionError as error:

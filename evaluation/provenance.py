@@ -4,12 +4,13 @@ import ast
 import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 from stylegallery.errors import InputError
 from stylegallery.images import SUFFIXES
-from stylegallery.weights import find, locate
+from stylegallery.weights import find, local_path, locate
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS_KEYS = (
@@ -20,7 +21,9 @@ WEIGHTS_KEYS = (
     "adapter",
     "captions",
 )  # settings that name a folder or file to load
-WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", *SUFFIXES}  # pictures: method=published
+TEXT_SUFFIXES = {".json", ".txt"}  # settings of networks and schedulers, tokenizers
+WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", *TEXT_SUFFIXES, *SUFFIXES}  # pictures: published
+BY_NAME = ("data.benchmark.item_generator", "stylegallery.embedded.autoencoder")  # what runs and no method imports
 
 
 def file_digest(path: Path) -> str:
@@ -58,22 +61,41 @@ def weights_digests(config: object) -> dict[str, str]:
 
 @cache  # a process loads weights once: later changes on disk are not what it computes with
 def weights_digest(name: str) -> str:
-    """Digest of the names, sizes and sixteen samples of 64 KiB of every weight file: seconds for any model size."""
-    if Path(name).is_file():
-        folder, paths = Path(name).parent, {Path(name)}
+    """Digest of the names, sizes and contents of every file that decides what is loaded.
+
+    Texts are read whole, of other files sixteen samples of 64 KiB: seconds for any model size.
+
+    Raises:
+        InputError: they are not on this machine, or one of them cannot be read.
+    """
+    if (local := local_path(name)) and local.is_file():
+        folder, files = local.parent, {local.name}
     else:
         folder, entry = locate(name), find(name)
         patterns = entry.files if entry and not Path(name).is_dir() else ["**/*"]
-        paths = {path for pattern in patterns for path in folder.glob(pattern) if path.suffix in WEIGHTS_SUFFIXES}
+        # Path.glob would not follow links to folders, as those who load them do.
+        found = [file for one in patterns for file in glob(one, root_dir=folder, recursive=True)]  # noqa: PTH207
+        files = {file for file in found if is_weights(folder / file)}
     digest = hashlib.sha256()
-    for path in sorted(paths):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder)} {size}".encode())
-        with path.open("rb") as file:
-            for index in range(16):
-                file.seek(index * size // 16)
-                digest.update(file.read(2**16))
+    for file in sorted(files):
+        path = folder / file
+        try:
+            size = path.stat().st_size
+            digest.update(f"{file} {size}".encode(errors="surrogatepass"))
+            with path.open("rb") as stream:
+                if path.suffix.lower() in TEXT_SUFFIXES:
+                    digest.update(stream.read())
+                else:
+                    for index in range(16):
+                        stream.seek(index * size // 16)
+                        digest.update(stream.read(2**16))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}); restore it or remove it") from error
     return digest.hexdigest()[:12]
+
+
+def is_weights(path: Path) -> bool:
+    return path.suffix.lower() in WEIGHTS_SUFFIXES and not path.is_dir()
 
 
 def code_digest(config: object) -> str:
@@ -82,10 +104,10 @@ def code_digest(config: object) -> str:
     A change of one method leaves the results of the others valid; scores and tables are in nobody's reach.
     """
     targets = {str(node["_target_"]) for _, node in nodes(config) if "_target_" in node}
-    return sources_digest(frozenset(targets))
+    return sources_digest(frozenset(targets.union(BY_NAME)))
 
 
-@cache  # at the start of a process, as it runs what it imported then
+@cache  # a process runs what it imported: later edits are not what made its results
 def sources_digest(targets: frozenset[str]) -> str:
     digest = hashlib.sha256()
     for path in sorted(reachable(targets)):
@@ -118,7 +140,7 @@ def source_of(name: str) -> Path | None:
 
 def imports(path: Path) -> Iterator[str]:
     """Dotted names that a source file imports, in functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

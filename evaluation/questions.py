@@ -9,10 +9,12 @@ matches.json, and question.json, which is written last and says what the questio
 
 import argparse
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,12 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from data.benchmark import Item, load_items
-from evaluation.cells import item_generator, lock, read_frozen
+from data.benchmark import Item, item_generator, load_items
+from evaluation.cells import enough_memory, lock, read_frozen, writable
 from evaluation.launchers import build
 from evaluation.metric import Question
 from evaluation.progress import Bars
+from evaluation.provenance import weights_digests
 from evaluation.record import Request
 from stylegallery.errors import InputError
 from stylegallery.matching import Match
@@ -43,22 +46,17 @@ QUESTION = "question.json"
 CONFIGS = Path(__file__).parent.parent / "conf"
 
 
-def ask_all(out: Path, overrides: Sequence[str], console: Console) -> None:
+def ask_all(out: Path, overrides: Sequence[str], console: Console) -> int:
     """Ask of every item that any method in OUT has planned; questions that are there are kept.
 
+    Returns how many items could not be asked, each with its reason printed.
+
     Raises:
-        InputError: nothing was run in OUT, or a setting or picture cannot be used.
+        InputError: nothing was run in OUT, it cannot be written, or the method of the overrides cannot be built.
     """
-    frozen = [read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))]
-    if not frozen:
-        raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
     roots = [given.partition("=")[2] for given in overrides if given.startswith("data.root=")]
     overrides = [given for given in overrides if not given.startswith("data.root=")]
-    items: dict[str, Item] = {}
-    for job in frozen:
-        data = {key: value for key, value in job["data"].items() if key != "masks"}  # those of one run, not of all
-        data |= {"root": roots[-1]} if roots else {}
-        items |= {item.id: item for item in load_items(data)[: job["limit"]]}
+    items = planned_items(out, roots[-1] if roots else None)
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
@@ -67,17 +65,58 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console) -> None:
             f"{' '.join(overrides)} are no settings of method=stylegallery ({first_line(error)})"
         ) from error
     settings: Any = OmegaConf.to_container(config.method, resolve=True)
-    method = None
+    weights_digests(settings)  # before any item: missing weights are nobody's failure but the settings'
+    method, failed = cache(lambda: build(config.method)), 0
     with Bars(console) as bars:
         bar = bars.add_task("questions", total=len(items))
-        for item in items.values():
-            folder = out / "questions" / item.id
-            request = Request.of(item, 0, settings)
-            with lock(out, f"questions/{item.id}"):
-                if question_digest(folder) != request.digest():
-                    method = method or build(config.method)
-                    write_question(folder, ask(method, item, item_generator(0, item)), request)
+        for item in items:
+            with writable(out), lock(out, f"questions/{item.id}"):
+                reason = ask_item(method, item, settings, out / "questions" / item.id)
+            if reason:
+                console.print(f"{item.id} failed: {reason}", style="red", markup=False)
+                failed += 1
             bars.advance(bar)
+    return failed
+
+
+def planned_items(out: Path, root: str | None) -> list[Item]:
+    """Every item of every method in OUT, once, with the pictures in `root`.
+
+    Raises:
+        InputError: nothing was run in OUT, or the pictures of a benchmark are not all there.
+    """
+    frozen = [read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))]
+    if not frozen:
+        raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
+    items: dict[str, Item] = {}
+    for job in frozen:
+        data = {key: value for key, value in job["data"].items() if key != "masks"}  # those of one run, not of all
+        data |= {"root": root} if root else {}
+        items |= {item.id: item for item in load_items(data)[: job["limit"]]}
+    return list(items.values())
+
+
+def ask_item(method: Callable[[], StyleGallery], item: Item, settings: dict[str, Any], folder: Path) -> str:
+    """Write the question of an item unless it is there; why that cannot be done, if it cannot.
+
+    Raises:
+        InputError: the method cannot be built, or the folder not be written: what no other item would change.
+    """
+    try:
+        request = Request.of(item, 0, settings)
+    except InputError as error:
+        return str(error)
+    if question_digest(folder) == request.digest():
+        return ""
+    asker = method()
+    try:
+        with enough_memory():
+            question = ask(asker, item, item_generator(0, item))
+        request.require_unchanged()
+    except (InputError, FloatingPointError) as error:
+        return str(error)
+    write_question(folder, question, request)
+    return ""
 
 
 def ask(method: StyleGallery, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Question:
@@ -107,8 +146,10 @@ def write_question(folder: Path, question: Question, request: Request) -> None:
             matches = [asdict(match) for match in question.matches]
             (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n")
             about = {"schema": SCHEMA, "digest": request.digest(), "references": len(question.reference_labels)}
-            (partial / QUESTION).write_text(json.dumps(about | asdict(request), indent=1, ensure_ascii=False) + "\n")
+            (partial / QUESTION).write_text(json.dumps(about | asdict(request), indent=1) + "\n")
             for path in sorted(partial.iterdir(), key=lambda path: path.name == QUESTION):
+                with path.open("rb") as file:  # a power cut leaves whole files
+                    os.fsync(file.fileno())
                 path.replace(folder / path.name)
     except OSError as error:
         raise InputError(
@@ -124,8 +165,8 @@ def named_maps(question: Question) -> dict[str, Tensor]:
 def question_digest(folder: Path) -> str | None:
     """What the question in a folder was made from; None where there is no whole question."""
     try:
-        about = json.loads((folder / QUESTION).read_text())
-        return str(about["digest"]) if about["schema"] == SCHEMA else None
+        read_question(folder)
+        return str(json.loads((folder / QUESTION).read_text())["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -167,10 +208,11 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="settings of method=stylegallery, such as model=sd15; data.root=")
     options = parser.parse_args()
     try:
-        ask_all(options.out, options.overrides, Console())
+        failed = ask_all(options.out, options.overrides, Console())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

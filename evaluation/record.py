@@ -14,10 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from data.benchmark import Item
-from evaluation.provenance import code_digest, file_digest, weights_digests
+from evaluation.provenance import code_digest, file_digest, nodes, weights_digests
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
@@ -71,7 +72,7 @@ class Request:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a finished result in a folder; None where there is none or it is not whole."""
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         whole = record["schema"] == SCHEMA and all((folder / name).is_file() for name in record["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -109,7 +110,7 @@ def write_result(folder: Path, request: Request, result: Stylization, explain: b
                 "size": [result.image.shape[-1], result.image.shape[-2]],
                 "seconds": result.seconds,
                 "peak_memory_mib": result.peak_memory_mib,
-                "environment": environment(),
+                "environment": environment(device_of(request.config)),
                 "files": sorted(path.name for path in partial.iterdir()),
             }
             move_in(partial, folder, record)
@@ -131,7 +132,7 @@ def write_failure(folder: Path, item: Item, seed: int, request: Request | None, 
         "digest": request.digest() if request else None,
         **(asdict(request) if request else {"item": item.id, "seed": seed}),
         "error": error,
-        "environment": environment(),
+        "environment": environment(device_of(request.config if request else {})),
         "files": [],
     }
     try:
@@ -142,9 +143,26 @@ def write_failure(folder: Path, item: Item, seed: int, request: Request | None, 
     return record
 
 
+def device_of(config: Mapping[str, Any]) -> str:
+    """Where a method computes by its settings; one without the setting `device` has no network."""
+    device = next((str(node["device"]) for _, node in nodes(config) if "device" in node), "cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
 @cache
-def environment() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in ENVIRONMENT}
+def environment(device: str) -> dict[str, str]:
+    """Versions, and by its maker's name what computed."""
+    versions = {"python": platform.python_version()} | {name: version(name) for name in ENVIRONMENT}
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
+    return versions | {"cuda": torch.version.cuda or "none", "device": name}
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # another system, or another architecture
+        return platform.processor() or platform.machine()
 
 
 def move_in(partial: Path, folder: Path, record: dict[str, Any]) -> None:
@@ -153,7 +171,8 @@ def move_in(partial: Path, folder: Path, record: dict[str, Any]) -> None:
     A folder without record is not a result, so that a full disk, a kill or a power cut at any moment leaves the old
     result, none, or the new one.
     """
-    (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    # In ASCII alone, other characters escaped: the names of files need not be UTF-8.
+    (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for name in [*record["files"], RECORD]:
         with (partial / name).open("rb") as file:
             os.fsync(file.fileno())
@@ -172,7 +191,8 @@ def clear_partial(folder: Path) -> None:
 
 
 def not_written(folder: Path, error: OSError) -> InputError:
-    free = shutil.disk_usage(folder).free // 2**20
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free // 2**20
     return InputError(
         f"the result could not be written to {folder} ({error.strerror or error}, {free} MiB free); "
         "make room or pass another out= and run again"

@@ -40,6 +40,7 @@ class WandbTracker:
             mode=mode,
             id=self.run_id(),
             resume="allow" if mode == "online" else None,
+            reinit="create_new",  # even where the run of the job before could not be finished
             name=self.job.label,
             group=self.job.out.name,
             job_type=self.job.label,

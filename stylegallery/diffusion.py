@@ -58,7 +58,6 @@ class DiffusionModel:
         parametrisation = scheduler.config["prediction_type"]
         require(parametrisation in PARAMETRISATIONS, f"prediction_type is one of {PARAMETRISATIONS}", parametrisation)
         self.device, self.dtype = null_prompt.device, null_prompt.dtype
-        self.latent_channels: int = self.unet.config["in_channels"]
         self.stride: int = 64 // self.encode(torch.zeros(1, 3, 64, 64)).shape[-1]
         self.layer_count = len(self_attention_layers(unet))
 
@@ -120,7 +119,8 @@ class DiffusionModel:
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Latents of images: posterior mean, or with a generator a sample, times the scaling factor.
+        """Images (B, 3, H, W) -> latents (B, C, h, w): posterior mean, or with a generator a sample, times the scaling
+        factor.
 
         Raises:
             FloatingPointError: they are not finite.
@@ -131,7 +131,7 @@ class DiffusionModel:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images of latents, clamped to [0, 1].
+        """Latents (B, C, h, w) -> images (B, 3, H, W), clamped to [0, 1].
 
         Raises:
             FloatingPointError: they are not finite, which would look like a black picture.
@@ -151,7 +151,8 @@ class DiffusionModel:
         return timesteps_of(self.sampler, steps)
 
     def predict_noise(self, latents: Tensor, timestep: int, level: int | None = None) -> Tensor:
-        """ε-prediction of the UNet under the null prompt, whatever its native parametrisation.
+        """ε-prediction of the UNet for latents (B, C, h, w) under the null prompt, in their shape, whatever its native
+        parametrisation.
 
         `level` is the timestep whose noise the latents have, where inversion asks the UNet for another one.
 
@@ -207,7 +208,7 @@ class DiffusionModel:
 
     def self_attention(self, latents: Tensor, timestep: int, layers: Sequence[int]) -> list[SelfAttention]:
         """Queries, keys, values and outputs of the listed self-attention layers; keeps the graph if grad is on."""
-        scaled = self.dtype == torch.float16 and latents.requires_grad
+        scaled = self.dtype == torch.float16 and latents.requires_grad and torch.is_grad_enabled()
         if scaled:
             latents = latents * 1
             latents.register_hook(lambda gradient: gradient / GRADIENT_SCALE)
@@ -221,7 +222,8 @@ class DiffusionModel:
 
     @torch.no_grad()
     def project(self, latents: Tensor, timestep: int) -> Tensor:
-        """The model's estimate of the clean latents when `latents` are taken for clean ones seen at `timestep`.
+        """The model's estimate of the clean latents (B, C, h, w) when `latents`, of the same shape, are taken for clean
+        ones seen at `timestep`.
 
         One prediction at low noise removes what no picture has, such as a trace of the patch grid.
         """

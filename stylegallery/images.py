@@ -21,11 +21,11 @@ def open_image(path: Path) -> Image.Image:
     """Decode a still picture completely, upright by its EXIF orientation.
 
     Raises:
-        InputError: missing, not a picture, truncated, animated, or larger than 100 megapixels.
+        InputError: missing, out of reach, not a picture, truncated, animated, or larger than 100 megapixels.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; pass the path of a picture")
     try:
+        if not path.is_file():
+            raise InputError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; pass the path of a picture")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
@@ -40,10 +40,16 @@ def open_image(path: Path) -> Image.Image:
         raise InputError(f"{path} has more than {LARGEST_AREA // 10**6} megapixels; make it smaller first") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture that Pillow can read; convert it to PNG or JPEG") from error
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read; change its permissions") from error
     except Exception as error:  # Pillow's decoders raise whatever they meet in damaged bytes
+        if isinstance(error, OSError) and error.errno:  # the system's own
+            raise unreachable(str(path), error) from error
         raise InputError(f"{path} is damaged ({error}); restore it from its source") from error
+
+
+def unreachable(path: str, error: Exception) -> InputError:
+    """What to tell of a path that the system does not let us look at."""
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{path} cannot be read ({reason}); check the path and its permissions")
 
 
 def read_image(path: Path) -> Tensor:
@@ -106,18 +112,21 @@ def list_images(source: str) -> list[Path]:
     """Picture files of a folder or glob pattern in sorted order; a single file is a list of one.
 
     Raises:
-        InputError: nothing there.
+        InputError: nothing there, out of reach, or no pattern.
     """
     path = Path(source)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        candidates = path.iterdir()
-    elif any(character in source for character in "*?["):
-        root = Path(path.anchor)
-        candidates = root.glob(str(path.relative_to(root)))
-    else:
-        return [path]
+    try:
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            candidates = list(path.iterdir())
+        elif any(character in source for character in "*?["):
+            root = Path(path.anchor)
+            candidates = list(root.glob(str(path.relative_to(root))))
+        else:
+            return [path]
+    except (OSError, ValueError) as error:
+        raise unreachable(source, error) from error
     found = sorted(candidate for candidate in candidates if candidate.suffix.lower() in SUFFIXES)
     if not found:
         raise InputError(f"{source} holds no picture ({', '.join(sorted(SUFFIXES))}); check the path")

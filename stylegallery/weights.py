@@ -33,6 +33,7 @@ from rich.table import Table
 from torch import hub
 
 from stylegallery.errors import InputError
+from stylegallery.images import unreachable
 
 FETCH = "python -m stylegallery.weights fetch"
 CHUNK = 2**20
@@ -77,6 +78,17 @@ class Entry:
                 return None
         return folder if all(any(folder.glob(pattern)) for pattern in self.files) else None
 
+    def bytes_here(self) -> int:
+        """What an earlier transfer left of its files: those named without a pattern, or the part of one."""
+        if self.repository:
+            found = [
+                huggingface_hub.try_to_load_from_cache(self.repository, file, revision=self.revision)
+                for file in self.files
+            ]
+            return sum(Path(path).stat().st_size for path in found if isinstance(path, str))
+        parts = [self.root() / f"{file}.part" for file in self.files]
+        return sum(part.stat().st_size for part in parts if part.is_file())
+
 
 @cache
 def table() -> dict[str, Entry]:
@@ -96,6 +108,18 @@ def find(name: str) -> Entry | None:
     return entries.get(name) or next(matching, None)
 
 
+def local_path(path: str) -> Path | None:
+    """The file or folder of that path; None where there is none.
+
+    Raises:
+        InputError: the system does not say, for want of permissions for example.
+    """
+    try:
+        return Path(path) if Path(path).exists() else None
+    except OSError as error:
+        raise unreachable(path, error) from error
+
+
 def locate(path: str) -> Path:
     """The folder of a model: `embedded` for the shipped one, a local path, a name of `weights.yaml`, or a hub
     repository already downloaded (at the revision of `weights.yaml` where it is listed).
@@ -105,8 +129,8 @@ def locate(path: str) -> Path:
     """
     if path == "embedded":
         return Path(__file__).parent / "embedded" / "weights"
-    if Path(path).is_dir():
-        return Path(path)
+    if (local := local_path(path)) and local.is_dir():
+        return local
     entry = find(path)
     if entry is None:
         try:
@@ -133,8 +157,8 @@ def locate_file(name: str) -> Path:
     Raises:
         InputError: as `locate`, or the entry is a folder.
     """
-    if Path(name).is_file():
-        return Path(name)
+    if (local := local_path(name)) and local.is_file():
+        return local
     entry = find(name)
     if entry is None or len(entry.files) != 1:
         raise InputError(f"{name} is neither a file nor an entry of weights.yaml with a single file")
@@ -154,7 +178,7 @@ def fetch(names: Sequence[str], console: Console) -> None:
     entries = list({entry.name: entry for entry in map(entry_named, names)}.values())
     require_space([entry for entry in entries if entry.folder() is None])
     for entry in entries:
-        if entry.folder() is None:
+        if (folder := entry.folder()) is None:
             console.print(f"{entry.name}: {entry.megabytes} MB, licence {entry.licence}")
             try:
                 download(entry, console)
@@ -164,10 +188,12 @@ def fetch(names: Sequence[str], console: Console) -> None:
                     f"{entry.name} could not be written to {entry.root()} ({reason}); free space there or set HF_HOME, "
                     "TORCH_HOME or STYLEGALLERY_WEIGHTS to another folder"
                 ) from error
+        else:  # perhaps of a call that was killed before it had checked them
+            check_digests(entry, folder)
         console.print(f"{entry.name} is in {entry.folder()}", soft_wrap=True)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
@@ -182,10 +208,10 @@ def entry_named(name: str) -> Entry:
 
 
 def require_space(entries: Sequence[Entry]) -> None:
-    """Raises InputError where the entries and a tenth more do not fit on the disk of their folder."""
+    """Raises InputError where what the entries lack, and a tenth more, does not fit on the disk of their folder."""
     needed: Counter[Path] = Counter()
     for entry in entries:
-        needed[entry.root()] += entry.megabytes * 10**6
+        needed[entry.root()] += max(0, entry.megabytes * 10**6 - entry.bytes_here())
     for root, size in needed.items():
         existing = next(parent for parent in (root, *root.parents) if parent.exists())
         free = shutil.disk_usage(existing).free
@@ -206,7 +232,7 @@ def download(entry: Entry, console: Console) -> None:
 
 
 def download_repository(entry: Entry) -> None:
-    """The files of a hub entry; the hub's client keeps and continues partial files itself."""
+    """The files of a hub entry; the hub's client keeps those that are whole."""
     assert entry.repository
     try:
         folder = Path(
@@ -220,8 +246,7 @@ def download_repository(entry: Entry) -> None:
             f"({first_line(error)}); check the network and that HF_HUB_OFFLINE is not set, "
             "then run the same command again"
         ) from error
-    for file in entry.sha256:
-        check_digest(entry, file, folder / file)
+    check_digests(entry, folder)
     if entry.folder() is None:
         raise InputError(
             f"huggingface.co/{entry.repository} at {entry.revision} lacks some of {', '.join(entry.files)}; "
@@ -272,6 +297,11 @@ def receive(entry: Entry, response: HTTPResponse, part: Path, offset: int, conso
             f"the transfer of {entry.name} broke off after {size} of {total} bytes; run the same command again to "
             "continue"
         )
+
+
+def check_digests(entry: Entry, folder: Path) -> None:
+    for file in entry.sha256:
+        check_digest(entry, file, folder / file)
 
 
 def check_digest(entry: Entry, file: str, path: Path) -> None:

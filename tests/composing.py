@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from stylegallery.errors import InputError
+from evaluation.launchers import build
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,9 +18,4 @@ def compose_config(name: str, *overrides: str) -> DictConfig:
 
 def build_method(name: str, *overrides: str) -> Any:
     """Raises InputError as run.py does, without hydra's wrapping."""
-    try:
-        return instantiate(compose_config(name, *overrides).method, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise
+    return build(compose_config(name, *overrides).method)

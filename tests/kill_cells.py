@@ -55,6 +55,13 @@ def images(out: Path, label: str) -> dict[str, bytes]:
     return {path.name: (path / "stylised.png").read_bytes() for path in folders if read_record(path)}
 
 
+def under_way(out: Path, label: str, pid: int) -> bool:
+    """Whether a process had a cell, by what it wrote in the lock, that is not done."""
+    locks = (out / ".locks" / label).glob("*.lock")
+    mine = [path.stem for path in locks if path.read_text().split()[-1:] == [str(pid)]]
+    return any(read_record(out / "cells" / label / item) is None for item in mine)
+
+
 def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]:
     """Kill that many times; counts of what the kills met. AssertionError where anything is lost or wrong."""
     rng, seen = random.Random(seed), Counter(kills=0, rounds=0)
@@ -75,6 +82,7 @@ def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]
             victim.join()
             seen["kills"] += 1
             seen["met a cell half written"] += bool(list((out / "cells" / label).glob(f"*/{PARTIAL}*")))
+            seen["left a cell under way"] += under_way(out, label, victim.pid)
             left = images(out, label)
             assert left.items() <= expected.items(), "a record of a killed process is wrong"
             workers[workers.index(victim)] = start(out, label, gallery, {})

@@ -3,6 +3,7 @@ put them, against the reference package on the same weights."""
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision.models.vgg import cfgs, make_layers
@@ -274,12 +275,58 @@ def test_missing_weights_name_the_command(metric: str, weights: str, place: Plac
     assert str(raised.value) == f"missing: python -m stylegallery.weights fetch {weights}"
 
 
-@pytest.mark.parametrize("content", [b"<html>", b"", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("content", [b"<html>", b"", b"PK\x03\x04 cut off", b"."])
 def test_damaged_weights_name_the_file(content: bytes, place: Place) -> None:
     path = place("vgg19")
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"vgg19-dcbb9e9d.pth is damaged; delete it"):
         Cfsd()([sample()])
+
+
+class Trap:
+    """Its pickle makes a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+PICKLED = [metric for metric, weights in NEEDS.items() if table()[weights].files[-1].endswith((".pth", ".bin"))]
+
+
+@pytest.mark.parametrize("metric", PICKLED)
+def test_no_file_of_weights_is_run_as_code(metric: str, place: Place, tmp_path: Path) -> None:
+    path = place(NEEDS[metric])
+    torch.save({"conv.weight": Trap(tmp_path / "trapped")}, path)
+    single, whole = build_metrics([metric])
+    with pytest.raises(InputError, match=f"{path.name} is damaged; delete it and run: python"):
+        (*single, *whole)[0]([sample(96)])
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_inception_of_another_network_is_refused(place: Place) -> None:
+    torch.save({"fc.bias": torch.zeros(3)}, place("inception"))
+    with pytest.raises(InputError, match="file of inception holds another network"):
+        backbone("inception")([pictures()[0]])
+
+
+@pytest.mark.parametrize("damage", ["a layer is missing", "the file is cut off"])
+def test_dino_is_whole_or_refused(damage: str, place: Place) -> None:
+    config = ViTConfig(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, patch_size=16, image_size=64
+    )
+    folder = place("dino_vitb8")
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text("{}")
+    file = folder / "model.safetensors"
+    if damage == "the file is cut off":
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        save_file({name: tensor for name, tensor in load_file(file).items() if "1.attention" not in name}, file)
+    with pytest.raises(InputError, match=r"is damaged; delete it and run: .* fetch dino_vitb8$"):
+        backbone("dino")([pictures(224)[0]])
 
 
 def test_weights_of_another_network_are_refused(place: Place) -> None:

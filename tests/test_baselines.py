@@ -20,6 +20,7 @@ from evaluation.provenance import weights_digest
 from stylegallery.attention import self_attention_layers
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, resize, to_pixels, write_png
+from stylegallery.weights import table
 
 SMALL: dict[str, tuple[str, ...]] = {
     "attention_distillation": ("method.steps=2",),
@@ -200,6 +201,17 @@ def test_gatys_mean_gram_and_losses() -> None:
     assert total_variation(torch.full((1, 3, 5, 5), 0.2)) == 0
     ramp = torch.arange(5.0).expand(1, 3, 5, 5)
     assert total_variation(ramp) == 1
+
+
+def test_gatys_names_its_file_where_that_is_damaged(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / table()["vgg19"].files[0]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=rf"^{path} is not a checkpoint of tensors .* fetch vgg19$"):
+        small("gatys", tiny_model, "method.features=vgg19")
 
 
 def test_gatys_lowers_the_distance_to_the_style(tiny_model: Path, item: Item) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import threading
 from collections import Counter
@@ -19,7 +20,16 @@ from conftest import SHARED, Gallery, Pictures, paint
 from rich.console import Console
 
 from data import benchmark, fetch
-from data.benchmark import MANIFESTS, MASKS, Item, folder_items, load_items, manifest_items, read_digests
+from data.benchmark import (
+    MANIFESTS,
+    MASKS,
+    Item,
+    custom_item,
+    folder_items,
+    load_items,
+    manifest_items,
+    read_digests,
+)
 from data.fetch import SOURCES, Source
 from data.make_manifests import as_csv, manifests
 from evaluation.record import Request
@@ -349,6 +359,11 @@ def test_sources_are_pinned_and_complete() -> None:
 # --- pictures of one's own ---
 
 
+def test_one_reference_mask_is_a_list_of_one() -> None:
+    item = custom_item("a.png", ["b.png", "c.png"], reference_masks="mask.png")
+    assert item.masks() == [None, Path("mask.png"), None]
+
+
 def test_folder_is_every_content_with_every_set(gallery: Gallery) -> None:
     items = folder_items(str(gallery.contents), str(gallery.references))
     assert len(items) == 12
@@ -361,15 +376,31 @@ def test_folder_is_every_content_with_every_set(gallery: Gallery) -> None:
 
 
 def test_folder_names_become_safe_ids(gallery: Gallery) -> None:
-    paint(gallery.contents / "my cat (1).png", 5)
-    ids = [item.id for item in folder_items(str(gallery.contents), str(gallery.references / "set1"))]
-    assert "my_cat__1___set1" in ids
+    """Different names stay different, also where nothing of them is left, and all fit into a file system."""
+    names = ["my cat (1)", "my_cat_(1)", "猫", "犬", os.fsdecode(b"caf\xe9"), "x" * 240 + "a", "x" * 240 + "b"]
+    (gallery.references / "set1").rename(gallery.references / ("y" * 250))
+    for name in names:
+        paint(gallery.contents / f"{name}.png", 5)
+    items = folder_items(str(gallery.contents), str(gallery.references / ("y" * 250)))
+    ids = {item.content.stem: item.id for item in items}
+    assert ids["my cat (1)"].startswith("my_cat__1_-")
+    assert len(set(ids.values())) == 4 + len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,240}", one) for one in ids.values())
 
 
 def test_folder_with_one_name_twice_or_nothing(gallery: Gallery) -> None:
+    """Two names in one, too: a picture `a` with `b__c` and a picture `a__b` with `c`."""
     paint(gallery.contents / "c0.jpg", 5)
-    with pytest.raises(InputError, match="have one name; rename one of them"):
+    with pytest.raises(InputError, match=r"c0\.jpg with .*set1 and .*c0\.png with .*set1 have one name; rename one of"):
         folder_items(str(gallery.contents), str(gallery.references))
+    (gallery.contents / "c0.jpg").rename(gallery.contents / "c0__c1.jpg")
+    (gallery.references / "set2").rename(gallery.references / "c1__set1")
+    with pytest.raises(InputError, match=r"c0\.png with .*c1__set1 and .*c0__c1\.jpg with .*set1 have one name"):
+        folder_items(str(gallery.contents), str(gallery.references))
+    for references in ("2024", "[a,2024]"):
+        config = compose_config("stylegallery", "data=folder", "data.contents=x", f"data.references={references}")
+        with pytest.raises(InputError, match=r"data\.references is .*2024.*; pass a path or a list of paths"):
+            load_items(config.data)
     with pytest.raises(InputError, match=r"needs data\.contents=FOLDER"):
         load_items(compose_config("stylegallery", "data=folder").data)
     (gallery.references / "set0").mkdir()

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,11 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
-from data.benchmark import Item
+from data.benchmark import Item, item_generator
 from evaluation import cells, status
-from evaluation.cells import Job, freeze, holder, item_generator, lock, parse_shard, run_cells
-from evaluation.record import PARTIAL, read_record
+from evaluation.cells import Job, freeze, holder, lock, parse_shard, run_cells
+from evaluation.provenance import code_digest, sources_digest
+from evaluation.record import PARTIAL, not_written, read_record
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
 from stylegallery.method import Stylization
@@ -201,7 +203,7 @@ def test_settings_are_frozen(fake_config: Compose, out: Path) -> None:
 
 
 def test_changed_settings_are_refused_by_name(fake_config: Compose, out: Path) -> None:
-    Job.of(fake_config(f"out={out}"), "fake")
+    run(Job.of(fake_config(f"out={out}", "limit=1"), "fake"))
     before = (out / "config" / "fake.yaml").read_bytes()
     with pytest.raises(InputError) as caught:
         Job.of(fake_config(f"out={out}", "method.strength=0.7", "seed=3"), "fake")
@@ -212,7 +214,48 @@ def test_changed_settings_are_refused_by_name(fake_config: Compose, out: Path) -
     Job.of(fake_config(f"out={out}", "method.strength=0.7"), "fake@strength=0.7")
 
 
-def test_where_the_pictures_are_may_change(fake_config: Compose, out: Path) -> None:
+def test_settings_without_a_result_may_change(fake_config: Compose, out: Path) -> None:
+    """What could not work does not keep the label from what does; a process at work on it does."""
+    job = Job.of(fake_config(f"out={out}", "limit=1", "method.strength=2"), "fake")
+    run(job, broken=[job.items[0].id])
+    assert "error" in record_of(job, job.items[0].id)
+    with lock(out, f"fake/{job.items[0].id}"), pytest.raises(InputError, match=r"strength: 2 there, 0\.7 now"):
+        Job.of(fake_config(f"out={out}", "method.strength=0.7"), "fake")
+    run(Job.of(fake_config(f"out={out}", "limit=1", "method.strength=0.7"), "fake"))
+    assert cells.read_frozen(out / "config" / "fake.yaml")["method"]["strength"] == 0.7
+    with pytest.raises(InputError, match=r"strength: 0\.7 there, 2 now"):
+        Job.of(fake_config(f"out={out}", "method.strength=2"), "fake")
+
+
+def test_settings_differ_where_their_digests_do(fake_config: Compose, out: Path) -> None:
+    run(Job.of(fake_config(f"out={out}", "limit=1", "method.strength=1"), "fake"))
+    with pytest.raises(InputError, match=r"method\.strength: 1 there, 1\.0 now"):
+        Job.of(fake_config(f"out={out}", "method.strength=1.0"), "fake")
+
+
+@pytest.mark.parametrize("override", ["method.strength=nan", "method.broken=[a,[inf]]", "seed=-inf"])
+def test_settings_that_are_not_finite(fake_config: Compose, out: Path, override: str) -> None:
+    """A result of NaN would be recorded as one."""
+    name = override.partition("=")[0]
+    with pytest.raises(InputError, match=f"^{name} is not a finite number; pass another {name}=$"):
+        Job.of(fake_config(f"out={out}", override), "fake")
+    assert not out.exists()
+
+
+def test_code_is_that_of_the_making_of_a_job(
+    fake_config: Compose, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit while the first of several jobs runs is not what the last one's records name."""
+    monkeypatch.setattr("evaluation.provenance.ROOT", tmp_path)
+    (tmp_path / "mine.py").write_text("old = 1")
+    job = Job.of(fake_config(f"out={out}", "method._target_=mine.Mine"), "mine")
+    (tmp_path / "mine.py").write_text("new = 1")
+    old = code_digest(job.method)
+    sources_digest.cache_clear()
+    assert code_digest(job.method) != old
+
+
+def test_where_the_pictures_are_may_change(fake_config: Compose, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = fake_config(f"out={out}")
     config.data = {
         "_target_": "data.benchmark.manifest_items",
@@ -224,12 +267,13 @@ def test_where_the_pictures_are_may_change(fake_config: Compose, out: Path) -> N
     assert "root" not in frozen["data"]
     config.data.root = "b"
     assert freeze(out, "x", config) == frozen
+    monkeypatch.setattr(cells, "in_use", lambda *_: True)
     config.data.manifest = "stylegallery"
     with pytest.raises(InputError, match=r"data\.manifest: mixed there, stylegallery now"):
         freeze(out, "x", config)
 
 
-@pytest.mark.parametrize("label", ["a/b", "", "..\\x", "a b"])
+@pytest.mark.parametrize("label", ["a/b", "", "..\\x", "a b", "..", "."])
 def test_bad_label(fake_config: Compose, out: Path, label: str) -> None:
     with pytest.raises(InputError, match="label consists of"):
         Job.of(fake_config(f"out={out}"), label)
@@ -272,6 +316,28 @@ def test_unreadable_input_is_the_failure_of_its_items(job: Job, gallery: Gallery
     assert "c3.png is not a picture" in record_of(job, "c3__set3")["error"]
 
 
+def test_failure_of_a_name_of_any_bytes(out: Path, gallery: Gallery) -> None:
+    """It is printed and recorded in characters that every terminal and file can have."""
+    (gallery.contents / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    job = job_of(out, "fake", gallery.contents.parent, {})
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    assert run_cells(job, Counting, console) == Counter(done=12, there=0, failed=3)
+    (item,) = (item.id for item in job.items if item.id.startswith("caf_") and item.id.endswith("__set1"))
+    assert r"caf\udce9.png is not a picture" in record_of(job, item)["error"]
+
+
+def test_result_stays_while_an_input_cannot_be_read(job: Job, gallery: Gallery) -> None:
+    """A disk that is gone for a moment: its items fail, but what is there is worth no less."""
+    run(job, broken=["c0__set1"])
+    before = {item: stamp for item, stamp in stamps(job).items() if item != "c0__set1"}
+    content = (gallery.contents / "c0.png").rename(gallery.contents / "elsewhere")
+    assert run(job)[0] == Counter(done=0, there=9, failed=3)
+    assert "c0.png cannot be read" in record_of(job, "c0__set1")["error"]
+    assert stamps(job).items() >= before.items()
+    content.rename(gallery.contents / "c0.png")
+    assert run(job) == (Counter(done=1, there=11, failed=0), ["c0__set1"])
+
+
 def test_failure_replaces_an_older_result(job: Job, gallery: Gallery) -> None:
     run(job)
     paint(gallery.contents / "c1.png", 5)
@@ -295,6 +361,35 @@ def test_missing_weights_stop_before_any_item(job: Job) -> None:
     with pytest.raises(InputError, match="download it with"):
         run(Job(job.out, "fake", 0, config, job.items))
     assert stamps(job) == {}
+
+
+def test_the_end_of_a_task_is_no_failure_of_its_item(job: Job) -> None:
+    """Slurm takes the machine back: submitit's handler of the signal raises inside the method."""
+    utils = pytest.importorskip("submitit.core.utils")
+    for signal in (utils.UncompletedJobError("timed out"), subprocess.CalledProcessError(1, ["scontrol", "requeue"])):
+
+        class Ended(Counting):
+            def stylize(self, item: Item, *arguments: Any, signal: Exception = signal) -> Stylization:
+                raise signal
+
+        with pytest.raises(type(signal)):
+            run_cells(job, Ended, Console(quiet=True))
+        assert not stamps(job)
+
+
+def test_memory_that_runs_out_twice_stops(job: Job) -> None:
+    """PyTorch's own words name the bytes that were asked for, which differ."""
+
+    class Hungry(Counting):
+        def stylize(self, item: Item, *arguments: Any) -> Stylization:
+            if item.id.endswith("set1"):
+                return super().stylize(item, *arguments)
+            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {item.id[-1]}.00 GiB")
+
+    with pytest.raises(InputError, match=r"^the GPU ran out of memory; pass model\.dtype=bfloat16"):
+        run_cells(job, Hungry, Console(quiet=True))
+    assert list(stamps(job)) == ["c0__set1", "c0__set2"]
+    assert record_of(job, "c0__set2")["error"].endswith("a smaller resolution= or fewer references")
 
 
 def test_interruption_is_not_a_failure(job: Job) -> None:
@@ -331,6 +426,7 @@ def test_kills_lose_and_spoil_nothing(out: Path, tmp_path: Path) -> None:
     paint_gallery(tmp_path / "many", contents=6)
     seen = survive(out, tmp_path / "many", kills=10)
     assert seen["kills"] == 10
+    assert seen["left a cell under way"] > 0
 
 
 def test_lock_of_another_is_waited_for(job: Job) -> None:
@@ -385,6 +481,29 @@ def test_full_disk_keeps_what_is_there(job: Job, mounted: Any) -> None:
     subprocess.run(["mount", "-o", "remount,size=5m", str(place)], check=True)
     assert run(full)[0] == Counter(done=12 - len(left), there=len(left), failed=0)
     assert images(full.out, "fake") == expected
+
+
+def test_full_disk_has_no_room_for_settings(fake_config: Compose, mounted: Any) -> None:
+    place = mounted("full", "size=20k")
+    out = place / "out"
+    (out / "config").mkdir(parents=True)
+    (place / "filler").write_bytes(b"0" * 20 * 2**10)
+    with pytest.raises(InputError, match=r"out cannot be written \(No space left on device\); make room or pass"):
+        Job.of(fake_config(f"out={out}"), "fake")
+    assert list((out / "config").iterdir()) == []
+
+
+def test_output_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
+    error = not_written(tmp_path / "gone" / "cell", OSError(2, "No such file or directory"))
+    assert re.search(r"gone/cell \(No such file or directory, \d+ MiB free\); make room", str(error))
+
+
+def test_locks_that_cannot_be_made(job: Job, fake_config: Compose, out: Path) -> None:
+    out.mkdir()
+    (out / ".locks").write_text("")  # root may write everywhere, so that chmod would not do
+    for call in (lambda: Job.of(fake_config(f"out={out}"), "fake"), lambda: run(job)):
+        with pytest.raises(InputError, match=r"out cannot be written \(File exists|Not a directory\); make room or"):
+            call()
 
 
 # --- status ---
@@ -444,6 +563,14 @@ def test_asking_for_a_holder_leaves_no_lock(out: Path, job: Job) -> None:
 # --- run.py ---
 
 
+def test_shard_for_a_launcher(fake_config: Compose, out: Path) -> None:
+    import run as script
+
+    with pytest.raises(InputError, match="launcher= shares out all items itself; leave out shard="):
+        script.run(fake_config(f"out={out}", "launcher=local", "shard=0/4"), Console(quiet=True))
+    assert not out.exists()
+
+
 def test_run_prints_a_table_and_fails_for_failed_items(fake_config: Compose, out: Path) -> None:
     import run as script
 
@@ -455,6 +582,14 @@ def test_run_prints_a_table_and_fails_for_failed_items(fake_config: Compose, out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
     assert {("done now", "11"), ("done before", "0"), ("failed", "1")} <= {tuple(row) for row in rows}
     assert "c3__set1 failed: RuntimeError: no luck with c3__set1" in printed
+
+
+def test_number_as_a_label(fake_config: Compose, out: Path) -> None:
+    """Hydra reads `label=2024` as a number."""
+    import run as script
+
+    assert script.run(fake_config(f"out={out}", "label=2024", "limit=1"), Console(quiet=True))
+    assert [path.name for path in (out / "cells").iterdir()] == ["2024"]
 
 
 def test_sweep_on_the_command_line(gallery: Gallery, out: Path, environment: dict[str, str]) -> None:

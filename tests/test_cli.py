@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import BROKEN, BROKEN_PICTURES, ROOT, Pictures, RunCli, RunInside, paint, paint_three
+from conftest import BROKEN, BROKEN_PICTURES, ROOT, Gallery, Pictures, RunCli, RunInside, paint, paint_three
 from PIL import Image
 
-from evaluation.record import read_record
+from evaluation.cells import lock
+from evaluation.record import PARTIAL, read_record
 from stylegallery.errors import InputError
 from stylegallery.regions import read_mask, region_count
 
@@ -79,8 +80,14 @@ def assert_refused(process: "subprocess.CompletedProcess[str]", *says: str) -> N
         assert text in lines[0]
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file by its path, leftovers too, but for the lock, which stays."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder / ".locks"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def assert_nothing_in(folder: Path) -> None:
-    assert not folder.is_dir() or list(folder.iterdir()) == []
+    assert not folder.is_dir() or contents(folder) == {}
 
 
 # --- a result ---
@@ -94,7 +101,7 @@ def test_success_shows_where_the_result_is(finished: Finished) -> None:
 
 
 def test_folder_is_complete(finished: Finished) -> None:
-    assert {path.name for path in finished.folder.iterdir()} == FILES | {"record.json"}
+    assert contents(finished.folder).keys() == FILES | {"record.json"}
     record = record_of(finished.folder)
     assert set(record["files"]) == FILES
     assert (record["item"], record["seed"], record["size"]) == ("content", 0, [72, 56])
@@ -191,10 +198,11 @@ def test_rerun_computes_nothing(copy: Finished, run_inside: RunInside, monkeypat
         raise AssertionError("built a method although the result is there")
 
     monkeypatch.setattr("evaluation.launchers.instantiate", refuse)
-    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in copy.folder.iterdir()}
+    before = {name: ((copy.folder / name).stat().st_mtime_ns, data) for name, data in contents(copy.folder).items()}
     printed = run_inside(*copy.pictures.overrides(), f"out={copy.folder}")
     assert "already holds this result" in printed
-    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in copy.folder.iterdir()} == before
+    after = {name: ((copy.folder / name).stat().st_mtime_ns, data) for name, data in contents(copy.folder).items()}
+    assert after == before
 
 
 @pytest.mark.parametrize("change", ["seed", "config", "input", "damaged record"])
@@ -223,6 +231,78 @@ def test_default_folder_is_the_address(
     (folder,) = (tmp_path / "outputs").iterdir()
     assert folder.name == f"content-{record_of(folder)['digest']}"
     assert "already holds" in run_inside(*pictures.overrides())
+
+
+# --- two processes, and inputs that change ---
+
+
+def test_a_folder_is_written_by_one_process(finished: Finished, run_built: RunInside, tmp_path: Path) -> None:
+    overrides = [*finished.pictures.overrides(), f"out={tmp_path}"]
+    with lock(tmp_path, "run"), pytest.raises(InputError, match=r"is being written by another process; wait for it or"):
+        run_built(*overrides)
+    assert_nothing_in(tmp_path)
+    run_built(*overrides)
+    assert record_of(tmp_path)["seed"] == 0
+
+
+def test_input_that_changes_under_way_is_refused(
+    pictures: Pictures, run_inside: RunInside, built: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result would be filed under what the picture was."""
+
+    def build(*_: object, **__: object) -> object:
+        paint(pictures.first, 9)
+        return built
+
+    monkeypatch.setattr("evaluation.launchers.instantiate", build)
+    with pytest.raises(InputError, match=r"first\.png changed while it was used; run again"):
+        run_inside(*pictures.overrides(), f"out={tmp_path / 'out'}")
+    assert_nothing_in(tmp_path / "out")
+
+
+def test_memory_that_runs_out_is_one_sentence(
+    pictures: Pictures, run_built: RunInside, built: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stylize(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(built, "stylize", stylize)
+    with pytest.raises(InputError, match=r"^the GPU ran out of memory; pass model\.dtype=bfloat16 .* references$"):
+        run_built(*pictures.overrides(), f"out={tmp_path}")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "[1,-inf]"])
+def test_number_that_is_not_finite(run_built: RunInside, pictures: Pictures, tmp_path: Path, value: str) -> None:
+    with pytest.raises(InputError, match=r"^method\.matching\.semantics is not a finite number"):
+        run_built(*pictures.overrides(), f"method.matching.semantics={value}", f"out={tmp_path / 'out'}")
+    assert_nothing_in(tmp_path / "out")
+
+
+# --- some runs of an experiment ---
+
+
+def test_only_some_runs_of_an_experiment(gallery: Gallery, tmp_path: Path) -> None:
+    settings = ["experiment=table1", "only=[color_transfer,identity]", "limit=1", f"out={tmp_path}", "resolution=64"]
+    command = [sys.executable, str(ROOT / "run.py"), *settings, *gallery.overrides()]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr
+    assert {path.parent.parent.name for path in tmp_path.glob("cells/*/*/record.json")} == {
+        "color_transfer", "identity",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["experiment=table1", "only=[identity,nobody]"], "only= names nobody, but the runs .* are identity, "),
+        (["experiment=table1", "only=nobody"], "only= names nobody, but the runs"),
+        (["only=[identity]"], "pass experiment= too"),
+        (["data=stylegallery60", "only=[identity]"], "pass experiment= too"),
+    ],
+)
+def test_only_that_chooses_nothing(run_inside: RunInside, overrides: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        run_inside(*overrides)
 
 
 # --- references ---
@@ -443,7 +523,10 @@ def test_bad_wish(run_built: RunInside, pictures: Pictures, tmp_path: Path, wish
 
 @pytest.mark.parametrize(
     "override",
-    ["content=null", "references=null", "references=[null]", "excluded=2", "excluded=[a]", "pins=[1,2]"],
+    [
+        *("content=null", "references=null", "references=[null]", "excluded=2", "excluded=[a]", "pins=[1,2]"),
+        *("mask=7", "reference_masks=7", "reference_masks=[7]"),
+    ],
 )
 def test_value_of_the_wrong_kind(run_built: RunInside, pictures: Pictures, tmp_path: Path, override: str) -> None:
     with pytest.raises(InputError):
@@ -458,6 +541,17 @@ def test_number_as_a_folder_name(
     monkeypatch.chdir(tmp_path)
     run_built(*pictures.overrides(), "out=2024")
     assert record_of(tmp_path / "2024")["item"] == "content"
+
+
+def test_names_of_any_bytes_on_the_command_line(pictures: Pictures, tmp_path: Path) -> None:
+    """On a terminal that has ASCII alone, too."""
+    content = pictures.content.rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    out = tmp_path / os.fsdecode(b"out\xe9")
+    command = [*IDENTITY, f"content='{content}'", f"references=[{pictures.first}]", f"out='{out}'"]
+    ascii_only = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    process = subprocess.run(command, cwd=ROOT, env=ascii_only, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr
+    assert record_of(out)["inputs"]["content"]["path"] == str(content)
 
 
 def test_bad_pin_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_path: Path) -> None:
@@ -502,23 +596,24 @@ def test_full_disk_on_the_command_line(pictures: Pictures, mounted: Any) -> None
     command = [*IDENTITY, *pictures.overrides(), f"out={place}"]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert_refused(process, str(place), "No space left on device", "make room or pass another out=")
-    assert list(place.iterdir()) == []
+    assert_nothing_in(place)
 
 
 def test_full_disk_keeps_the_old_result(finished: Finished, run_built: RunInside, mounted: Any) -> None:
     pages = sum(-(-path.stat().st_size // 4096) for path in finished.folder.iterdir())
     place = mounted("full", f"size={4 * pages + 20}k")  # room for a file or two more
     shutil.copytree(finished.folder, place, dirs_exist_ok=True)
-    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    before = contents(place)
     with pytest.raises(InputError, match="No space left on device"):
         run_built(*finished.pictures.overrides(), "seed=1", f"out={place}")
-    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+    assert contents(place) == before
     assert record_of(place)["seed"] == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
 def test_killed_while_writing(finished: Finished, run_inside: RunInside, tmp_path: Path) -> None:
-    """SIGKILL as soon as the first file of a second result is there: the first result stays, whole and valid."""
+    """SIGKILL as soon as the first file of a second result is there: the first result stays, whole and valid, and what
+    is left of the second goes when it is made again."""
     folder = tmp_path / "out"
     shutil.copytree(finished.folder, folder)
     overrides = [*finished.pictures.overrides(), f"out={folder}", "seed=1"]
@@ -530,7 +625,8 @@ def test_killed_while_writing(finished: Finished, run_inside: RunInside, tmp_pat
     assert process.wait() == -signal.SIGKILL
     assert record_of(folder)["seed"] == 0
     assert bytes_of(folder) == bytes_of(finished.folder)
+    assert any(name.startswith(PARTIAL) for name in contents(folder))
     run_inside(*overrides)
     assert record_of(folder)["seed"] == 1
-    assert bytes_of(folder).keys() == FILES
+    assert contents(folder).keys() == FILES | {"record.json"}
     assert bytes_of(folder)["stylised.png"] != bytes_of(finished.folder)["stylised.png"]

@@ -167,7 +167,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Image, "open", refuse)
-    with pytest.raises(InputError, match=r"a\.png may not be read; change its permissions"):
+    with pytest.raises(InputError, match=r"a\.png cannot be read \(Permission denied\); check the path and its per"):
         read_image(tmp_path / "a.png")
 
 
@@ -217,6 +217,26 @@ def test_nothing_there(tmp_path: Path, source: str) -> None:
     with pytest.raises(InputError, match="holds no picture") as caught:
         list_images(f"{tmp_path}{source}")
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("call", ["is_file", "iterdir"])
+def test_a_path_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """What Python 3.11 raises where it may not look into a folder, or where a name is longer than names can be."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, call, refuse)
+    with pytest.raises(InputError, match=r"^\S+ cannot be read \(Permission denied\); check the path and its per"):
+        list_images(str(tmp_path))
+    if call == "is_file":
+        with pytest.raises(InputError, match=r"a\.png cannot be read \(Permission denied\); check the path"):
+            open_image(tmp_path / "a.png")
+
+
+def test_what_is_no_pattern(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\*\*\.png (cannot be read|holds no picture).*; check the path"):
+        list_images(f"{tmp_path}/**.png")
 
 
 def test_file_name_with_brackets_is_a_file(tmp_path: Path) -> None:

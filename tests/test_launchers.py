@@ -9,16 +9,21 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import ROOT, Gallery, paint_gallery
+from omegaconf import DictConfig
 from rich.console import Console
 
-from evaluation.launchers import Shard, Submitit
+from evaluation import launchers
+from evaluation.cells import Job
+from evaluation.launchers import Launcher, Shard, Submitit, build, run_job
 from evaluation.tables import write_tables
 from stylegallery.errors import InputError
 
@@ -76,6 +81,69 @@ def assert_same_results(out: Path, expected: Path) -> None:
         assert here.read_bytes() == there.read_bytes(), item
     assert not list(out.rglob(".partial-*"))
     assert tables(out) == tables(expected)
+
+
+# --- what every process does ---
+
+
+@pytest.fixture
+def debug_mode() -> Iterator[None]:
+    before = torch.get_deterministic_debug_mode()
+    yield
+    torch.set_deterministic_debug_mode(before)
+
+
+def out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has")
+
+
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        ({"_target_": "fake_method.Fake", "strength": 2, "seconds": 0, "broken": [], "log": None}, "at most 1, not 2$"),
+        ({"_target_": "fake_method.Fake", "stepz": 3}, r"^fake_method\.Fake cannot be built \(TypeError: .*stepz"),
+        ({"_target_": "no_such.Method"}, r"^no_such\.Method cannot be built .*; check its settings and its weights$"),
+        (
+            {"_target_": "fake_method.Fake", "strength": {"_target_": "test_launchers.out_of_memory"}},
+            r"out of memory; pass model\.dtype=bfloat16 .*\+\+method\.dtype=bfloat16",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_one_sentence(node: dict[str, object], says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        build(node)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mirror_ends_with_its_job_although_the_job_fails(
+    fake_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debug_mode: None
+) -> None:
+    job = Job.of(fake_config(f"out={tmp_path}", "method.strength=2"), "fake")
+    ended: list[Job] = []
+    mirror = SimpleNamespace(log=None, finish=lambda console: ended.append(job))
+    monkeypatch.setattr(launchers, "build", lambda node: build(node) if node is job.method else lambda job: mirror)
+    with pytest.raises(InputError, match="strength is at most 1"):
+        run_job(job, {"_target_": "a tracker"}, Console(quiet=True))
+    assert ended == [job]
+
+
+def test_a_task_does_what_was_asked_when_it_was_started(
+    fake_config: Callable[..., DictConfig], gallery: Gallery, tmp_path: Path, debug_mode: None
+) -> None:
+    """Tasks wait in a queue; meanwhile the same label is started again with another limit."""
+
+    class Later(Launcher):
+        waiting: list[Shard] = []  # noqa: RUF012
+
+        def run(self, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
+            self.waiting += shards
+            return Counter()
+
+    launcher = Later(2)
+    for limit in (7, 2):
+        job = Job.of(fake_config(f"out={tmp_path / 'out'}", f"limit={limit}"), "fake")
+        launcher.launch([job], None, None, Console(quiet=True))
+    assert [shard()["done"] for shard in launcher.waiting] == [4, 3, 0, 0]
 
 
 # --- Slurm ---
@@ -184,24 +252,68 @@ def test_local_processes_with_one_killed(gallery: Gallery, one_process: Path, tm
     pytest.importorskip("submitit")
     out = tmp_path / "out"
     sweep = command(gallery, out, "launcher=local", "launcher.tasks=2")
-    first = subprocess.Popen(
-        sweep, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    cpu = environment(CUDA_VISIBLE_DEVICES="")
+    first = subprocess.Popen(sweep, cwd=ROOT, env=cpu, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(records(out)) >= 2, 400, first)
     holder = next(iter(out.glob(".locks/fake/*.lock"))).read_text().split()
     os.kill(int(holder[1]), signal.SIGKILL)
     output, errors = first.communicate(timeout=300)
     assert first.returncode == 1, (output, errors)
     assert "did not end" in output
-    again = subprocess.run(sweep, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    again = subprocess.run(sweep, cwd=ROOT, env=cpu, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stdout + again.stderr
     assert_same_results(out, one_process)
+
+
+def shard(label: str, number: str) -> Shard:
+    return Shard(f"config/{label}.yaml", 12, number, None, None)
+
+
+def test_tasks_share_the_gpus_that_were_named(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+
+    class Seeing(Shard):
+        def __call__(self) -> dict[str, int]:
+            return {f"GPU {os.environ['CUDA_VISIBLE_DEVICES']}": 1}
+
+    shards = [Seeing("config/a.yaml", 12, f"{number}/3", None, None) for number in range(3)]
+    seen = Submitit("local", 3, {"timeout_min": 5}, [4, 7]).run(shards, tmp_path, Console(quiet=True))
+    assert seen == {"GPU 4": 2, "GPU 7": 1}
+    assert len(list(tmp_path.iterdir())) == 1  # the start, with its jobs and their logs
+
+
+def test_gpus_of_this_machine_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match=r"pass 'launcher\.gpus=\[0\]', or set CUDA_VISIBLE_DEVICES= to use none"):
+        Submitit("local", 1, {})
+    assert Submitit("local", 1, {}, [0]).tasks == Submitit("slurm", 1, {}).tasks == 1
+
+
+def test_tasks_that_cannot_be_started_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were started before are ended: they would go on without anybody who waits for them."""
+    submitit = pytest.importorskip("submitit")
+    started: list[SimpleNamespace] = []
+    ended: list[bool] = []
+
+    def submit(self: object, task: Shard) -> SimpleNamespace:
+        if started:
+            raise submitit.core.utils.FailedJobError("sbatch: error: QOSMaxSubmitJobPerUserLimit\nBatch job failed")
+        started.append(SimpleNamespace(cancel=lambda check: ended.append(check)))
+        return started[0]
+
+    with pytest.raises(InputError, match=r"^launcher=local could not start its tasks \(.*'xx.*\); check"):
+        Submitit("local", 1, {"timeout_min": "x"}).run([shard("a", "0/1")], tmp_path, Console(quiet=True))
+    monkeypatch.setattr(submitit.LocalExecutor, "submit", submit)
+    with pytest.raises(InputError, match=r"\(sbatch: error: QOSMaxSubmitJobPerUserLimit\); check"):
+        Submitit("local", 2, {}).run([shard("a", "0/2"), shard("a", "1/2")], tmp_path, Console(quiet=True))
+    assert ended == [False]
 
 
 def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two GPUs and three runs are two processes at a time, each on its GPU, not six."""
     submitit = pytest.importorskip("submitit")
     events: list[str] = []
+    folders: list[Path] = []
 
     class Done:
         job_id = "1"
@@ -214,8 +326,9 @@ def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: p
             return {"done": 1}
 
     class Executor:
-        def __init__(self, **_: object) -> None:
+        def __init__(self, folder: Path) -> None:
             self.gpu = -1
+            folders.append(folder)
 
         def update_parameters(self, visible_gpus: list[int], **_: object) -> None:
             self.gpu = visible_gpus[0]
@@ -224,8 +337,8 @@ def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: p
             events.append(f"start {Path(shard.frozen).stem} {shard.shard} on {self.gpu}")
             return Done(shard)
 
-    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
-    shards = [Shard(f"config/{label}.yaml", f"{n}/2", None, None) for label in "abc" for n in (0, 1)]
+    monkeypatch.setattr(submitit, "LocalExecutor", Executor)
+    shards = [shard(label, f"{n}/2") for label in "abc" for n in (0, 1)]
     launcher = Submitit("local", 1, {}, [4, 7])
     assert launcher.run(shards, tmp_path, Console(quiet=True)) == {"done": 6}
     expected = [
@@ -234,14 +347,16 @@ def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: p
         for line in (f"start {label} 0/2 on 4", f"start {label} 1/2 on 7", f"end {label} 0/2", f"end {label} 1/2")
     ]
     assert events == expected
+    launcher.run(shards, tmp_path, Console(quiet=True))
+    first, again = folders  # a process with the number of an older one does not find that one's result
+    assert first != again
 
 
 def test_without_slurm_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    shards = [Shard("config/a.yaml", "0/1", None, None)]
     with pytest.raises(InputError, match="pass launcher=local"):
-        Submitit("slurm", 1, {}, []).run(shards, tmp_path, Console(quiet=True))
+        Submitit("slurm", 1, {}).run([shard("a", "0/1")], tmp_path, Console(quiet=True))
 
 
 # --- Ray ---

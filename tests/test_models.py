@@ -320,6 +320,13 @@ def test_half_precision_keeps_everything_outside_the_networks_in_float32(
     assert float(found[1].norm() / found[0].norm()) == pytest.approx(1, abs=0.1)
 
 
+def test_half_precision_without_gradients(tiny: Tiny) -> None:
+    model = DiffusionModel.from_directory(str(tiny.sd), device="cpu", dtype="float16")
+    with torch.no_grad():
+        (layer,) = model.self_attention(latents(4, 1, 4, 8, 8).requires_grad_(True), 400, [10])
+    assert not any(tensor.requires_grad for tensor in layer)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_runs_end_to_end(dtype: str, tiny: Tiny, stylise: Stylise) -> None:
     stylise("encoder=efficientnet", "model=sd15", f"model.path={tiny.sd}", f"model.dtype={dtype}")

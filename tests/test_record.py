@@ -11,10 +11,10 @@ import torch
 from conftest import Pictures, paint
 from PIL import Image
 
-from data.benchmark import Item
+from data.benchmark import Item, custom_item
 from evaluation import provenance
 from evaluation import record as recording
-from evaluation.provenance import code_digest
+from evaluation.provenance import code_digest, weights_digest
 from evaluation.record import Request, prepare_folder, read_record, write_result
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
@@ -154,6 +154,50 @@ def test_weights_anywhere_in_the_settings_decide(pictures: Pictures, tmp_path: P
         Request.of(item_of(pictures), 0, {"encoder": {"path": "nobody/nothing"}})
 
 
+def digest_of_weights(path: Path) -> str:
+    weights_digest.cache_clear()
+    return weights_digest(str(path))
+
+
+@pytest.mark.parametrize("name", ["scheduler/scheduler_config.json", "tokenizer/merges.txt", "x.PNG", "linked/x.bin"])
+def test_every_file_that_decides_is_in_the_weights(tmp_path: Path, name: str) -> None:
+    """Long texts whole, suffixes of any case, what lies behind a link."""
+    folder, elsewhere = weights_of(tmp_path / "model", b"1"), tmp_path / "elsewhere"
+    for inner in (elsewhere, folder / "scheduler", folder / "tokenizer"):
+        inner.mkdir()
+    (folder / "linked").symlink_to(elsewhere)
+    seen = {digest_of_weights(folder)}
+    for value in (b"1", b"2"):
+        (folder / name).write_bytes(b" " * 100_000 + value + b" " * 3_000_000 if name.endswith("txt") else value)
+        seen.add(digest_of_weights(folder))
+    assert len(seen) == 3
+
+
+def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = weights_of(tmp_path, b"1")
+    before = digest_of_weights(folder)
+    (folder / "old.pt").mkdir()
+    assert digest_of_weights(folder) == before
+    (folder / "unet.safetensors").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"unet\.safetensors cannot be read \(No such file or directory\); restore"):
+        digest_of_weights(folder)
+
+
+@pytest.mark.parametrize("name", ["mine.py", "data/benchmark.py", "stylegallery/embedded/autoencoder.py"])
+def test_code_is_also_what_no_method_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The draws of every item, and the class that a model directory names."""
+    assert all(provenance.source_of(source) for source in provenance.BY_NAME)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    digests = []
+    for text in ("old = 1", "new = 1"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        provenance.sources_digest.cache_clear()
+        digests.append(code_digest({"_target_": "mine.Mine"}))
+    provenance.sources_digest.cache_clear()
+    assert digests[0] != digests[1]
+
+
 def test_code_is_what_the_settings_reach() -> None:
     """Methods reach what they import, also through each other; nobody reaches scores, and no method another one."""
     names = {
@@ -181,6 +225,30 @@ def test_written_record_reads_back(pictures: Pictures, request_one: Request, out
     assert written["files"] == ["overview.png", "stylised.png"]
     assert {path.name for path in out.iterdir()} == {"overview.png", "stylised.png", "record.json"}
     assert to_pixels(read_image(out / "stylised.png")).tolist() == [[[128] * 3] * 72] * 64
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", "Übung 名.png".encode()])
+def test_names_of_any_bytes(pictures: Pictures, out: Path, name: bytes) -> None:
+    content = pictures.content.rename(pictures.content.parent / os.fsdecode(name))
+    request = Request.of(custom_item(str(content), str(pictures.first)), 0, CONFIG)
+    write_result(out, request, outcome(pictures._replace(content=content)))
+    (out / "record.json").read_text(encoding="ascii")
+    record = read_record(out)
+    assert record is not None
+    assert record["inputs"]["content"]["path"] == str(content)
+    assert (record["item"], record["digest"]) == (request.item, request.digest())
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto", "cuda:1"])
+def test_record_names_what_computed(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """Results are the same on one machine: another processor or GPU is another machine."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device}")
+    environment = recording.environment.__wrapped__
+    found = environment(recording.device_of({"resolution": 64, "model": {"device": device}}))
+    assert found["device"] == {"auto": "NVIDIA cuda", "cuda:1": "NVIDIA cuda:1"}.get(device, recording.cpu_name())
+    assert found["cuda"] == (torch.version.cuda or "none")
+    assert environment(recording.device_of(CONFIG))["device"] == recording.cpu_name() != ""
 
 
 def test_provenance_is_in_the_picture(pictures: Pictures, request_two: Request, out: Path) -> None:

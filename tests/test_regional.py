@@ -1,6 +1,7 @@
 """Regional scores: the question they share, what pasting, permuting and blurring must do to them."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Pictures
+from conftest import Gallery, Pictures
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from scipy import ndimage
 from torch import Tensor
 
-from data.benchmark import custom_item
+from data.benchmark import Item, custom_item
 from evaluation import questions
 from evaluation.cells import freeze
 from evaluation.metric import Question, Sample
@@ -32,6 +33,7 @@ from evaluation.metrics.regional import (
 from evaluation.questions import ask, question_digest, read_question, write_question
 from evaluation.record import Request
 from stylegallery.errors import InputError
+from stylegallery.images import read_image
 from stylegallery.matching import Match
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import resize_labels
@@ -343,6 +345,69 @@ def test_half_a_question_is_none(pasted: Sample, tmp_path: Path) -> None:
         read_question(tmp_path)
     (tmp_path / "question.json").write_text("{")
     assert question_digest(tmp_path) is None
+
+
+def test_a_damaged_question_is_none(pasted: Sample, tmp_path: Path) -> None:
+    """Otherwise it would count as there for ever."""
+    assert pasted.question is not None
+    write_question(tmp_path, pasted.question, REQUEST)
+    whole = (tmp_path / "content.png").read_bytes()
+    (tmp_path / "content.png").write_bytes(whole[: len(whole) // 2])
+    assert question_digest(tmp_path) is None
+
+
+def test_one_item_that_cannot_be_asked_does_not_keep_the_others(
+    fake_config: Callable[..., DictConfig], gallery: Gallery, pasted: Sample, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def asked(method: object, item: Item, generator: torch.Generator) -> Question:
+        read_image(item.content)
+        if item.id == "c2__set2":
+            (gallery.references / "set2" / "r1.png").write_bytes(b"another picture")
+        assert pasted.question is not None
+        return pasted.question
+
+    freeze(tmp_path / "out", "plain", fake_config())
+    (gallery.contents / "c1.png").write_bytes(b"damaged")
+    monkeypatch.setattr(questions, "build", lambda _: None)
+    monkeypatch.setattr(questions, "ask", asked)
+    monkeypatch.setattr("sys.argv", ["questions", str(tmp_path / "out"), "device=cpu"])
+    with pytest.raises(SystemExit, match="1"):
+        questions.main()
+    printed = "".join(capsys.readouterr().out.split())
+    there = {path.parent.name for path in (tmp_path / "out" / "questions").glob("*/question.json")}
+    assert there == {f"c{c}__set{s}" for c in (0, 2, 3) for s in (1, 2, 3)} - {"c2__set2"}
+    assert printed.count("failed:") == printed.count("isnotapicture") + printed.count("changedwhileitwasused") == 4
+
+
+def test_a_method_that_cannot_be_built_ends_the_questions(
+    fake_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        built.append(1)
+        raise InputError("it cannot be built")
+
+    built: list[int] = []
+    freeze(tmp_path / "out", "plain", fake_config())
+    monkeypatch.setattr(questions, "build", broken)
+    with pytest.raises(InputError, match="it cannot be built"):
+        questions.ask_all(tmp_path / "out", ["device=cpu"], Console(quiet=True))
+    assert len(built) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    fake_config: Callable[..., DictConfig], tmp_path: Path, mounted: Callable[[str, str], Path],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = mounted("out", "size=4m")
+    freeze(out, "plain", fake_config())
+    subprocess.run(["mount", "-o", "remount,ro", str(out)], check=True)
+    monkeypatch.setattr("sys.argv", ["questions", str(out), "device=cpu"])
+    with pytest.raises(SystemExit, match="2"):
+        questions.main()
+    assert capsys.readouterr().err == (
+        f"error: {out} cannot be written (Read-only file system); make room or pass another out=\n"
+    )
 
 
 def test_asking_gives_the_regions_and_matches_of_the_pipeline(built: object, pictures: Pictures) -> None:

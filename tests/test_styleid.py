@@ -2,20 +2,24 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from composing import compose_config
 from conftest import SHARED, Pictures
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
+import baselines.styleid
 from baselines.latent_adain import adain
 from baselines.styleid import StyleID
 from data.benchmark import Item
+from evaluation.cells import LABEL
 from stylegallery.attention import (
     InjectingProcessor,
     record_self_attention,
@@ -287,6 +291,14 @@ def test_only_the_original_draws(model: DiffusionModel, item: Item) -> None:
     assert torch.equal(styled(paper, item, 1), styled(paper, item, 1))
     assert not torch.equal(styled(paper, item, 1), styled(paper, item, 2))
     assert torch.equal(styled(port, item, 1), styled(port, item, 2))
+
+
+def test_the_labels_of_the_documented_command() -> None:
+    """What a shell passes on, of which hydra and the rule for labels must both approve."""
+    found = re.search(r"'(label=.*)' -m", baselines.styleid.__doc__ or "")
+    assert found is not None
+    label = compose_config("styleid", "method.reference=2", found[1]).label
+    assert label == "styleid@reference=2" and re.fullmatch(LABEL, label)
 
 
 def test_one_reference_is_used_and_chosen_by_number(model: DiffusionModel, item: Item, pictures: Pictures) -> None:

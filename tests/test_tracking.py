@@ -72,6 +72,23 @@ def test_offline_run_holds_all_that_sync_needs(job: Job, tmp_path: Path, gallery
     assert sizes.count((HEIGHT, HEIGHT)) == 11
 
 
+def test_a_job_has_a_run_of_its_own_although_the_one_before_did_not_end(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionError("no route to host")
+
+    first = WandbTracker(job, "project", None, "offline")
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="no route to host"):
+        patch.setattr(first, "mirror", fail)
+        first.finish(Console(quiet=True))
+    second = WandbTracker(Job(job.out, "other", 0, job.method, job.items), "project", None, "offline")
+    assert second.run.id == second.run_id() != first.run.id
+    for tracker in (first, second):
+        tracker.run.finish()
+    wandb.teardown()
+
+
 def test_run_id_is_that_of_the_job(job: Job) -> None:
     class Quiet(WandbTracker):
         def start(self, *_: Any) -> None:
