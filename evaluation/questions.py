@@ -22,13 +22,12 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
 from data.benchmark import Item, item_generator, load_items
-from evaluation.cells import enough_memory, lock, read_frozen, writable
+from evaluation.cells import enough_memory, lock, read_frozen, settings_of, writable
 from evaluation.launchers import build
 from evaluation.metric import Question
 from evaluation.progress import Bars
@@ -64,7 +63,7 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console) -> int:
         raise InputError(
             f"{' '.join(overrides)} are no settings of method=stylegallery ({first_line(error)})"
         ) from error
-    settings: Any = OmegaConf.to_container(config.method, resolve=True)
+    settings = settings_of(config)["method"]
     weights_digests(settings)  # before any item: missing weights are nobody's failure but the settings'
     method, failed = cache(lambda: build(config.method)), 0
     with Bars(console) as bars:

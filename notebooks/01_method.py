@@ -33,8 +33,7 @@ from matplotlib.patches import Rectangle
 from sklearn.metrics import silhouette_score
 
 import stylegallery
-from data.benchmark import load_items
-from evaluation.cells import item_generator
+from data.benchmark import item_generator, load_items
 from stylegallery.figures import HALO, energy_figure, heart, match_figure, overlay, overview, show
 from stylegallery.guidance import Energy, guidance_timesteps, style_target
 from stylegallery.images import read_image, resize, to_pixels

@@ -55,11 +55,10 @@ def images(out: Path, label: str) -> dict[str, bytes]:
     return {path.name: (path / "stylised.png").read_bytes() for path in folders if read_record(path)}
 
 
-def under_way(out: Path, label: str, pid: int) -> bool:
-    """Whether a process had a cell, by what it wrote in the lock, that is not done."""
+def cells_of(out: Path, label: str, pid: int | None) -> list[Path]:
+    """The cells that a process had or has, by what it wrote in their locks."""
     locks = (out / ".locks" / label).glob("*.lock")
-    mine = [path.stem for path in locks if path.read_text().split()[-1:] == [str(pid)]]
-    return any(read_record(out / "cells" / label / item) is None for item in mine)
+    return [out / "cells" / label / path.stem for path in locks if path.read_text().split()[-1:] == [str(pid)]]
 
 
 def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]:
@@ -73,8 +72,12 @@ def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]
         label = f"round{seen['rounds']}"
         workers = [start(out, label, gallery, {}), start(out, label, gallery, {})]
         while seen["kills"] < kills and all(worker.is_alive() for worker in workers):
-            time.sleep(rng.uniform(0, 0.25))
             victim = workers[rng.randrange(2)]
+            # Every other kill waits for the first cell: on a busy machine a process may take long to get there.
+            waiting = seen["kills"] % 2 == 1
+            while waiting and victim.is_alive() and not cells_of(out, label, victim.pid):
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.05 if waiting else 0.25))
             if not victim.is_alive():
                 break
             assert victim.pid
@@ -82,7 +85,8 @@ def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]
             victim.join()
             seen["kills"] += 1
             seen["met a cell half written"] += bool(list((out / "cells" / label).glob(f"*/{PARTIAL}*")))
-            seen["left a cell under way"] += under_way(out, label, victim.pid)
+            begun = cells_of(out, label, victim.pid)
+            seen["left a cell under way"] += any(read_record(cell) is None for cell in begun)
             left = images(out, label)
             assert left.items() <= expected.items(), "a record of a killed process is wrong"
             workers[workers.index(victim)] = start(out, label, gallery, {})

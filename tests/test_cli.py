@@ -267,7 +267,7 @@ def test_memory_that_runs_out_is_one_sentence(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(built, "stylize", stylize)
-    with pytest.raises(InputError, match=r"^the GPU ran out of memory; pass model\.dtype=bfloat16 .* references$"):
+    with pytest.raises(InputError, match=r"^the GPU ran out of memory; pass model\.dtype=bfloat16, .* references$"):
         run_built(*pictures.overrides(), f"out={tmp_path}")
 
 
