@@ -81,12 +81,13 @@ def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]
             if not victim.is_alive():
                 break
             assert victim.pid
+            os.kill(victim.pid, signal.SIGSTOP)  # the other one would take over what it leaves before it is counted
+            begun = cells_of(out, label, victim.pid)
+            seen["met a cell under way"] += any(read_record(cell) is None for cell in begun)
             os.kill(victim.pid, signal.SIGKILL)
             victim.join()
             seen["kills"] += 1
-            seen["met a cell half written"] += bool(list((out / "cells" / label).glob(f"*/{PARTIAL}*")))
-            begun = cells_of(out, label, victim.pid)
-            seen["left a cell under way"] += any(read_record(cell) is None for cell in begun)
+            seen["left a cell half written"] += bool(list((out / "cells" / label).glob(f"*/{PARTIAL}*")))
             left = images(out, label)
             assert left.items() <= expected.items(), "a record of a killed process is wrong"
             workers[workers.index(victim)] = start(out, label, gallery, {})

@@ -426,7 +426,7 @@ def test_kills_lose_and_spoil_nothing(out: Path, tmp_path: Path) -> None:
     paint_gallery(tmp_path / "many", contents=6)
     seen = survive(out, tmp_path / "many", kills=10)
     assert seen["kills"] == 10
-    assert seen["left a cell under way"] > 0
+    assert seen["met a cell under way"] > 0
 
 
 def test_lock_of_another_is_waited_for(job: Job) -> None:
