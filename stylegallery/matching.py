@@ -167,12 +167,9 @@ def region_semantics(
     A token belongs to the region when more than 10 of the token's pixels do (paper: regions need enough tokens).
     A region with fewer than two such tokens takes the token that holds most of it, or zeros where it is `dropped`.
     """
-    height, width = size
-    grid = tokens.shape[-2:]
-    pixel_labels = resize_labels(labels, size)
-    rows_of, columns_of = torch.arange(height) * grid[0] // height, torch.arange(width) * grid[1] // width
-    token_of_pixel = rows_of[:, None] * grid[1] + columns_of
     flat, rows = tokens.flatten(1), []
+    pixel_labels = resize_labels(labels, size)
+    token_of_pixel = resize_labels(torch.arange(flat.shape[1]).reshape(tokens.shape[-2:]), size)
     for label in range(1, region_count(labels) + 1):
         pixels = torch.bincount(token_of_pixel[pixel_labels == label], minlength=flat.shape[1])
         if lone_token == "dropped" and (pixels > 10).sum() < 2:
