@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
+UV := $(VENV)/bin/uv pip install --quiet --python $(RUN)
 # Processes keep the bytecode of what they import; pip would compile three times as much at once.
 unexport PYTHONDONTWRITEBYTECODE
 # The kernels of the notebooks leave the user's home alone.
@@ -14,9 +15,11 @@ venv: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(PIP) --upgrade pip
+	$(PIP) --upgrade pip uv
+# PyTorch by pip, which finds wheels and mirrors that a machine is set up with; the rest by uv, four times as fast,
+# where it reaches an index.
 	$(PIP) torch torchvision
-	$(PIP) --editable '.[dev]'
+	$(UV) --editable '.[dev]' || $(PIP) --editable '.[dev]'
 	$(RUN) -c 'import stylegallery.pipeline'
 	touch $@
 
@@ -26,8 +29,13 @@ demo: venv
 test: venv
 	$(MAKE) --jobs 2 lint pytest
 
-pytest: venv
+pytest: $(VENV)/.collected
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# One process imports what all workers will, so that not each of them compiles it.
+$(VENV)/.collected: $(VENV)/.installed
+	$(RUN) -m pytest --collect-only -qq -n 0
+	touch $@
 
 lint: venv
 	$(RUN) -m ruff check .

@@ -1,5 +1,6 @@
 """What all tests share: a tiny Stable Diffusion, small pictures, broken pictures, and two ways to call run.py."""
 
+import gc
 import io
 import json
 import os
@@ -29,6 +30,14 @@ sys.path.insert(0, str(ROOT))  # run.py is a script, not part of the installed p
 def pytest_xdist_auto_num_workers() -> int:
     """One more than cores: the tests of launchers and of kills mostly wait."""
     return (os.cpu_count() or 1) + 1
+
+
+gc.disable()  # nothing that is imported is garbage: collections would take a tenth of the imports
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # nor are they looked through again in every test
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

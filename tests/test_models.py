@@ -73,7 +73,7 @@ Stylise = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def stylise(small: tuple[str, ...], pictures: Pictures, tmp_path: Path) -> Stylise:
+def stylise(small: tuple[str, ...], pictures: Pictures, tmp_path: Path, blank_figures: None) -> Stylise:
     """run.py's code path with the small settings, but the given model; returns the record."""
     import run
 
