@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from baselines.networks.annotators import HolisticEdges, LineDrawing
-from baselines.networks.checkpoint import load_strictly, read_checkpoint
+from stylegallery.checkpoints import load_strictly, read_checkpoint
 from stylegallery.diffusion import pick_device
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
@@ -36,7 +36,7 @@ class Contour:
     def __init__(self, path: str, device: str = "auto") -> None:
         self.device, self.network = pick_device(device), HolisticEdges()
         file = locate(path) / "ControlNetHED.pth"
-        load_strictly(self.network, read_checkpoint(file, "hed"), file)
+        load_strictly(self.network, read_checkpoint(file, "hed"), file, "hed")
         self.network.to(self.device)
 
     @torch.no_grad()
@@ -52,7 +52,7 @@ class Lineart:
     def __init__(self, path: str, device: str = "auto") -> None:
         self.device, self.network = pick_device(device), LineDrawing()
         file = locate(path) / "sk_model.pth"
-        load_strictly(self.network, read_checkpoint(file, "lineart"), file)
+        load_strictly(self.network, read_checkpoint(file, "lineart"), file, "lineart")
         self.network.to(self.device)
 
     @torch.no_grad()

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
-from baselines.networks.checkpoint import load_strictly, read_checkpoint
 from data.benchmark import Item
+from stylegallery.checkpoints import load_strictly, read_checkpoint
 from stylegallery.diffusion import pick_device
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
 from stylegallery.errors import require
@@ -54,7 +54,7 @@ class VGG19Features(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         network, path = torchvision.models.vgg19(weights=None), locate_file("vgg19")
-        load_strictly(network, read_checkpoint(path, "vgg19"), path)
+        load_strictly(network, read_checkpoint(path, "vgg19"), path, "vgg19")
         self.layers = network.features[: self.styles[-1] + 1]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):

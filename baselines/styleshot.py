@@ -29,9 +29,9 @@ from baselines.captions import Captions
 from baselines.conditions import Contour, Lineart
 from baselines.controlnet import each_step, finite, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader, require_reference
-from baselines.networks.checkpoint import load_strictly, part, read_checkpoint
 from baselines.networks.style_encoder import RESOLUTION, StyleAwareEncoder, cut_patches
 from data.benchmark import Item
+from stylegallery.checkpoints import load_strictly, part, read_checkpoint
 from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.weights import locate
@@ -80,16 +80,16 @@ class StyleShot:
         folder = locate(path) / "pretrained_weight"
         state = read_checkpoint(folder / "ip.bin", name)
         controlnet = load_controlnet(base, None, dtype)
-        load_strictly(controlnet, part(state, "controlnet"), folder / "ip.bin")
+        load_strictly(controlnet, part(state, "controlnet"), folder / "ip.bin", name)
         self.pipeline = load_pipeline(base, controlnet, device, dtype)
         text_width = self.pipeline.unet.config["cross_attention_dim"]
         self.projections = nn.ModuleList(StyleProjection(embedding, text_width) for _ in range(3))
-        load_strictly(self.projections, part(state, "style_image_proj_modules"), folder / "ip.bin")
-        install_adapter(self.pipeline.unet, part(state, "adapter_modules"), folder / "ip.bin")
+        load_strictly(self.projections, part(state, "style_image_proj_modules"), folder / "ip.bin", name)
+        install_adapter(self.pipeline.unet, part(state, "adapter_modules"), folder / "ip.bin", name)
         self.encoder = StyleAwareEncoder(encoder_width, encoder_layers, embedding)
         encoder_state = read_checkpoint(folder / "style_aware_encoder.bin", name)
         encoder_state.pop("image_encoder.vision_model.embeddings.position_ids", None)  # of older transformers
-        load_strictly(self.encoder, encoder_state, folder / "style_aware_encoder.bin")
+        load_strictly(self.encoder, encoder_state, folder / "style_aware_encoder.bin", name)
         self.device = self.pipeline.unet.device
         for module in (self.projections, self.encoder):
             module.to(self.device)
@@ -147,7 +147,7 @@ class StyleShot:
         )
 
 
-def install_adapter(unet: Any, state: dict[str, Tensor], source: Path) -> None:
+def install_adapter(unet: Any, state: dict[str, Tensor], source: Path, entry: str) -> None:
     """Let every cross-attention of the UNet attend to the style tokens beside the text.
 
     `state` numbers the attention layers as diffusers lists them, down, up, middle, self- and cross-attention in turn:
@@ -161,7 +161,7 @@ def install_adapter(unet: Any, state: dict[str, Tensor], source: Path) -> None:
             adapters[str(number)] = IPAdapterAttnProcessor2_0(
                 attention.to_q.out_features, attention.to_k.in_features, num_tokens=(3 * TOKENS,)
             )
-    load_strictly(adapters, {key.replace("_ip.", "_ip.0."): value for key, value in state.items()}, source)
+    load_strictly(adapters, {key.replace("_ip.", "_ip.0."): value for key, value in state.items()}, source, entry)
     adapters.to(unet.device, unet.dtype)
     for number, name in enumerate(processors):
         if number % 2:

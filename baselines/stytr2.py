@@ -17,9 +17,9 @@ from torchvision.transforms.functional import center_crop
 from torchvision.transforms.functional import resize as resize_short_side
 
 from baselines.inputs import require_reference
-from baselines.networks.checkpoint import load_strictly, read_checkpoint
 from baselines.networks.stytr2 import PATCH, PatchEmbedding, Transformer, picture_decoder
 from data.benchmark import Item
+from stylegallery.checkpoints import load_strictly, read_checkpoint
 from stylegallery.diffusion import pick_device
 from stylegallery.errors import require
 from stylegallery.images import read_image
@@ -51,7 +51,7 @@ class StyTR2:
         self.parts = Parts.build()
         for name, module in self.parts._asdict().items():
             file = folder / f"{name}_iter_160000.pth"
-            load_strictly(module, read_checkpoint(file, "stytr2"), file)
+            load_strictly(module, read_checkpoint(file, "stytr2"), file, "stytr2")
             module.to(self.device)
 
     @torch.no_grad()

@@ -3,7 +3,6 @@
 Networks load at their first use, from files already on this machine, and run on the GPU where there is one.
 """
 
-import argparse
 import hashlib
 import io
 from abc import ABC, abstractmethod
@@ -13,18 +12,17 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
 import torchvision
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 from torchmetrics.image.fid import NoTrainInceptionV3
 from torchvision.transforms.functional import center_crop
 from transformers import ViTModel
 
+from stylegallery.checkpoints import damaged, load_strictly, part, read_checkpoint, unfit
 from stylegallery.diffusion import pick_device
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
 from stylegallery.errors import InputError
@@ -33,15 +31,6 @@ from stylegallery.loading import UNREADABLE, whole
 from stylegallery.weights import FETCH, locate, locate_file
 
 BATCH = 8
-# Training settings and counters that checkpoints hold beside their tensors: data without code of their own.
-SCALAR: Any = np.float64(0).__reduce__()[0]
-HARMLESS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    np.dtypes.Float64DType,
-    SCALAR,
-    (SCALAR, "numpy.core.multiarray.scalar"),
-]
 Features = dict[str, Tensor]
 
 
@@ -129,45 +118,6 @@ def weights_file(name: str) -> Path:
         raise MissingWeights(name) from error
 
 
-def read_weights(name: str) -> dict[str, Any]:
-    """The tensors of an entry of weights.yaml.
-
-    Raises:
-        MissingWeights: it is not on this machine.
-        InputError: its file is damaged.
-    """
-    path = weights_file(name)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(HARMLESS):
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # the readers raise whatever they meet in damaged bytes
-        raise damaged(path, name) from error
-
-
-def damaged(path: Path, name: str) -> InputError:
-    return InputError(f"{path} is damaged; delete it and run: {FETCH} {name}")
-
-
-def load_into(network: nn.Module, weights: dict[str, Tensor], name: str) -> nn.Module:
-    """Raises InputError where the weights are not those of the network, shape by shape and without a rest."""
-    try:
-        network.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise another_network(name) from error
-    return network
-
-
-def another_network(name: str) -> InputError:
-    return InputError(f"the file of {name} holds another network; delete it and run: {FETCH} {name}")
-
-
-def subset(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix, named without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-
-
 def normalise(images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     return (images - images.new_tensor(mean).view(1, 3, 1, 1)) / images.new_tensor(std).view(1, 3, 1, 1)
 
@@ -229,9 +179,10 @@ class VGG19(Backbone):
     def load(self) -> nn.Module:
         with torch.device("meta"):
             network = torchvision.models.vgg19().features[: self.layers[-1] + 1]
-        wanted = network.state_dict().keys()
-        weights = {key: value for key, value in subset(read_weights("vgg19"), "features.").items() if key in wanted}
-        return load_into(network, weights, "vgg19")
+        path, wanted = weights_file("vgg19"), network.state_dict().keys()
+        features = part(read_checkpoint(path, "vgg19"), "features")
+        load_strictly(network, {key: value for key, value in features.items() if key in wanted}, path, "vgg19")
+        return network
 
     def features(self, images: Tensor) -> Features:
         assert isinstance(self.network, nn.Sequential)
@@ -294,8 +245,9 @@ class Clip(Backbone):
     architecture = "ViT-B-32-quickgelu"
 
     def load(self) -> nn.Module:
-        weights = read_weights("clip_vit_b32")
-        return load_into(build_clip(self.architecture), weights, "clip_vit_b32")
+        path, network = weights_file("clip_vit_b32"), build_clip(self.architecture)
+        load_strictly(network, read_checkpoint(path, "clip_vit_b32"), path, "clip_vit_b32")
+        return network
 
     def features(self, images: Tensor) -> Features:
         network: Any = self.network
@@ -311,13 +263,14 @@ class Csd(Backbone):
     architecture = "ViT-L-14-quickgelu"
 
     def load(self) -> nn.Module:
-        checkpoint = read_weights("csd")
-        weights = subset(checkpoint.get("model_state_dict", {}), "module.")
+        path = weights_file("csd")
+        weights = part(read_checkpoint(path, "csd").get("model_state_dict", {}), "module")
         projection = weights.get("last_layer_style")
         if projection is None:
-            raise InputError(f"the file of csd has no style projection; delete it and run: {FETCH} csd")
+            raise InputError(f"{path} has no style projection; delete it and run: {FETCH} csd")
         model: Any = build_clip(self.architecture)
-        return load_into(model.visual, subset(weights, "backbone.") | {"proj": projection}, "csd")
+        load_strictly(model.visual, part(weights, "backbone") | {"proj": projection}, path, "csd")
+        return model.visual
 
     def features(self, images: Tensor) -> Features:
         return {"embedding": F.normalize(self.network(clip_input(images.to(self.device))), dim=1)}
@@ -329,13 +282,13 @@ class Inception(Backbone):
 
     def load(self) -> nn.Module:
         # The package unpickles what it is given, code included: it gets what was read safely.
-        plain: Any = io.BytesIO()
-        torch.save(read_weights("inception"), plain)
+        path, plain = weights_file("inception"), io.BytesIO()
+        torch.save(read_checkpoint(path, "inception"), plain)
         plain.seek(0)
         try:
-            return NoTrainInceptionV3("inception-v3-compat", ["2048"], plain)
+            return NoTrainInceptionV3("inception-v3-compat", ["2048"], plain)  # type: ignore[arg-type]
         except RuntimeError as error:
-            raise another_network("inception") from error
+            raise unfit(path, "inception", "the Inception of FID", error) from error
 
     def features(self, images: Tensor) -> Features:
         return {"pooled": self.network((images.to(self.device) * 255).round().byte())}
@@ -351,9 +304,11 @@ class ArtInception(Backbone):
         with torch.device("meta"):
             network = torchvision.models.inception_v3(init_weights=False, aux_logits=False, transform_input=False)
         network.fc = nn.Identity()
-        wanted = network.state_dict().keys()
-        weights = read_weights("art_inception")
-        return load_into(network, {key: value for key, value in weights.items() if key in wanted}, "art_inception")
+        path, wanted = weights_file("art_inception"), network.state_dict().keys()
+        weights = read_checkpoint(path, "art_inception")
+        state = {key: value for key, value in weights.items() if key in wanted}
+        load_strictly(network, state, path, "art_inception")
+        return network
 
     def features(self, images: Tensor) -> Features:
         return {"pooled": self.network(images.to(self.device))}

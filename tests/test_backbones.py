@@ -308,7 +308,7 @@ def test_no_file_of_weights_is_run_as_code(metric: str, place: Place, tmp_path: 
 
 def test_inception_of_another_network_is_refused(place: Place) -> None:
     torch.save({"fc.bias": torch.zeros(3)}, place("inception"))
-    with pytest.raises(InputError, match="file of inception holds another network"):
+    with pytest.raises(InputError, match="does not fit the Inception of FID"):
         backbone("inception")([pictures()[0]])
 
 
@@ -331,7 +331,7 @@ def test_dino_is_whole_or_refused(damage: str, place: Place) -> None:
 
 def test_weights_of_another_network_are_refused(place: Place) -> None:
     torch.save(named(random_vgg("A")), place("vgg19"))
-    with pytest.raises(InputError, match="file of vgg19 holds another network"):
+    with pytest.raises(InputError, match=r"vgg19-dcbb9e9d.pth does not fit Sequential \("):
         Cfsd()([sample()])
 
 

@@ -7,8 +7,9 @@ from functools import cached_property
 import lpips
 import torch
 
-from evaluation.backbones import batches, load_into, read_weights, subset
+from evaluation.backbones import batches, weights_file
 from evaluation.metric import Direction, Sample
+from stylegallery.checkpoints import load_strictly, part, read_checkpoint
 from stylegallery.diffusion import pick_device
 
 
@@ -28,12 +29,13 @@ class Lpips:
 
     @cached_property
     def network(self) -> lpips.LPIPS:
-        weights = subset(read_weights(self.name), "features.")
+        path = weights_file(self.name)
+        weights = part(read_checkpoint(path, self.name), "features")
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # initial values are drawn and thrown away
             warnings.filterwarnings("ignore", "The parameter 'pretrained'|Arguments other than", UserWarning)
             network = lpips.LPIPS(net=self.net, pnet_rand=True, verbose=False)
         trunk = {key: weights[key.partition(".")[2]] for key in network.net.state_dict()}  # slice1.0.bias -> 0.bias
-        load_into(network.net, trunk, self.name)
+        load_strictly(network.net, trunk, path, self.name)
         return network.eval().requires_grad_(False).to(pick_device("auto"))
 
     @torch.no_grad()

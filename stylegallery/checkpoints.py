@@ -1,0 +1,73 @@
+"""Published checkpoints: read without pickle, loaded strictly."""
+
+import argparse
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from stylegallery.errors import InputError
+from stylegallery.weights import FETCH
+
+# Training settings and counters that checkpoints hold beside their tensors: data without code of their own.
+SCALAR: Any = np.float64(0).__reduce__()[0]
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    np.dtypes.Float64DType,
+    SCALAR,
+    (SCALAR, "numpy.core.multiarray.scalar"),
+]
+
+
+def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
+    """What a file holds by name, mostly tensors; `name` is its entry in the table of weights.
+
+    A file of PyTorch is mapped into memory, so that tensors nobody uses are never read.
+
+    Raises:
+        InputError: the file is missing or no checkpoint.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing; get it with: {FETCH} {name}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(HARMLESS):
+            return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)))
+    except Exception as error:  # the readers raise whatever they meet in damaged bytes
+        raise damaged(path, name) from error
+
+
+def damaged(path: Path, name: str) -> InputError:
+    return InputError(f"{path} is damaged; delete it and run: {FETCH} {name}")
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, Any], source: Path, name: str) -> None:
+    """Load `state` into `network` with every key and shape equal, and freeze it for inference.
+
+    A network on the meta device takes the tensors themselves, any other their values in its own precision.
+
+    Raises:
+        InputError: a key is missing or too many, or a shape differs.
+    """
+    try:
+        network.load_state_dict(state, assign=any(parameter.is_meta for parameter in network.parameters()))
+    except RuntimeError as error:
+        raise unfit(source, name, type(network).__name__, error) from error
+    network.eval().requires_grad_(False)
+
+
+def unfit(source: Path, name: str, network: str, error: RuntimeError) -> InputError:
+    differences = " ".join(line.strip() for line in str(error).splitlines()[1:3])[:300]
+    return InputError(f"{source} does not fit {network} ({differences}); delete it and run: {FETCH} {name}")
+
+
+def part(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """The entries whose names start with `prefix.`, without it."""
+    return {key.removeprefix(prefix + "."): value for key, value in state.items() if key.startswith(prefix + ".")}
