@@ -20,11 +20,15 @@ $(VENV)/.installed: pyproject.toml
 # where it reaches an index.
 	$(PIP) torch torchvision
 	$(UV) --editable '.[dev]' || $(PIP) --editable '.[dev]'
-	$(RUN) -c 'import stylegallery.pipeline'
 	touch $@
 
-demo: venv
+demo: $(VENV)/.imported
 	$(RUN) run.py
+
+# Compiles once what every run imports.
+$(VENV)/.imported: $(VENV)/.installed
+	$(RUN) -c 'import stylegallery.pipeline'
+	touch $@
 
 test: venv
 	$(MAKE) --jobs 2 lint pytest
@@ -32,7 +36,7 @@ test: venv
 pytest: $(VENV)/.collected
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# One process imports what all workers will, so that not each of them compiles it.
+# And once what all workers of the tests import.
 $(VENV)/.collected: $(VENV)/.installed
 	$(RUN) -m pytest --collect-only -qq -n 0
 	touch $@

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import os
+import runpy
 import shutil
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
@@ -254,6 +256,24 @@ def run_cli(command: list[str], environment: dict[str, str]) -> RunCli:
         )
 
     return call
+
+
+@pytest.fixture
+def run_script(
+    small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[RunCli]:
+    """The same in this process: run.py as a script, with its exit code and what it printed."""
+
+    def call(*overrides: str) -> "subprocess.CompletedProcess[str]":
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "run.py"), *small, *overrides])
+        with pytest.raises(SystemExit) as exit:
+            runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        return subprocess.CompletedProcess(sys.argv, int(exit.value.code or 0), *capfd.readouterr())
+
+    before = torch.get_deterministic_debug_mode()
+    yield call
+    torch.set_deterministic_debug_mode(before)
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture(scope="session")

@@ -281,10 +281,9 @@ def test_number_that_is_not_finite(run_built: RunInside, pictures: Pictures, tmp
 # --- some runs of an experiment ---
 
 
-def test_only_some_runs_of_an_experiment(gallery: Gallery, tmp_path: Path) -> None:
+def test_only_some_runs_of_an_experiment(run_script: RunCli, gallery: Gallery, tmp_path: Path) -> None:
     settings = ["experiment=table1", "only=[color_transfer,identity]", "limit=1", f"out={tmp_path}", "resolution=64"]
-    command = [sys.executable, str(ROOT / "run.py"), *settings, *gallery.overrides()]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    process = run_script(*settings, *gallery.overrides())
     assert process.returncode == 0, process.stderr
     assert {path.parent.parent.name for path in tmp_path.glob("cells/*/*/record.json")} == {
         "color_transfer", "identity",
@@ -387,8 +386,8 @@ def test_file_without_read_permission(
     assert_nothing_in(tmp_path / "out")
 
 
-def test_missing_content_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_path: Path) -> None:
-    process = run_cli(*place("content", tmp_path / "nowhere.jpg", pictures), f"out={tmp_path / 'out'}")
+def test_missing_content_on_the_command_line(run_script: RunCli, pictures: Pictures, tmp_path: Path) -> None:
+    process = run_script(*place("content", tmp_path / "nowhere.jpg", pictures), f"out={tmp_path / 'out'}")
     assert_refused(process, "nowhere.jpg", "check the path")
     assert process.stdout == ""
     assert_nothing_in(tmp_path / "out")
@@ -554,8 +553,8 @@ def test_names_of_any_bytes_on_the_command_line(pictures: Pictures, tmp_path: Pa
     assert record_of(out)["inputs"]["content"]["path"] == str(content)
 
 
-def test_bad_pin_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_path: Path) -> None:
-    process = run_cli(*pictures.overrides(), "pins={1:[7,1]}", f"out={tmp_path / 'out'}")
+def test_bad_pin_on_the_command_line(run_script: RunCli, pictures: Pictures, tmp_path: Path) -> None:
+    process = run_script(*pictures.overrides(), "pins={1:[7,1]}", f"out={tmp_path / 'out'}")
     assert_refused(process, "pin names reference 7", "there are 2 references")
     assert_nothing_in(tmp_path / "out")
 
@@ -563,9 +562,9 @@ def test_bad_pin_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_pa
 # --- output that cannot be written ---
 
 
-def test_output_below_a_file_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_path: Path) -> None:
+def test_output_below_a_file_on_the_command_line(run_script: RunCli, pictures: Pictures, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    process = run_cli(*pictures.overrides(), f"out={tmp_path / 'file' / 'out'}")
+    process = run_script(*pictures.overrides(), f"out={tmp_path / 'file' / 'out'}")
     assert_refused(process, str(tmp_path / "file" / "out"), "cannot be written", "pass another out=")
     assert (tmp_path / "file").read_text() == "mine"
 

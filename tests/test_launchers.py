@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -272,11 +273,11 @@ def shard(label: str, number: str) -> Shard:
 def test_tasks_share_the_gpus_that_were_named(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
 
-    class Seeing(Shard):
+    class Seeing:  # a shard that its process need not import PyTorch for
         def __call__(self) -> dict[str, int]:
-            return {f"GPU {os.environ['CUDA_VISIBLE_DEVICES']}": 1}
+            return {f"GPU {__import__('os').environ['CUDA_VISIBLE_DEVICES']}": 1}
 
-    shards = [Seeing("config/a.yaml", 12, f"{number}/3", None, None) for number in range(3)]
+    shards: list[Any] = [Seeing() for _ in range(3)]
     seen = Submitit("local", 3, {"timeout_min": 5}, [4, 7]).run(shards, tmp_path, Console(quiet=True))
     assert seen == {"GPU 4": 2, "GPU 7": 1}
     assert len(list(tmp_path.iterdir())) == 1  # the start, with its jobs and their logs
