@@ -15,9 +15,10 @@ venv: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(PIP) --upgrade pip uv
-# PyTorch by pip, which finds wheels and mirrors that a machine is set up with; the rest by uv, four times as fast,
-# where it reaches an index.
+	$(PIP) --upgrade pip
+	-$(PIP) uv
+# PyTorch by pip, which finds wheels that a machine was given; the rest by uv, four times as fast, where it is to be had
+# and reaches an index (UV_DEFAULT_INDEX names another one).
 	$(PIP) torch torchvision
 	$(UV) --editable '.[dev]' || $(PIP) --editable '.[dev]'
 	touch $@
@@ -27,7 +28,7 @@ demo: $(VENV)/.imported
 
 # Compiles once what every run imports.
 $(VENV)/.imported: $(VENV)/.installed
-	$(RUN) -c 'import stylegallery.pipeline'
+	$(RUN) -c 'import stylegallery.pipeline' || { rm $(VENV)/.installed; false; }
 	touch $@
 
 test: venv

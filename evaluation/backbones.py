@@ -209,7 +209,7 @@ class DinoKeys(Backbone):
         try:
             return whole(ViTModel.from_pretrained(folder, **options))
         except UNREADABLE as error:
-            raise damaged(folder, "dino_vitb8") from error
+            raise damaged(folder, "dino_vitb8", error) from error
 
     def features(self, images: Tensor) -> Features:
         network: Any = self.network
@@ -264,7 +264,8 @@ class Csd(Backbone):
 
     def load(self) -> nn.Module:
         path = weights_file("csd")
-        weights = part(read_checkpoint(path, "csd").get("model_state_dict", {}), "module")
+        checkpoint = read_checkpoint(path, "csd").get("model_state_dict")
+        weights = part(checkpoint, "module") if isinstance(checkpoint, dict) else {}
         projection = weights.get("last_layer_style")
         if projection is None:
             raise InputError(f"{path} has no style projection; delete it and run: {FETCH} csd")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylegallery.errors import InputError
-from stylegallery.weights import FETCH
+from stylegallery.weights import FETCH, first_line
 
 # Training settings and counters that checkpoints hold beside their tensors: data without code of their own.
 SCALAR: Any = np.float64(0).__reduce__()[0]
@@ -31,7 +31,7 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
     A file of PyTorch is mapped into memory, so that tensors nobody uses are never read.
 
     Raises:
-        InputError: the file is missing or no checkpoint.
+        InputError: the file is missing, cannot be read or is no checkpoint.
     """
     if not path.is_file():
         raise InputError(f"{path} is missing; get it with: {FETCH} {name}")
@@ -39,33 +39,42 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)
         with torch.serialization.safe_globals(HARMLESS):
-            return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)))
+            state = dict(torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or first_line(error)}); check the file") from error
+    except MemoryError:
+        raise
     except Exception as error:  # the readers raise whatever they meet in damaged bytes
-        raise damaged(path, name) from error
+        raise damaged(path, name, error) from error
+    if not all(isinstance(key, str) for key in state):
+        raise damaged(path, name, TypeError("its entries have no names"))
+    return state
 
 
-def damaged(path: Path, name: str) -> InputError:
-    return InputError(f"{path} is damaged; delete it and run: {FETCH} {name}")
+def damaged(path: Path, name: str, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged ({first_line(error)}); delete it and run: {FETCH} {name}")
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, Any], source: Path, name: str) -> None:
     """Load `state` into `network` with every key and shape equal, and freeze it for inference.
 
-    A network on the meta device takes the tensors themselves, any other their values in its own precision.
+    A network on the meta device takes the precision of the file, any other keeps its own.
 
     Raises:
         InputError: a key is missing or too many, or a shape differs.
     """
-    try:
-        network.load_state_dict(state, assign=any(parameter.is_meta for parameter in network.parameters()))
-    except RuntimeError as error:
+    meta = any(parameter.is_meta for parameter in network.parameters())
+    try:  # a clone no longer is a part of the file
+        network.load_state_dict({key: value.clone() for key, value in state.items()} if meta else state, assign=meta)
+    except (RuntimeError, AttributeError) as error:  # no tensor
         raise unfit(source, name, type(network).__name__, error) from error
     network.eval().requires_grad_(False)
 
 
-def unfit(source: Path, name: str, network: str, error: RuntimeError) -> InputError:
-    differences = " ".join(line.strip() for line in str(error).splitlines()[1:3])[:300]
-    return InputError(f"{source} does not fit {network} ({differences}); delete it and run: {FETCH} {name}")
+def unfit(source: Path, name: str, network: str, error: Exception) -> InputError:
+    differences = " ".join(line.strip() for line in str(error).splitlines()[1:3])[:300] or first_line(error)
+    remedy = f"pass the sizes and the model that it was made for, or delete it and run: {FETCH} {name}"
+    return InputError(f"{source} does not fit {network} ({differences}); {remedy}")
 
 
 def part(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:

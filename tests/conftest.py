@@ -1,4 +1,4 @@
-"""What all tests share: a tiny Stable Diffusion, small pictures, broken pictures, and two ways to call run.py."""
+"""What all tests share: a tiny Stable Diffusion, small pictures, broken pictures, and three ways to call run.py."""
 
 import gc
 import io
@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,12 +34,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-gc.disable()  # nothing that is imported is garbage: collections would take a tenth of the imports
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()  # nor are they looked through again in every test
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Nothing that is imported is garbage: not to look for it saves a tenth of the imports, and some of every test."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -298,8 +301,7 @@ def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run_inside(composed: Callable[..., DictConfig], blank_figures: None) -> Iterator[RunInside]:
-    """The same as `run_cli` without a process and with blank figures: `run.run` on the composed config; returns what
-    it printed."""
+    """`run.run` alone, on the composed config and with blank figures: errors are raised; returns what it printed."""
     import run
 
     def call(*overrides: str) -> str:

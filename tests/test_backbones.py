@@ -279,7 +279,7 @@ def test_missing_weights_name_the_command(metric: str, weights: str, place: Plac
 def test_damaged_weights_name_the_file(content: bytes, place: Place) -> None:
     path = place("vgg19")
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"vgg19-dcbb9e9d.pth is damaged; delete it"):
+    with pytest.raises(InputError, match=r"vgg19-dcbb9e9d.pth is damaged \(.*\); delete it"):
         Cfsd()([sample()])
 
 
@@ -301,7 +301,7 @@ def test_no_file_of_weights_is_run_as_code(metric: str, place: Place, tmp_path: 
     path = place(NEEDS[metric])
     torch.save({"conv.weight": Trap(tmp_path / "trapped")}, path)
     single, whole = build_metrics([metric])
-    with pytest.raises(InputError, match=f"{path.name} is damaged; delete it and run: python"):
+    with pytest.raises(InputError, match=rf"{path.name} is damaged \(.*\); delete it and run: python"):
         (*single, *whole)[0]([sample(96)])
     assert not (tmp_path / "trapped").exists()
 
@@ -325,13 +325,43 @@ def test_dino_is_whole_or_refused(damage: str, place: Place) -> None:
         file.write_bytes(file.read_bytes()[:-9])
     else:
         save_file({name: tensor for name, tensor in load_file(file).items() if "1.attention" not in name}, file)
-    with pytest.raises(InputError, match=r"is damaged; delete it and run: .* fetch dino_vitb8$"):
+    with pytest.raises(InputError, match=r"is damaged \(.*\); delete it and run: .* fetch dino_vitb8$"):
         backbone("dino")([pictures(224)[0]])
 
 
-def test_weights_of_another_network_are_refused(place: Place) -> None:
-    torch.save(named(random_vgg("A")), place("vgg19"))
-    with pytest.raises(InputError, match=r"vgg19-dcbb9e9d.pth does not fit Sequential \("):
+FILES = [metric for metric, weights in NEEDS.items() if weights != "dino_vitb8"]
+
+
+@pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
+@pytest.mark.parametrize("metric", FILES)
+def test_weights_of_another_network_are_refused(metric: str, place: Place) -> None:
+    path, other = place(NEEDS[metric]), {"features.9.weight": torch.zeros(2, 2), "9": torch.zeros(1)}
+    save_file(other, path) if path.suffix == ".safetensors" else torch.save(other, path)
+    single, whole = build_metrics([metric])
+    with pytest.raises(
+        InputError, match=rf"{path.name} (does not fit \w.* \(\S.*\)|has no style projection).*delete it"
+    ):
+        (*single, *whole)[0]([sample(96)])
+
+
+@pytest.mark.parametrize("content", [{0: torch.zeros(1)}, torch.zeros(3), {"model_state_dict": torch.zeros(2)}])
+def test_a_file_without_named_tensors_is_one_sentence(content: object, place: Place) -> None:
+    path = place("csd")
+    torch.save(content, path)
+    with pytest.raises(InputError, match=rf"{path.name} (is damaged \(.+\)|has no style projection).* fetch csd$"):
+        backbone("csd")([pictures()[0]])
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError("no room")])
+def test_what_is_no_damage_is_not_called_so(error: Exception, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is to delete a file of gigabytes that another user owns."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    torch.save({"a": torch.zeros(1)}, place("vgg19"))
+    monkeypatch.setattr("torch.load", fail)
+    with pytest.raises((InputError, MemoryError), match=r"cannot be read \(Permission denied\); check|^no room"):
         Cfsd()([sample()])
 
 

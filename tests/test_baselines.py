@@ -210,7 +210,7 @@ def test_gatys_names_its_file_where_that_is_damaged(
     path = tmp_path / "hub" / "checkpoints" / table()["vgg19"].files[0]
     path.parent.mkdir(parents=True)
     path.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=rf"^{path} is damaged; delete it and run: .* fetch vgg19$"):
+    with pytest.raises(InputError, match=rf"^{path} is damaged \(.*\); delete it and run: .* fetch vgg19$"):
         small("gatys", tiny_model, "method.features=vgg19")
 
 

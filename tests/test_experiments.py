@@ -1,4 +1,4 @@
-"""Every experiment composes, and runs on one item with two steps of the tiny model."""
+"""Every experiment composes, and runs on one item of two references with two steps of the tiny model."""
 
 import io
 import json
@@ -65,8 +65,9 @@ def test_an_experiment_runs(
     # Methods leave no trace on a model (test_baselines), so that all runs of a test can have the same.
     monkeypatch.setattr(DiffusionModel, "from_directory", staticmethod(cache(DiffusionModel.from_directory)))
     out = tmp_path / "out"
+    two_references = gallery._replace(references=gallery.references / "set2").overrides()
     config = settings(
-        f"experiment={name}", *gallery.overrides(), "limit=1", f"out={out}", "model=sd15",
+        f"experiment={name}", *two_references, "limit=1", f"out={out}", "model=sd15",
         f"model.path={tiny_model}", "device=cpu", "resolution=64", "++method.steps=2",
         "method.segmentation.inversion_steps=2", "method.segmentation.restarts=1",
         *([] if name == "acceleration" else ["method.guidance.steps=2", "method.guidance.iterations=1"]),

@@ -74,7 +74,7 @@ Stylise = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def stylise(small: tuple[str, ...], pictures: Pictures, tmp_path: Path, blank_figures: None) -> Stylise:
-    """run.py's code path with the small settings, but the given model; returns the record."""
+    """run.py's code path with the small settings, but the given model and blank figures; returns the record."""
     import run
 
     settings = [entry for entry in small if entry.partition("=")[0] not in ("model", "model.path", "encoder")]

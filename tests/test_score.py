@@ -253,8 +253,8 @@ def test_damaged_weights_are_the_reason_of_their_metrics(
     assert score(out, ["gram_vgg19", "kid", "ms_ssim"], None, console)
     folder = out / "cells" / "identity"
     found = rows(folder / "0001__a")
-    assert "is damaged; delete it and run" in found["gram_vgg19"]["reason"]
-    assert "is damaged; delete it and run" in rows(folder, "sets.json")["kid"]["reason"]
+    assert "is damaged (" in found["gram_vgg19"]["reason"]
+    assert "; delete it and run" in rows(folder, "sets.json")["kid"]["reason"]
     assert found["ms_ssim"]["value"] is not None
 
 

@@ -151,6 +151,7 @@ def test_runs_as_published(
     sensitivity = scalars["default"]["sensitivity"]["max"]
     model = velocity(shared_model) if name == "v_prediction" else shared_model
     styleid = method(model, steps=6, **RUNS[name])
+    assert styleid.inversion_passes() == method(model, steps=6).inversion_passes()  # whatever the other settings
     content, style = inversions(model)
     start = styleid.initial_latent(content.last, style.last)
     tolerance = max(5e-4, 10 * sensitivity["initial_latent_max_abs"])

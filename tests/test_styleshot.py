@@ -358,7 +358,7 @@ def test_surplus_keys(overrides: list[str], repository: Path, tmp_path: Path) ->
     torch.save(state, folder / "style_aware_encoder.bin")
     build_method("styleshot", *overrides, f"method.path={tmp_path}")
     torch.save(state | {"surplus": torch.zeros(1)}, folder / "style_aware_encoder.bin")
-    with pytest.raises(InputError, match=r"style_aware_encoder.bin does not fit StyleAware.*surplus.*; delete it"):
+    with pytest.raises(InputError, match=r"style_aware_encoder.bin does not fit StyleAware.*surplus.*or delete it"):
         build_method("styleshot", *overrides, f"method.path={tmp_path}")
     (folder / "style_aware_encoder.bin").unlink()
     with pytest.raises(InputError, match=r"style_aware_encoder.bin is missing; .*fetch styleshot"):

@@ -183,10 +183,10 @@ def test_files_that_do_not_fit(checkpoints: Path, tmp_path: Path, name: str) -> 
     with pytest.raises(InputError, match=rf"{broken.name} does not fit"):
         StyTR2(str(tmp_path), device="cpu")
     broken.write_text("not a checkpoint")
-    with pytest.raises(InputError, match=r"is damaged; delete it and run: .* fetch stytr2$"):
+    with pytest.raises(InputError, match=r"is damaged \(.*\); delete it and run: .* fetch stytr2$"):
         StyTR2(str(tmp_path), device="cpu")
     torch.save({"code": print}, broken)
-    with pytest.raises(InputError, match=r"is damaged; delete it and run: .* fetch stytr2$"):
+    with pytest.raises(InputError, match=r"is damaged \(.*\); delete it and run: .* fetch stytr2$"):
         StyTR2(str(tmp_path), device="cpu")
 
 

@@ -34,7 +34,8 @@ class Lpips:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # initial values are drawn and thrown away
             warnings.filterwarnings("ignore", "The parameter 'pretrained'|Arguments other than", UserWarning)
             network = lpips.LPIPS(net=self.net, pnet_rand=True, verbose=False)
-        trunk = {key: weights[key.partition(".")[2]] for key in network.net.state_dict()}  # slice1.0.bias -> 0.bias
+        names = {key: key.partition(".")[2] for key in network.net.state_dict()}  # slice1.0.bias: 0.bias
+        trunk = {key: weights[name] for key, name in names.items() if name in weights}
         load_strictly(network.net, trunk, path, self.name)
         return network.eval().requires_grad_(False).to(pick_device("auto"))
 
