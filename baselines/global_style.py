@@ -50,8 +50,9 @@ class GlobalStyle(StyleGallery):
         return Plan(images, analyses, matches)
 
     def render(self, plan: Plan, progress: Progress = Silent()) -> tuple[Tensor, list[Energy]]:
-        mean = copy.copy(self)  # matches add up: weigh each by one over their number
-        mean.guidance = replace(self.guidance, style_weight=self.guidance.style_weight / len(plan.matches))
+        mean = copy.copy(self)
+        if self.guidance.normalise == "tokens":  # matches add up: weigh each by one over their number
+            mean.guidance = replace(self.guidance, style_weight=self.guidance.style_weight / len(plan.matches))
         return StyleGallery.render(mean, plan, progress)
 
     def whole(self, image: Tensor) -> ImageAnalysis:

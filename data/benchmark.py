@@ -26,7 +26,7 @@ class Item:
     """One content picture, its ordered references, and what the user decided about regions.
 
     Regions and references are numbered from 1. pins: content region -> (reference, region); excluded: references
-    no region may use; forbidden: (content region, reference, region) triples.
+    no region may use unless pinned; forbidden: (content region, reference, region) triples, likewise.
     """
 
     id: str

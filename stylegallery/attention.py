@@ -45,7 +45,7 @@ def self_attention_layers(unet: nn.Module) -> list[str]:
     return sorted(names, key=execution_key)
 
 
-def project(attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def query_key_value(attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Query, key and value (B, heads, tokens, head width) of hidden states (B, tokens, C)."""
     query, key, value = (
         projection(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
@@ -73,7 +73,7 @@ class RecordingProcessor:
         self.records = records
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        query, key, value = project(attn, hidden_states)
+        query, key, value = query_key_value(attn, hidden_states)
         output = F.scaled_dot_product_attention(query, key, value)
         self.records.append(SelfAttention(query, key, value, output))
         return attn.to_out[0](output.transpose(1, 2).flatten(2))
@@ -91,7 +91,7 @@ class InjectingProcessor:
         self.query_share, self.temperature = query_share, temperature
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        current, _key, _value = project(attn, hidden_states)
+        current, _key, _value = query_key_value(attn, hidden_states)
         content, key, value = (tensor.to(current.dtype) for tensor in (self.query, self.key, self.value))
         query = self.query_share * content + (1 - self.query_share) * current
         scale = self.temperature / math.sqrt(query.shape[-1])

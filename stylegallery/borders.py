@@ -32,7 +32,7 @@ def soft_masks(image: Tensor, labels: Tensor, margin: float) -> Tensor:
     """
     own = torch.stack([labels == region for region in range(1, region_count(labels) + 1)]).float()[:, None, None]
     cores = labels.numpy() * is_core(labels.numpy(), margin)
-    if cores.all() or image.std() == 0:
+    if len(own) == 1 or cores.all() or image.std() == 0:
         return own
     pixels = image[0].permute(1, 2, 0).double().numpy()
     shares = random_walker(pixels, cores, mode="cg_j", tol=1e-4, channel_axis=-1, return_full_prob=True, prob_tol=1)

@@ -29,13 +29,14 @@ class GuidanceConfig:
     steps: int = 150  # DDIM timesteps, from high to low
     iterations: int = 1  # optimiser updates per timestep
     learning_rate: float = 0.05
-    final_learning_rate: float | None = None  # reached linearly at the last step; None: the same throughout
     style_weight: float = 1.0  # λ_s; only the ratio to λ_c matters to Adam
     content_weight: float = 0.26  # λ_c
     attention_scale: float = 1.5  # of the query in the style target
     layers: int = 6  # the last self-attention layers
     outside_keys: Literal["excluded", "zeroed", "attended"] = "excluded"  # see `style_target`; published: zeroed
     batched: bool = True  # pictures in one UNet call; published: one call each
+    # Not in the paper, and off:
+    final_learning_rate: float | None = None  # reached linearly at the last update; None: the same throughout
     highest_timestep: int = 1000  # timesteps above are left out
     initial: Literal["inverted", "content"] = "inverted"
     normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
@@ -43,7 +44,7 @@ class GuidanceConfig:
     projection_timestep: int = 0  # 0: none; else one clean-latent estimate at this timestep ends the run
 
     def __post_init__(self) -> None:
-        require(1 <= self.steps <= 1000, "guidance.steps is between 1 and 1000", self.steps)
+        require(1 <= self.steps <= 999, "guidance.steps is between 1 and 999", self.steps)
         require(self.iterations >= 1, "guidance.iterations is at least 1", self.iterations)
         require(self.layers >= 1, "guidance.layers is at least 1", self.layers)
         require(0 <= self.projection_timestep < 1000, "projection_timestep is in 0..999", self.projection_timestep)
@@ -82,9 +83,7 @@ def optimise(
         InputError: the settings ask for more layers than the model has, or leave no timestep.
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
-    if config.layers > model.layer_count:
-        raise InputError(f"guidance.layers is {config.layers}, but the model has {model.layer_count} layers")
-    layers = range(model.layer_count - config.layers, model.layer_count)
+    layers = guided_layers(model, config)
     used = sorted({match.reference for match in matches})
     styles = [references[number - 1].latent for number in used]
     # A latent that starts at the content must find its queries equal: in a batch with others they differ by rounding.
@@ -142,8 +141,15 @@ def differentiate(energy: Tensor, latent: Tensor, timestep: int) -> None:
         raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
 
 
+def guided_layers(model: DiffusionModel, config: GuidanceConfig) -> range:
+    """The last self-attention layers, which the losses look at. Raises InputError where the model has fewer."""
+    if config.layers > model.layer_count:
+        raise InputError(f"guidance.layers is {config.layers}, but the model has {model.layer_count} layers")
+    return range(model.layer_count - config.layers, model.layer_count)
+
+
 def guidance_timesteps(model: DiffusionModel, config: GuidanceConfig) -> list[int]:
-    """The timesteps the energy is lowered at, high to low."""
+    """The timesteps the energy is lowered at, high to low. Raises InputError where none is left."""
     timesteps = [timestep for timestep in model.timesteps(config.steps) if timestep <= config.highest_timestep]
     if not timesteps:
         raise InputError(f"none of the {config.steps} timesteps is at or below {config.highest_timestep}; raise either")
@@ -210,16 +216,17 @@ def regional_style_loss(
     """RSL = Σ_layers Σ_(i→j) |out_z − softmax(s · Q_z K_jᵀ / √D) V_j| over region i, as a mean over all tokens.
 
     `reference_attention[number]` holds the layers of that reference. A content region that has no token left on a
-    layer's coarser grid takes no part in that layer; nor does the match of a reference region that has none, where
+    layer's coarser grid takes no part in that layer (SDXL's last six all halve the grid, so that a region on odd rows
+    alone has no style there); nor does the match of a reference region that has none, where
     outside keys are excluded. Where they are zeroed, as published, outside queries are too and meet the mean value of
     region j: a constant without gradient.
     """
     total = attention[0].query.new_zeros(())
-    for depth, layer in enumerate(attention):
+    for index, layer in enumerate(attention):
         shares = []
         for match in matches:
             queries = content.tokens(match.content_region, layer.query)
-            reference = reference_attention[match.reference][depth]
+            reference = reference_attention[match.reference][index]
             keys = references[match.reference - 1].tokens(match.reference_region, reference.key)
             if config.outside_keys == "zeroed" and config.normalise == "tokens":
                 mean_value = reference.value[:, :, keys].sum(2) / reference.key.shape[2]

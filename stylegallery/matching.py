@@ -1,6 +1,6 @@
 """Stage 2: give every content region the best region of any reference (paper §3.2).
 
-score = 0.25 · statistics + 1 · semantics + 0.125 · geometry; the user's pins and vetoes beat scores.
+score = 0.25 · statistics + 1 · semantics + 0.125 · geometry; the user's vetoes beat scores, and pins beat both.
 """
 
 import math
@@ -51,8 +51,8 @@ class MatchingConfig:
 class Wishes:
     """What the user decided: numbers of regions and references start at 1, as in the written region maps.
 
-    pins: content region -> (reference, region); excluded: references no region may use;
-    forbidden: (content region, reference, region) triples.
+    pins: content region -> (reference, region); excluded: references no region may use
+    unless pinned; forbidden: (content region, reference, region) triples, likewise.
     """
 
     pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from torch import Tensor
 from data.benchmark import Item
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import require
-from stylegallery.guidance import Energy, GuidanceConfig, guidance_timesteps, optimise
+from stylegallery.guidance import Energy, GuidanceConfig, guidance_timesteps, guided_layers, optimise
 from stylegallery.images import read_image, resize
 from stylegallery.matching import Match, MatchingConfig, Wishes, describe, match
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
@@ -52,6 +52,10 @@ class StyleGallery:
         require(
             starts, "recolouring needs guidance.initial=content, where its colours are what is optimised", recolouring
         )
+        (
+            guided_layers(model, guidance),
+            guidance_timesteps(model, guidance),
+        )  # what cannot work is refused before stage 1
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
         self.depth, self.segmenter = depth, segmenter
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance

@@ -18,6 +18,7 @@ from torch import Tensor
 from stylegallery.errors import InputError
 from stylegallery.images import LARGEST_AREA, open_image
 
+MOST_REGIONS = 255  # of a picture: what a palette holds beside black
 INDEX_MODES = ("L", "P", "1", "I;16", "I")  # of pictures whose values are labels, not colours
 
 
@@ -80,19 +81,6 @@ def override(labels: Tensor, mask: Tensor) -> Tensor:
     return without_gaps(torch.where(mask > 0, mask + region_count(labels), labels))
 
 
-def read_mask(path: Path) -> Tensor:
-    """Label map (H, W) of a mask file of any size: 0 is background, 1..R are the user's regions.
-
-    Grey and palette pictures (labelme's label.png) hold indices, 0 is background; in colour pictures black is
-    background and every other colour is a region, numbered in the order of first appearance, row by row. A labelme
-    .json has one region per distinct label, in alphabetical order as labelme's own export numbers them.
-
-    Raises:
-        InputError: unreadable, nothing but background, or more than 64 regions (an antialiased or JPEG picture).
-    """
-    return named_regions(path)[0]
-
-
 def mask_on_grid(path: Path, sizes: Sequence[tuple[int, int]], grid: tuple[int, int]) -> Tensor:
     """The label map of a mask file on the latent grid (h, w), by nearest neighbour.
 
@@ -100,7 +88,7 @@ def mask_on_grid(path: Path, sizes: Sequence[tuple[int, int]], grid: tuple[int, 
     has the aspect of one of them, at any size.
 
     Raises:
-        InputError: as `read_mask`, another aspect, or a region that covers no cell of the grid.
+        InputError: as `named_regions`, another aspect, or a region that covers no cell of the grid.
     """
     labels, names = named_regions(path)
     height, width = labels.shape
@@ -121,7 +109,15 @@ def mask_on_grid(path: Path, sizes: Sequence[tuple[int, int]], grid: tuple[int, 
 
 
 def named_regions(path: Path) -> tuple[Tensor, list[str]]:
-    """The label map of `read_mask` and what regions 1, 2, ... are called in the file."""
+    """Label map (H, W) of a mask file of any size, 0 for background, and what regions 1, 2, ... are called in it.
+
+    Grey and palette pictures (labelme's label.png) hold indices, 0 is background; in colour pictures black is
+    background and every other colour is a region, numbered in the order of first appearance, row by row. A labelme
+    .json has one region per distinct label, in alphabetical order as labelme's own export numbers them.
+
+    Raises:
+        InputError: unreadable, nothing but background, or more than 64 regions (an antialiased or JPEG picture).
+    """
     name: Callable[[int], str]
     if path.suffix.lower() == ".json":
         values, labels = labelme_values(path)
@@ -198,7 +194,7 @@ def read_published_mask(path: Path) -> Tensor:
 
     Every colour, black too, takes the next number where it first appears, row by row; then black becomes 0. So the
     number of black is a gap, and the numbers of colours that no sampled pixel has are gaps as well; all black is
-    allowed. `read_mask` refuses that and leaves no gaps. The regions that `override` makes of a colour mask are the
+    allowed. `named_regions` refuses that and leaves no gaps. The regions that `override` makes of a colour mask are the
     same, in the same order, because it closes the gaps.
 
     Raises:
@@ -223,7 +219,10 @@ def colours(count: int) -> np.ndarray:
 
 
 def write_indexed_png(path: Path, labels: Tensor, size: tuple[int, int]) -> None:
-    """The label map at picture size (H, W) as palette PNG; index = label, so it can be edited and passed as a mask."""
+    """The label map, of at most `MOST_REGIONS`, at picture size (H, W) as palette PNG; index = label.
+
+    It can be edited and passed as a mask, which has at most 64 regions.
+    """
     palette = np.vstack([np.zeros((1, 3)), colours(max(1, region_count(labels)))])
     image = Image.fromarray(resize_labels(labels, size).numpy().astype(np.uint8))
     image.putpalette((palette * 255).astype(np.uint8).ravel().tolist())

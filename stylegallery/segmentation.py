@@ -1,7 +1,8 @@
 """Stage 1: cut an image into semantic regions by clustering diffusion features (paper §3.1).
 
-inversion → fused features → standardise, PCA, K-means with silhouette → merge by latent colour
-→ split and merge by depth → borders on the picture's edges (not in the paper) → clean up → user masks on top.
+inversion → fused features → smooth → standardise, PCA, K-means with silhouette → merge by latent colour
+→ split and merge by depth → borders on the picture's edges → clean up → user masks on top.
+The paper has neither the smoothing nor the edges.
 """
 
 import math
@@ -21,8 +22,16 @@ from torch import Tensor
 
 from stylegallery.borders import follow_edges
 from stylegallery.diffusion import DiffusionModel
-from stylegallery.errors import require
-from stylegallery.regions import absorb_small_components, flat_labels, override, resize_labels, without_gaps
+from stylegallery.errors import InputError, require
+from stylegallery.regions import (
+    MOST_REGIONS,
+    absorb_small_components,
+    flat_labels,
+    override,
+    region_count,
+    resize_labels,
+    without_gaps,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class SegmentationConfig:
     """Settings of stage 1; the defaults are the paper's for Stable Diffusion 1.5."""
 
     inversion_steps: int = 15
-    smoothing: int = 1  # cells: window of the mean filter over features before clustering, 1 for none
+    smoothing: int = 1  # cells: window of a mean filter over features before clustering, not in the paper; 1 for none
     components: int = 60  # of the PCA
     clusters: tuple[int, int] = (2, 10)  # K is chosen within, by silhouette
     restarts: int = 10
@@ -41,14 +50,17 @@ class SegmentationConfig:
     depth_merge_latent: float = 0.35
     depth_merge_depth: float = 0.3
     smallest_component: int = 20  # cells
-    border_margin: float = 0.0  # cells: nearer to a border than this, regions follow the picture's edges; 0 for none
+    border_margin: float = 0.0  # cells, not in the paper: nearer to a border regions follow the picture; 0 for none
     masks: Literal["any_size", "published"] = "any_size"  # how a user's mask is read: `regions.read_published_mask`
 
     def __post_init__(self) -> None:
-        require(1 <= self.inversion_steps <= 1000, "inversion_steps is between 1 and 1000", self.inversion_steps)
+        require(1 <= self.inversion_steps <= 999, "inversion_steps is between 1 and 999", self.inversion_steps)
+        require(self.components >= 1, "components is at least 1", self.components)
+        require(self.restarts >= 1, "restarts is at least 1", self.restarts)
         require(self.smoothing % 2 == 1 and self.smoothing > 0, "smoothing is an odd number of cells", self.smoothing)
         require(0 <= self.border_margin < math.inf, "border_margin is 0 or more cells", self.border_margin)
-        require(2 <= self.clusters[0] <= self.clusters[1], "clusters is [smallest, largest] from 2", self.clusters)
+        two = len(self.clusters) == 2 and 2 <= self.clusters[0] <= self.clusters[1]
+        require(two, "clusters is [smallest, largest] from 2", self.clusters)
         require(self.merging in ("connected", "sequential"), "merging is connected or sequential", self.merging)
         require(self.masks in ("any_size", "published"), "masks is any_size or published", self.masks)
 
@@ -65,7 +77,7 @@ class ImageAnalysis:
     features: Tensor
     latent: Tensor
     inverted: Tensor
-    found: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, init=False, repr=False)
+    known_tokens: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def tokens(self, region: int, layer: Tensor) -> Tensor:
         """Which tokens (n,) of a layer's queries, keys or values (B, H, N, D) are a region's, on the layer's device.
@@ -73,10 +85,10 @@ class ImageAnalysis:
         Computed once: stage 3 asks at every update, and a GPU would wait for every answer from the CPU.
         """
         key = (region, layer.shape[2], layer.device)
-        if key not in self.found:
+        if key not in self.known_tokens:
             inside = flat_labels(self.labels, layer.shape[2]) == region
-            self.found[key] = torch.nonzero(inside)[:, 0].to(layer.device)
-        return self.found[key]
+            self.known_tokens[key] = torch.nonzero(inside)[:, 0].to(layer.device)
+        return self.known_tokens[key]
 
 
 def analyse(
@@ -93,6 +105,9 @@ def analyse(
 
     `mask` is a user's label map, `depth` a depth map and `proposals` a segmenter's label map, all of any size;
     `advance` is called after every inversion step.
+
+    Raises:
+        InputError: there are more regions than a region map can hold.
     """
     latent = model.encode(image)
     steps, inverted = [], latent
@@ -107,6 +122,11 @@ def analyse(
     labels = segment(features, latent[0], image, config, seed, depth, proposals)
     if mask is not None:
         labels = override(labels, resize_labels(mask, grid))
+    if (count := region_count(labels)) > MOST_REGIONS:
+        raise InputError(
+            f"a picture has {count} regions, more than {MOST_REGIONS}; raise segmentation.smallest_component or the "
+            "distances of merging"
+        )
     return ImageAnalysis(labels, features, latent, inverted)
 
 
@@ -165,10 +185,10 @@ def principal_components(tokens: np.ndarray, components: int, seed: int) -> np.n
 
 def cluster(points: np.ndarray, config: SegmentationConfig, seed: int) -> np.ndarray:
     """K-means labels (N,), 0-based, of points (N, P); K by the best silhouette (Euclidean)."""
-    smallest, largest = config.clusters
+    smallest, largest = (min(k, len(points) - 1) for k in config.clusters)
     distances = euclidean_distances(points) if smallest < largest else None
     labellings, scores = [], []
-    for k in range(smallest, min(largest, len(points) - 1) + 1):
+    for k in range(smallest, largest + 1):
         kmeans = KMeans(k, init="random", n_init=config.restarts, max_iter=64, random_state=seed).fit(points)
         labels = np.unique(kmeans.labels_, return_inverse=True)[1].reshape(-1)  # fewer than K where points coincide
         labellings.append(labels)

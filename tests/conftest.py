@@ -24,6 +24,8 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
+from stylegallery.regions import named_regions
+
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # beside the project where it is developed; users have none
 sys.path.insert(0, str(ROOT))  # run.py is a script, not part of the installed packages
@@ -184,6 +186,10 @@ BROKEN_PICTURES = BROKEN | {  # a mask may be small and has no float values to r
     "one_pixel": Broken("dot.png", lambda path: Image.new("RGB", (1, 1)).save(path), "pass a larger picture"),
     "nan": Broken("nan.tif", not_finite, "export it again"),
 }
+
+
+def read_mask(path: Path) -> torch.Tensor:
+    return named_regions(path)[0]
 
 
 # --- disks ---

@@ -107,6 +107,8 @@ def test_methods_in_turn_leave_no_trace_on_the_model(tiny_model: Path, item: Ite
         ("img2img", "method.strength=0"),
         ("img2img", "method.steps=0"),
         ("global_style", "method.resizing=crop"),
+        ("global_style", "method.guidance.layers=99"),
+        ("global_style", "method.guidance.highest_timestep=0"),
         ("reference_copy", "method.reference=0"),
         ("identity", "method.resizing=crop"),
         ("styleid", "method.resolution=8"),
@@ -253,11 +255,14 @@ def test_img2img_with_an_exact_model_returns_the_content(tiny_model: Path, item:
 # --- global style ---
 
 
-def test_global_style_takes_all_references(tiny_model: Path, item: Item, pictures: Pictures) -> None:
-    method = small("global_style", tiny_model)
+@pytest.mark.parametrize("normalise", ["tokens", "regions"])
+def test_global_style_takes_all_references(normalise: str, tiny_model: Path, item: Item, pictures: Pictures) -> None:
+    method = small("global_style", tiny_model, f"method.guidance.normalise={normalise}")
     repeated = Item("x", pictures.content, (pictures.first, pictures.first))
     alone = Item("x", pictures.content, (pictures.first,))
     torch.testing.assert_close(stylised(method, repeated), stylised(method, alone), rtol=0, atol=2e-2)
+    first, second = (method.stylize(one, torch.Generator()).energies[0].energy for one in (repeated, alone))
+    assert first == pytest.approx(second, rel=1e-4)  # their mean, not their sum or a part of it
     assert not torch.allclose(stylised(method, item), stylised(method, alone), rtol=0, atol=2e-2)
     assert len(method.stylize(item, torch.Generator()).energies) == 2
 

@@ -103,3 +103,9 @@ def test_a_region_of_a_single_cell_and_a_single_region_have_masks() -> None:
     labels[8:, 8:] = 2
     flat = soft_masks(torch.full((1, 3, 16, 16), 0.5), labels, margin=12)[:, 0, 0]
     assert torch.equal(flat, torch.stack([labels == 1, labels == 2]).float())  # no edges: as the labels say
+
+
+def test_a_single_region_has_no_border(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegallery.borders.random_walker", None)
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(soft_masks(image, torch.ones(64, 96, dtype=torch.long), 12), torch.ones(1, 1, 1, 64, 96))

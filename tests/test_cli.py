@@ -16,13 +16,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import BROKEN, BROKEN_PICTURES, ROOT, Gallery, Pictures, RunCli, RunInside, paint, paint_three
+from conftest import (
+    BROKEN,
+    BROKEN_PICTURES,
+    ROOT,
+    Gallery,
+    Pictures,
+    RunCli,
+    RunInside,
+    paint,
+    paint_three,
+    read_mask,
+)  # fmt: skip
 from PIL import Image
 
 from evaluation.cells import lock
 from evaluation.record import PARTIAL, read_record
 from stylegallery.errors import InputError
-from stylegallery.regions import read_mask, region_count
+from stylegallery.regions import region_count
 
 FILES = {
     "stylised.png", "overview.png", "matches.json", "matches.png", "energies.csv", "energies.png",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BROKEN, Pictures
+from conftest import BROKEN, Pictures, read_mask
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from stylegallery.errors import InputError
 from stylegallery.regions import (
+    MOST_REGIONS,
     mask_on_grid,
     override,
-    read_mask,
     read_published_mask,
     region_count,
     resize_labels,
@@ -364,3 +364,10 @@ def test_written_region_map_can_be_passed_as_mask(tmp_path: Path) -> None:
     back = read_mask(tmp_path / "a.png")
     assert back.shape == (40, 56)
     assert torch.equal(resize_labels(back, (5, 7)), labels)
+
+
+def test_a_region_map_holds_as_many_regions_as_there_may_be(tmp_path: Path) -> None:
+    labels = torch.arange(1, MOST_REGIONS + 1).view(15, 17)
+    write_indexed_png(tmp_path / "a.png", labels, (15, 17))
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(np.asarray(image), labels.numpy())

@@ -5,6 +5,7 @@ import random
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from stylegallery.diffusion import DiffusionModel
+from stylegallery.errors import InputError
 from stylegallery.regions import region_count
 from stylegallery.segmentation import (
     SegmentationConfig,
@@ -49,6 +51,26 @@ def blocks(seed: int, grid: tuple[int, int] = (12, 15), channels: int = 8, noise
     features = centres[labels - 1].permute(2, 0, 1) + noise * torch.randn(channels, *grid, generator=draw)
     latents = (2.0 * torch.eye(3, 4))[labels - 1].permute(2, 0, 1) + 0.1 * torch.randn(4, *grid, generator=draw)
     return labels, features, latents
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"inversion_steps": 1000},  # its first timestep would be 1000, one more than there are
+        {"components": 0},
+        {"restarts": 0},
+        {"clusters": (2,)},
+        {"clusters": (5, 4)},
+        {"clusters": (1, 4)},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(InputError, match=f"^{name} is "):
+        SegmentationConfig(**settings)
 
 
 # --- merging ---
@@ -337,3 +359,17 @@ def test_analyse_on_a_model(tiny_model: str | Path) -> None:
     rows, columns = torch.arange(8) * 33 // 8, torch.arange(12) * 50 // 12
     assert torch.equal(found.labels == region_count(found.labels), mask[rows][:, columns] == 1)
     assert torch.equal(torch.unique(found.labels), torch.arange(1, region_count(found.labels) + 1))
+
+
+def test_more_regions_than_a_region_map_holds(tiny_model: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be found, optimised, and then lost, as the map cannot be written."""
+    model = DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    config = SegmentationConfig(inversion_steps=1, clusters=(2, 2), restarts=1)
+    mask = torch.zeros(64, 64, dtype=torch.int64)
+    mask[:32, :32], mask[:32, 32:], mask[32:, 32:] = 1, 2, 3
+    monkeypatch.setattr("stylegallery.segmentation.MOST_REGIONS", 3)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match=r"has [45] regions, more than 3; raise segmentation\.smallest_component"):
+        analyse(model, image, config, 0, mask=mask)
+    mask[32:, :32] = 3
+    assert region_count(analyse(model, image, config, 0, mask=mask).labels) == 3
