@@ -17,8 +17,8 @@ from diffusers.utils.logging import disable_progress_bar
 from safetensors import SafetensorError
 from torch import Tensor
 
-from stylegallery.diffusion import pick_device
 from stylegallery.errors import InputError, require
+from stylegallery.method import pick_device
 from stylegallery.weights import locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run

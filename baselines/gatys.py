@@ -20,10 +20,9 @@ from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.checkpoints import load_strictly, read_checkpoint
-from stylegallery.diffusion import pick_device
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
 from stylegallery.errors import require
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization, pick_device
 from stylegallery.weights import locate_file
 
 

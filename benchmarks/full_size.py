@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from stylegallery.attention import record_self_attention, self_attention_layers
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.guidance import GuidanceConfig, optimise
-from stylegallery.loading import pick_device
 from stylegallery.matching import Match
+from stylegallery.method import pick_device
 from stylegallery.segmentation import ImageAnalysis, fuse
 
 EXPECTED = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in range(3)]

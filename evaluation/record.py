@@ -21,7 +21,7 @@ from data.benchmark import Item
 from evaluation.provenance import code_digest, file_digest, nodes, weights_digests
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
-from stylegallery.method import Stylization
+from stylegallery.method import Stylization, pick_device
 from stylegallery.regions import colours, region_count, write_indexed_png
 
 SCHEMA = 1
@@ -146,7 +146,7 @@ def write_failure(folder: Path, item: Item, seed: int, request: Request | None, 
 def device_of(config: Mapping[str, Any]) -> str:
     """Where a method computes by its settings; one without the setting `device` has no network."""
     device = next((str(node["device"]) for _, node in nodes(config) if "device" in node), "cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return str(pick_device(device))
 
 
 @cache

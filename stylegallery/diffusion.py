@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.errors import InputError, require
-from stylegallery.loading import UNREADABLE, compile_blocks, fuse_lora, load, null_prompts, pick_device
+from stylegallery.loading import UNREADABLE, compile_blocks, fuse_lora, load, null_prompts
+from stylegallery.method import pick_device
 from stylegallery.weights import first_line, locate, locate_file
 
 PARAMETRISATIONS = ("epsilon", "v_prediction")

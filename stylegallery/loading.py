@@ -13,22 +13,13 @@ from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.errors import InputError
+from stylegallery.method import pick_device
 from stylegallery.weights import first_line, locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
 
 COMPONENT_LIBRARIES = {"diffusers", "transformers", "stylegallery.embedded.autoencoder"}
 UNREADABLE = (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError)
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name} is not to be had here; pass device=cpu or device=auto") from error
 
 
 def pretrained(family: Any, path: str, setting: str, device: str) -> Any:

@@ -19,7 +19,7 @@ from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint, step_generators
 from stylegallery.embedded.pictures import load_picture_banks, training_batch
 from stylegallery.embedded.train_unet import AlignedUNet, make_scheduler, make_text_encoder, spread_timesteps
-from stylegallery.loading import pick_device
+from stylegallery.method import pick_device
 
 LAYERS = range(10, 16)  # those the method reads
 WARM_UP = 40  # steps in which only the new heads learn

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint, step_generators
 from stylegallery.embedded.pictures import load_picture_banks, training_batch
-from stylegallery.loading import pick_device
+from stylegallery.method import pick_device
 
 
 def make_scheduler() -> DDIMScheduler:
