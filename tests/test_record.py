@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -244,6 +245,7 @@ def test_record_names_what_computed(monkeypatch: pytest.MonkeyPatch, device: str
     """Results are the same on one machine: another processor or GPU is another machine."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device}")
+    monkeypatch.setattr(torch, "empty", lambda _, device: SimpleNamespace(device=torch.device(device)))  # two GPUs
     environment = recording.environment.__wrapped__
     found = environment(recording.device_of({"resolution": 64, "model": {"device": device}}))
     assert found["device"] == {"auto": "NVIDIA cuda", "cuda:1": "NVIDIA cuda:1"}.get(device, recording.cpu_name())
