@@ -51,7 +51,7 @@ ROOT = Path(stylegallery.__file__).parents[1]
 
 # %% tags=["parameters"]
 OVERRIDES = []  # as on the command line: "content=...", "references=[...]", "model=sd15", "encoder=dinov2", ...
-UPDATES = 12
+UPDATES = 6
 
 # %%
 samples = ROOT / "data" / "samples"
