@@ -52,10 +52,8 @@ class StyleGallery:
         require(
             starts, "recolouring needs guidance.initial=content, where its colours are what is optimised", recolouring
         )
-        (
-            guided_layers(model, guidance),
-            guidance_timesteps(model, guidance),
-        )  # what cannot work is refused before stage 1
+        guided_layers(model, guidance)  # what stage 3 cannot work with is refused before stage 1
+        guidance_timesteps(model, guidance)
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
         self.depth, self.segmenter = depth, segmenter
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance

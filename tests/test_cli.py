@@ -27,7 +27,7 @@ from conftest import (
     paint,
     paint_three,
     read_mask,
-)  # fmt: skip
+)
 from PIL import Image
 
 from evaluation.cells import lock
