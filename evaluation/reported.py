@@ -1,6 +1,7 @@
 """Rows of numbers that papers report, from reported.yaml, beside ours."""
 
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 PATH = Path(__file__).with_name("reported.yaml")
 
 
+@cache
 def read_reported() -> dict[str, Any]:
     return yaml.safe_load(PATH.read_text())
 

@@ -47,6 +47,7 @@ ROOT = Path(stylegallery.__file__).parents[1]
 
 # %% tags=["parameters"]
 OUT = None  # "outputs/table1", ...; None: make the small run
+PHOTOS = 4  # of the small run
 EXPERIMENT = "table1"
 
 # %% [markdown]
@@ -65,14 +66,15 @@ scratch = tempfile.TemporaryDirectory()
 
 
 def small_run(folder: Path) -> Path:
-    """Four methods on four photos, each with the same two references."""
+    """Four methods on a few photos, each with the same two references."""
     samples, references, out = ROOT / "data" / "samples", folder / "references", folder / "run"
     references.mkdir()
     for name in ("painterly_village.jpg", "mosaic_bay.jpg"):
         shutil.copy(samples / "style" / name, references)
     methods = "method=identity,reference_copy,color_transfer,latent_adain"
     data = ["data=folder", f"data.contents={samples / 'content'}", f"data.references={references}"]
-    command = [sys.executable, str(ROOT / "run.py"), "-m", methods, *data, "resolution=128", "limit=4", f"out={out}"]
+    size = ["resolution=128", f"limit={PHOTOS}"]
+    command = [sys.executable, str(ROOT / "run.py"), "-m", methods, *data, *size, f"out={out}"]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     coarse = ["resolution=128", "method.segmentation.inversion_steps=3", "method.segmentation.clusters=[2,5]"]
     ask_all(out, coarse, Console(quiet=True))

@@ -49,7 +49,7 @@ def pytest_collection() -> Generator[None, Any, Any]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files with few tests first: as the last ones they would keep one worker busy and the others idle."""
-    long = ("test_launchers.py", "01_method.ipynb", "02_results.ipynb", "test_experiments.py", "test_embedded.py")
+    long = ("test_launchers.py", "test_notebooks.py", "test_experiments.py", "test_embedded.py")
     items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 

@@ -1,13 +1,11 @@
-"""Notebooks are pairs: the .py is what people review, the .ipynb the same cells without outputs.
-
-That they run is tested by nbmake, which collects notebooks/*.ipynb.
-"""
+"""Notebooks are pairs: the .py is what people review, the .ipynb the same cells without outputs. Both run."""
 
 from typing import Any
 
 import jupytext
 import pytest
 from conftest import ROOT
+from nbclient import NotebookClient
 
 FOLDER = ROOT / "notebooks"
 NAMES = sorted({path.stem for pattern in ("*.py", "*.ipynb") for path in FOLDER.glob(pattern)})
@@ -30,3 +28,17 @@ def test_both_halves_hold_the_same_cells_and_no_outputs(name: str) -> None:
 
 def test_there_are_notebooks() -> None:
     assert NAMES
+
+
+SMALLER = {"01_method": "OVERRIDES, UPDATES = ['method.resolution=128'], 2", "02_results": "PHOTOS = 2"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs(name: str) -> None:
+    notebook = jupytext.read(FOLDER / f"{name}.ipynb")
+    (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    parameters.source += f"\n{SMALLER[name]}"
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    figures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(figures) >= 5
