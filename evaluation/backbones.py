@@ -287,7 +287,7 @@ class Inception(Backbone):
         torch.save(read_checkpoint(path, "inception"), plain)
         plain.seek(0)
         try:
-            return NoTrainInceptionV3("inception-v3-compat", ["2048"], plain)  # type: ignore[arg-type]
+            return NoTrainInceptionV3("inception-v3-compat", ["2048"], plain)
         except RuntimeError as error:
             raise unfit(path, "inception", "the Inception of FID", error) from error
 

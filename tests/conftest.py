@@ -48,8 +48,11 @@ def pytest_collection() -> Generator[None, Any, Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files with few tests first: as the last ones they would keep one worker busy and the others idle."""
-    long = ("test_launchers.py", "test_notebooks.py", "test_experiments.py", "test_embedded.py")
+    """Files with long tests first: as the last ones they would keep one worker busy and the others idle."""
+    long = [
+        f"test_{name}.py"
+        for name in ("launchers", "released", "notebooks", "experiments", "diffusion", "embedded", "cli", "models")
+    ]
     items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 

@@ -397,8 +397,8 @@ def test_file_without_read_permission(
     assert_nothing_in(tmp_path / "out")
 
 
-def test_missing_content_on_the_command_line(run_cli: RunCli, pictures: Pictures, tmp_path: Path) -> None:
-    process = run_cli(*place("content", tmp_path / "nowhere.jpg", pictures), f"out={tmp_path / 'out'}")
+def test_missing_content_on_the_command_line(run_script: RunCli, pictures: Pictures, tmp_path: Path) -> None:
+    process = run_script(*place("content", tmp_path / "nowhere.jpg", pictures), f"out={tmp_path / 'out'}")
     assert_refused(process, "nowhere.jpg", "check the path")
     assert process.stdout == ""
     assert_nothing_in(tmp_path / "out")
