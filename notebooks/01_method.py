@@ -56,8 +56,8 @@ UPDATES = 6
 # %%
 samples = ROOT / "data" / "samples"
 pictures = [
-    f"content={samples / 'content' / 'china.jpg'}",
-    f"references=[{samples / 'style' / 'painterly_village.jpg'},{samples / 'style' / 'mosaic_bay.jpg'}]",
+    f"content={samples / 'content' / 'coffee.jpg'}",
+    f"references=[{samples / 'style' / 'pencil_still_life.jpg'},{samples / 'style' / 'ink_mountains.jpg'}]",
 ]
 with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
     config = compose("config", overrides=[*pictures, *OVERRIDES])

@@ -128,7 +128,7 @@ def match_figure(result: Stylization) -> Figure:
         end = heart(labels, match.reference_region, image.shape[-2:])
         line = ConnectionPatch(
             start, end, "data", "data", axesA=left, axesB=right[match.reference], arrowstyle="<-", linewidth=2.2,
-            color=palette[match.content_region - 1], path_effects=HALO,
+            color=palette[match.content_region - 1], path_effects=HALO, shrinkA=8, shrinkB=24,  # labels stay legible
         )  # fmt: skip
         figure.add_artist(line)
     legend = "   ".join(f"{m.content_region}: {'pinned' if m.pinned else f'{m.score:.2f}'}" for m in result.matches)
