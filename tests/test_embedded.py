@@ -2,12 +2,14 @@
 
 import csv
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from PIL import Image
 from scipy import ndimage
 
@@ -45,6 +47,18 @@ def test_autoencoder_keeps_the_samples() -> None:
     autoencoder = LappedAutoencoder.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32)
     images = [resize(read_image(path), 256, "square", 8) for path in list_images(str(SAMPLES / "content"))]
     assert psnr(autoencoder, torch.cat(images) * 2 - 1) > 29
+
+
+def test_the_measure_of_the_grid_knows_a_pattern_of_its_own() -> None:
+    grid = runpy.run_path(str(ROOT / "benchmarks" / "grid.py"))["grid"]
+    noise = np.random.default_rng(0).normal(128, 3, (248, 256))
+    pattern = np.tile([4.0, 0, 0, 0, 0, 0, 0, 0], 32)
+    ratio, amplitude = grid(noise + pattern)
+    assert ratio > 4
+    assert amplitude == pytest.approx(pattern.std(), rel=0.1)
+    assert grid((noise + pattern).T) == pytest.approx((ratio, amplitude))
+    assert grid(noise + np.tile([4.0, 0, 0, 0, 0, 0, 0], 37)[:256])[0] < 2  # every 7 pixels is no grid
+    assert grid(noise)[0] < 1.5
 
 
 def test_unet_predicts_the_noise_of_a_photo_better_than_nothing() -> None:
