@@ -2,9 +2,12 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
-UV := $(VENV)/bin/uv pip install --quiet --python $(RUN)
 # A setting of pip, of its environment before that of its files; uv reads neither.
-pip_setting = $(shell $(PYTHON) -m pip config list | sed -n 's/\\n/ /g; s/.*\.$(1)=.\(.*\)./\1/p' | head -n 1)
+pip_setting = $(shell $(PYTHON) -m pip config list 2>/dev/null | sed -n 's/\\n/ /g; s/.*\.$(1)=.\(.*\)./\1/p' | head -n 1)
+UV = UV_DEFAULT_INDEX='$(or $(UV_DEFAULT_INDEX),$(call pip_setting,index-url))' \
+	UV_INDEX='$(or $(UV_INDEX),$(call pip_setting,extra-index-url))' UV_INDEX_STRATEGY=unsafe-best-match \
+	UV_CONSTRAINT='$(or $(UV_CONSTRAINT),$(call pip_setting,constraint))' \
+	$(VENV)/bin/uv pip install --quiet --python $(RUN)
 # Processes keep the bytecode of what they import; pip would compile three times as much at once.
 unexport PYTHONDONTWRITEBYTECODE
 # The kernels of the notebooks leave the user's home alone.
@@ -15,15 +18,12 @@ export JUPYTER_RUNTIME_DIR := $(abspath $(VENV))/share/jupyter/runtime
 
 venv: $(VENV)/.installed
 
-# By uv, five times as fast as pip, which takes over where uv is not to be had or finds no index.
-$(VENV)/.installed: export UV_DEFAULT_INDEX ?= $(call pip_setting,index-url)
-$(VENV)/.installed: export UV_INDEX ?= $(call pip_setting,extra-index-url)
-$(VENV)/.installed: export UV_INDEX_STRATEGY ?= unsafe-best-match
-$(VENV)/.installed: export UV_CONSTRAINT ?= $(call pip_setting,constraint)
+# By uv, two to five times as fast as pip, which takes over where uv is not to be had or finds no index.
 $(VENV)/.installed: pyproject.toml
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	-$(PIP) uv
-	$(UV) --editable '.[dev]' || $(PIP) --editable '.[dev]'
+	@echo "uv pip install --editable '.[dev]'" # without its settings: an index may hold a password
+	@$(UV) --editable '.[dev]' || $(PIP) --editable '.[dev]'
 	touch $@
 
 demo: $(VENV)/.imported
