@@ -2,13 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
-# A setting of pip, of its environment before that of its files; uv reads neither.
-pip_setting = $(shell $(PYTHON) -m pip config list 2>/dev/null | sed -n 's/\\n/ /g; s/.*\.$(1)=.\(.*\)./\1/p' | head -n 1)
-UV = UV_DEFAULT_INDEX='$(or $(UV_DEFAULT_INDEX),$(call pip_setting,index-url))' \
-	UV_INDEX='$(or $(UV_INDEX),$(call pip_setting,extra-index-url))' UV_INDEX_STRATEGY=unsafe-best-match \
-	UV_CONSTRAINT='$(or $(UV_CONSTRAINT),$(call pip_setting,constraint))' \
-	$(VENV)/bin/uv pip install --quiet --python $(RUN)
-# Processes keep the bytecode of what they import; pip would compile three times as much at once.
+UV := $(VENV)/bin/uv pip install --quiet --python $(RUN)
+# Processes keep the bytecode of what they import; pip would compile much that nobody imports.
 unexport PYTHONDONTWRITEBYTECODE
 # The kernels of the notebooks leave the user's home alone.
 export IPYTHONDIR := $(abspath $(VENV))/share/ipython
@@ -18,12 +13,21 @@ export JUPYTER_RUNTIME_DIR := $(abspath $(VENV))/share/jupyter/runtime
 
 venv: $(VENV)/.installed
 
-# By uv, two to five times as fast as pip, which takes over where uv is not to be had or finds no index.
+# By uv, which is faster than pip and is told here which indexes pip is told to use; pip takes over where uv is not to be
+# had or does not succeed, and where it may use no index.
 $(VENV)/.installed: pyproject.toml
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	-$(PIP) uv
-	@echo "uv pip install --editable '.[dev]'" # without its settings: an index may hold a password
-	@$(UV) --editable '.[dev]' || $(PIP) --editable '.[dev]'
+	@settings=$$($(RUN) -m pip config list); \
+	pip_setting() { for section in :env: install global; do \
+		printf '%s\n' "$$settings" | sed -n "s/^$$section\.$$1='\(.*\)'/\1/p"; \
+	done | head -n 1 | sed 's/\\n/ /g'; }; \
+	test -z "$$(pip_setting no-index)" && echo "uv pip install --editable '.[dev]'" && \
+	UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$(pip_setting index-url)} \
+	UV_INDEX=$${UV_INDEX:-$$(pip_setting extra-index-url)} UV_INDEX_STRATEGY=unsafe-best-match \
+	UV_FIND_LINKS=$${UV_FIND_LINKS:-$$(pip_setting find-links | sed 's/^ *//; s/  */,/g')} \
+	UV_CONSTRAINT=$${UV_CONSTRAINT:-$$(pip_setting constraint)} \
+	$(UV) --editable '.[dev]' || $(PIP) --editable '.[dev]'
 	touch $@
 
 demo: $(VENV)/.imported

@@ -1,0 +1,9 @@
+import atexit
+import gc
+
+# PyTorch and diffusers make half a million objects that last as long as the process. To look for garbage among them
+# after every few hundred new ones, and again at exit, costs seconds at every start. (Not in stylegallery, which other
+# programs import.)
+if gc.isenabled():
+    gc.set_threshold(max(10_000, gc.get_threshold()[0]))
+atexit.register(gc.freeze)

@@ -50,7 +50,7 @@ ROOT = Path(stylegallery.__file__).parents[1]
 # number of updates of the preset, for the quality of `make demo`.
 
 # %% tags=["parameters"]
-OVERRIDES = []  # as on the command line: "content=...", "references=[...]", "model=sd15", "encoder=dinov2", ...
+OVERRIDES = []  # as on the command line: "content=...", "references=[...]" (two or more), "model=sd15", ...
 UPDATES = 6
 
 # %%

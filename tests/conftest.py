@@ -38,7 +38,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, Any, Any]:
-    """Nothing that is imported is garbage: not to look for it saves a tenth of the imports, and some of every test."""
+    """Nothing that is imported is garbage: not to look for it saves time in imports, and some in every test."""
     gc.disable()
     try:
         return (yield)

@@ -52,13 +52,19 @@ def test_autoencoder_keeps_the_samples() -> None:
 def test_the_measure_of_the_grid_knows_a_pattern_of_its_own() -> None:
     grid = runpy.run_path(str(ROOT / "benchmarks" / "grid.py"))["grid"]
     noise = np.random.default_rng(0).normal(128, 3, (248, 256))
-    pattern = np.tile([4.0, 0, 0, 0, 0, 0, 0, 0], 32)
-    ratio, amplitude = grid(noise + pattern)
+    pulses = np.tile([4.0, 0, 0, 0, 0, 0, 0, 0], 32)
+    ratio, amplitude = grid(noise + pulses)
     assert ratio > 4
-    assert amplitude == pytest.approx(pattern.std(), rel=0.1)
-    assert grid((noise + pattern).T) == pytest.approx((ratio, amplitude))
-    assert grid(noise + np.tile([4.0, 0, 0, 0, 0, 0, 0], 37)[:256])[0] < 2  # every 7 pixels is no grid
+    assert amplitude == pytest.approx(pulses.std(), rel=0.1)
+    assert grid((noise + pulses).T) == pytest.approx((ratio, amplitude))
+    assert grid(noise + np.tile([1.0, -1], 128))[1] == pytest.approx(1, rel=0.1)
+    rough = noise.copy()
+    rough[:100] += np.random.default_rng(1).normal(0, 30, (100, 256))  # seldom counted: the rest is what is smooth
+    assert grid(rough + pulses)[1] == pytest.approx(pulses.std(), rel=0.1)
+    assert grid(noise + np.tile([4.0, 0, 0, 0, 0, 0, 0], 37)[:256])[0] < 2  # every 7 pixels is no grid of 8
+    assert grid(noise + np.tile([4.0, 0, 0, 0, 0, 0, 0], 37)[:256], cell=7)[0] > 4
     assert grid(noise)[0] < 1.5
+    assert grid(np.full((64, 64), 128.0)) == (1, 0)
 
 
 def test_unet_predicts_the_noise_of_a_photo_better_than_nothing() -> None:
