@@ -1,6 +1,8 @@
 """A sweep over many processes: a real Slurm, a Ray cluster of two nodes, processes of this machine; each with a
 task killed in the middle, and in the end the same bytes as one process makes."""
 
+import gc
+import importlib
 import json
 import os
 import shutil
@@ -22,6 +24,7 @@ from conftest import ROOT, Gallery, paint_gallery
 from omegaconf import DictConfig
 from rich.console import Console
 
+import evaluation
 from evaluation import launchers
 from evaluation.cells import Job
 from evaluation.launchers import Launcher, Shard, Submitit, build, run_job
@@ -85,6 +88,17 @@ def assert_same_results(out: Path, expected: Path) -> None:
 
 
 # --- what every process does ---
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (700, 10_000), (50_000, 50_000)])
+def test_garbage_is_looked_for_less_often_unless_the_program_chose(before: int, after: int) -> None:
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(before)
+        importlib.reload(evaluation)
+        assert gc.get_threshold()[0] == after
+    finally:
+        gc.set_threshold(*usual)
 
 
 @pytest.fixture
