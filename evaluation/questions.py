@@ -1,8 +1,10 @@
 """What the regional scores ask of an item: its regions and matches, made once and shared by all methods.
 
-    python -m evaluation.questions OUT [model=sd15 encoder=dinov2 ...]
+    python -m evaluation.questions OUT [--anew] [model=sd15 encoder=dinov2 ...]
 
-asks for every item of every method in OUT, by stages 1 and 2 of StyleGallery on the model of the overrides.
+asks for every item of every method in OUT, by stages 1 and 2 of StyleGallery with the settings that its label in OUT
+was run with. Settings need to be given only where OUT has no such label. Other settings than those of the run, or of
+the questions that are there, are refused; --anew replaces the questions.
 A question is a folder: content.png and reference_1.png ... (indexed label maps on the latent grid, index = label),
 matches.json, and question.json, which is written last and says what the question was made from.
 """
@@ -12,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -27,7 +29,7 @@ from rich.console import Console
 from torch import Tensor
 
 from data.benchmark import Item, item_generator, load_items
-from evaluation.cells import enough_memory, lock, read_frozen, settings_of, writable
+from evaluation.cells import differences, enough_memory, lock, read_frozen, settings_of, writable
 from evaluation.launchers import build
 from evaluation.metric import Question
 from evaluation.progress import Bars
@@ -41,36 +43,38 @@ from stylegallery.regions import region_count, write_indexed_png
 from stylegallery.weights import first_line
 
 SCHEMA = 1
-QUESTION = "question.json"
+QUESTIONS, QUESTION = "questions", "question.json"
 CONFIGS = Path(__file__).parent.parent / "conf"
+TARGET = "stylegallery.pipeline.StyleGallery"
+PLACES = ("data.root=", "device=")  # where pictures and models are; settings say what is asked
 
 
-def ask_all(out: Path, overrides: Sequence[str], console: Console) -> int:
+def ask_all(out: Path, overrides: Sequence[str], console: Console, anew: bool = False) -> int:
     """Ask of every item that any method in OUT has planned; questions that are there are kept.
 
+    `anew`: replace questions that were asked with other settings.
     Returns how many items could not be asked, each with its reason printed.
 
     Raises:
-        InputError: nothing was run in OUT, it cannot be written, or the method of the overrides cannot be built.
+        InputError: nothing was run in OUT, it cannot be written, the settings are others than before, or their method
+            cannot be built.
     """
-    roots = [given.partition("=")[2] for given in overrides if given.startswith("data.root=")]
-    overrides = [given for given in overrides if not given.startswith("data.root=")]
-    items = planned_items(out, roots[-1] if roots else None)
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
-    except HydraException as error:
-        raise InputError(
-            f"{' '.join(overrides)} are no settings of method=stylegallery ({first_line(error)})"
-        ) from error
-    settings = settings_of(config)["method"]
+    given = dict(override.split("=", 1) for override in overrides if override.startswith(PLACES))
+    overrides = [override for override in overrides if not override.startswith(PLACES)]
+    runs = frozen_runs(out)
+    items = planned_items(runs.values(), given.get("data.root"))
+    settings = composed(overrides) if overrides else settings_of_run(out, runs)
+    if "device" in given:
+        settings = on_device(settings, given["device"])
+    if not anew:
+        require_same(out, runs, settings)
     weights_digests(settings)  # before any item: missing weights are nobody's failure but the settings'
-    method, failed = cache(lambda: build(config.method)), 0
+    method, failed = cache(lambda: build(settings)), 0
     with Bars(console) as bars:
         bar = bars.add_task("questions", total=len(items))
         for item in items:
             with writable(out), lock(out, f"questions/{item.id}"):
-                reason = ask_item(method, item, settings, out / "questions" / item.id)
+                reason = ask_item(method, item, deciding(settings), out / QUESTIONS / item.id)
             if reason:
                 console.print(f"{item.id} failed: {reason}", style="red", markup=False)
                 failed += 1
@@ -78,21 +82,114 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console) -> int:
     return failed
 
 
-def planned_items(out: Path, root: str | None) -> list[Item]:
-    """Every item of every method in OUT, once, with the pictures in `root`.
+# --- what to ask of, and with which settings ---
+
+
+def frozen_runs(out: Path) -> dict[str, dict[str, Any]]:
+    """Label -> frozen settings. Raises InputError where nothing was run in OUT."""
+    runs = {path.stem: read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))}
+    if not runs:
+        raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
+    return runs
+
+
+def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None) -> list[Item]:
+    """Every item of every method, once, with the pictures in `root`.
 
     Raises:
-        InputError: nothing was run in OUT, or the pictures of a benchmark are not all there.
+        InputError: the pictures of a benchmark are not all there.
     """
-    frozen = [read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))]
-    if not frozen:
-        raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
     items: dict[str, Item] = {}
-    for job in frozen:
-        data = {key: value for key, value in job["data"].items() if key != "masks"}  # those of one run, not of all
+    for run in runs:
+        data = {key: value for key, value in run["data"].items() if key != "masks"}  # those of one run, not of all
         data |= {"root": root} if root else {}
-        items |= {item.id: item for item in load_items(data)[: job["limit"]]}
+        items |= {item.id: item for item in load_items(data)[: run["limit"]]}
     return list(items.values())
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings of method=stylegallery with overrides. Raises InputError where there are no such settings."""
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
+    except HydraException as error:
+        raise InputError(
+            f"{' '.join(overrides)} are no settings of method=stylegallery ({first_line(error)})"
+        ) from error
+    settings: dict[str, Any] = settings_of(config)["method"]
+    return settings
+
+
+def candidates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Label -> settings of the labels that questions can be asked with: those of `stylegallery`, where it was run, else
+    one label for each different way to find regions and matches. Matches drawn at random say nothing of an item."""
+    found: dict[str, dict[str, Any]] = {}
+    for label, run in sorted(runs.items(), key=lambda pair: pair[0] != "stylegallery"):
+        settings = run["method"]
+        if settings.get("_target_") == TARGET and settings["matching"].get("assignment") != "random":
+            if label == "stylegallery":
+                return {label: settings}
+            if all(differences(deciding(other), deciding(settings)) for other in found.values()):
+                found[label] = settings
+    return found
+
+
+def settings_of_run(out: Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Raises InputError where OUT has no label of StyleGallery, or several that find other regions and matches."""
+    found = candidates(runs)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    has = f"several ways to find regions and matches ({', '.join(found)})" if found else "no run of method=stylegallery"
+    raise InputError(
+        f"{out} holds {has}, so that the settings to ask with must be given: "
+        f"python -m evaluation.questions {out} model=... encoder=... resolution=..."
+    )
+
+
+def require_same(out: Path, runs: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+    """Raises InputError where questions were asked with other settings; before there are any, where StyleGallery was
+    run with others."""
+    before = [("questions asked", config) for config in asked_with(out)]
+    if not before and len(found := candidates(runs)) == 1:
+        before = [(f"{label} run", config) for label, config in found.items()]
+    for what, config in before:
+        changed = differences(deciding(config), deciding(settings))
+        if changed:
+            more = f"; {len(changed) - 5} more" if len(changed) > 5 else ""
+            raise InputError(
+                f"{out} holds {what} with other settings ({'; '.join(changed[:5])}{more}); ask with those, or pass "
+                "--anew to ask of every item with the new ones"
+            )
+
+
+def asked_with(out: Path) -> list[dict[str, Any]]:
+    """The different settings that the questions of OUT were asked with; those that cannot be read have none."""
+    configs: dict[str, dict[str, Any]] = {}
+    for path in sorted((out / QUESTIONS).glob(f"*/{QUESTION}")):
+        try:
+            config = json.loads(path.read_text())["config"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(config, dict):
+            configs[json.dumps(config, sort_keys=True)] = config
+    return list(configs.values())
+
+
+def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of stages 1 and 2; those of stage 3 and the device do not decide regions and matches."""
+    kept = {key: value for key, value in settings.items() if key not in ("guidance", "recolouring", "device")}
+    return {key: deciding(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
+
+
+def on_device(settings: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """The settings with every `device` in them replaced."""
+    return {
+        key: device if key == "device" else on_device(value, device) if isinstance(value, Mapping) else value
+        for key, value in settings.items()
+    }
+
+
+# --- asking ---
 
 
 def ask_item(method: Callable[[], StyleGallery], item: Item, settings: dict[str, Any], folder: Path) -> str:
@@ -204,10 +301,15 @@ def read_labels(path: Path) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evaluation.questions")
     parser.add_argument("out", type=Path, help="folder of a benchmark run")
-    parser.add_argument("overrides", nargs="*", help="settings of method=stylegallery, such as model=sd15; data.root=")
-    options = parser.parse_args()
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="data.root= and device=; settings of method=stylegallery, such as model=sd15, where OUT has no run of it",
+    )
+    parser.add_argument("--anew", action="store_true", help="replace questions that were asked with other settings")
+    options = parser.parse_intermixed_args()
     try:
-        failed = ask_all(options.out, options.overrides, Console())
+        failed = ask_all(options.out, options.overrides, Console(), options.anew)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

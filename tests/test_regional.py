@@ -371,7 +371,7 @@ def test_one_item_that_cannot_be_asked_does_not_keep_the_others(
     (gallery.contents / "c1.png").write_bytes(b"damaged")
     monkeypatch.setattr(questions, "build", lambda _: None)
     monkeypatch.setattr(questions, "ask", asked)
-    monkeypatch.setattr("sys.argv", ["questions", str(tmp_path / "out"), "device=cpu"])
+    monkeypatch.setattr("sys.argv", ["questions", str(tmp_path / "out"), "model=embedded"])
     with pytest.raises(SystemExit, match="1"):
         questions.main()
     printed = "".join(capsys.readouterr().out.split())
@@ -391,7 +391,7 @@ def test_a_method_that_cannot_be_built_ends_the_questions(
     freeze(tmp_path / "out", "plain", fake_config())
     monkeypatch.setattr(questions, "build", broken)
     with pytest.raises(InputError, match="it cannot be built"):
-        questions.ask_all(tmp_path / "out", ["device=cpu"], Console(quiet=True))
+        questions.ask_all(tmp_path / "out", ["model=embedded"], Console(quiet=True))
     assert len(built) == 1
 
 
@@ -402,7 +402,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     out = mounted("out", "size=4m")
     freeze(out, "plain", fake_config())
     subprocess.run(["mount", "-o", "remount,ro", str(out)], check=True)
-    monkeypatch.setattr("sys.argv", ["questions", str(out), "device=cpu"])
+    monkeypatch.setattr("sys.argv", ["questions", str(out), "model=embedded"])
     with pytest.raises(SystemExit, match="2"):
         questions.main()
     assert capsys.readouterr().err == (
@@ -430,7 +430,7 @@ def test_questions_are_asked_without_the_masks_of_one_run(
     monkeypatch.setattr(questions, "build", lambda _: None)
     monkeypatch.setattr(questions, "ask", lambda method, item, generator: asked.append(item.mask))
     monkeypatch.setattr(questions, "write_question", lambda *_: None)
-    questions.ask_all(tmp_path / "out", ["device=cpu"], Console(quiet=True))
+    questions.ask_all(tmp_path / "out", ["model=embedded"], Console(quiet=True))
     assert asked == [None] * 12
 
 
@@ -440,7 +440,9 @@ def test_settings_that_do_not_exist_are_one_sentence(
 ) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "identity.yaml").touch()
-    monkeypatch.setattr(questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1})
+    monkeypatch.setattr(
+        questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1, "method": {}}
+    )
     monkeypatch.setattr(questions, "load_items", lambda data: [])
     with pytest.raises(InputError, match="are no settings of method=stylegallery"):
         questions.ask_all(tmp_path, [override], Console(quiet=True))
@@ -450,8 +452,10 @@ def test_questions_find_the_pictures_where_the_user_says(tmp_path: Path, monkeyp
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "identity.yaml").touch()
     seen: list[dict[str, object]] = []
-    monkeypatch.setattr(questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1})
+    monkeypatch.setattr(
+        questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1, "method": {}}
+    )
     monkeypatch.setattr(questions, "load_items", lambda data: seen.append(data) or [])
-    questions.ask_all(tmp_path, ["data.root=/data/sg", "device=cpu"], Console(quiet=True))
-    questions.ask_all(tmp_path, ["device=cpu"], Console(quiet=True))
+    questions.ask_all(tmp_path, ["data.root=/data/sg", "model=embedded"], Console(quiet=True))
+    questions.ask_all(tmp_path, ["model=embedded"], Console(quiet=True))
     assert seen == [{"manifest": "stylegallery60", "root": "/data/sg"}, {"manifest": "stylegallery60"}]

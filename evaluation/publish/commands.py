@@ -10,7 +10,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from evaluation.cells import differences
 from evaluation.publish.studies import OURS, Study
+from evaluation.questions import asked_with, deciding
 from evaluation.results import read_json
 
 CONFIGS = Path(__file__).parents[2] / "conf"
@@ -20,15 +22,16 @@ ELSEWHERE = ("device", "_target_")  # last parts of settings that depend on the 
 
 
 def commands(study: Study) -> list[str]:
-    """Run, ask and score, with everything that differs from the defaults."""
+    """Run, ask and score, with everything that differs from the defaults, and what was asked with other settings than
+    those of the run."""
     sweep, out = study.sweep, str(study.sweep.out)
     frozen = sweep.frozen[OURS if OURS in study.ran else study.ran[0]]
     run = [f"experiment={study.experiment.name}", *overrides(frozen["method"])]
     if study.manifest != study.experiment.data:
         run.append(f"data={study.manifest}")
     run += [f"limit={frozen['limit']}"] if frozen["limit"] else []
-    asked = next(iter(sorted((sweep.out / "questions").glob("*/question.json"))), None)
-    question = overrides((read_json(asked) or {}).get("config", {})) if asked else []
+    others = [config for config in asked_with(sweep.out) if differences(config, deciding(frozen["method"]))]
+    question = [*overrides(others[0]), "--anew"] if others else []
     scored = next(iter(sorted(sweep.out.glob("cells/*/*/scores.json"))), None)
     size = (read_json(scored) or {}).get("size") if scored else None
     return [
