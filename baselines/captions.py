@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from yaml import YAMLError
-
 from stylegallery.errors import InputError
+from stylegallery.files import read_yaml
 
 
 class Captions:
@@ -14,17 +12,14 @@ class Captions:
     same `default` for every picture.
 
     Raises:
-        InputError: the file is missing or is no mapping from strings to strings; a picture has no entry.
+        InputError: as `read_yaml`; the file is no mapping from strings to strings; a picture has no entry.
     """
 
     def __init__(self, path: str | None, default: str) -> None:
         self.path, self.default = path, default
         self.entries: Any = {}
         if path is not None:
-            try:
-                self.entries = OmegaConf.to_container(OmegaConf.load(path))
-            except (OSError, UnicodeDecodeError, YAMLError) as error:
-                raise InputError(f"captions file {path} cannot be read; pass YAML of folder/name: text") from error
+            self.entries = read_yaml(Path(path), "captions file of folder/name: text")
             if not isinstance(self.entries, dict) or not all(isinstance(text, str) for text in self.entries.values()):
                 raise InputError(f"captions file {path} is no mapping of folder/name to text; rewrite it so")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stylegallery.errors import InputError
+from stylegallery.files import require_file, unreachable
 from stylegallery.images import SUFFIXES
 from stylegallery.weights import find, local_path, locate
 
@@ -27,11 +28,13 @@ BY_NAME = ("data.benchmark.item_generator", "stylegallery.embedded.autoencoder")
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file. Raises InputError where it cannot be read."""
+    """SHA-256 of a file. Raises InputError where it cannot be read, or is not a regular one."""
+    require_file(path)
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+        raise unreachable(str(path), error) from error
 
 
 def nodes(config: object, name: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

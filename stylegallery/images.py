@@ -10,55 +10,72 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from stylegallery.colour import WIDE_MODES, levels, note_scale, to_srgb
 from stylegallery.errors import InputError
+from stylegallery.files import notice, require_file, unreachable
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+FORMATS = {  # of Pillow's formats those that are opened, and the suffixes that are taken from folders
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+}
+SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 SMALLEST_SIDE, LARGEST_AREA = 32, 100_000_000
 Image.MAX_IMAGE_PIXELS = LARGEST_AREA
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode a still picture completely, upright by its EXIF orientation.
+    """Decode a still picture of one of `FORMATS` completely, upright by its EXIF orientation.
 
     Raises:
-        InputError: missing, out of reach, not a picture, truncated, animated, or larger than 100 megapixels.
+        InputError: missing, out of reach, no regular file, not a picture, truncated, animated, or larger than 100
+            megapixels.
     """
+    require_file(path, "picture")
     try:
-        if not path.is_file():
-            raise InputError(f"{path} is {'a folder' if path.is_dir() else 'missing'}; pass the path of a picture")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=list(FORMATS)) as image:
                 frames = getattr(image, "n_frames", 1)
                 if frames > 1 and image.format != "MPO":  # cameras write a JPEG and its preview as MPO
                     raise InputError(f"{path} is animated ({frames} frames); save the frame you want as a PNG")
                 image.load()
+                note_scale(image)
                 return ImageOps.exif_transpose(image)
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{path} has more than {LARGEST_AREA // 10**6} megapixels; make it smaller first") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not a picture that Pillow can read; convert it to PNG or JPEG") from error
+        raise InputError(f"{path} is not a picture of {', '.join(FORMATS)}; convert it to PNG or JPEG") from error
     except Exception as error:  # Pillow's decoders raise whatever they meet in damaged bytes
         if isinstance(error, OSError) and error.errno:  # the system's own
             raise unreachable(str(path), error) from error
         raise InputError(f"{path} is damaged ({error}); restore it from its source") from error
 
 
-def unreachable(path: str, error: Exception) -> InputError:
-    """What to tell of a path that the system does not let us look at."""
-    reason = getattr(error, "strerror", None) or error
-    return InputError(f"{path} cannot be read ({reason}); check the path and its permissions")
+def alpha_of(image: Image.Image) -> Image.Image | None:
+    """The opacity of every pixel, mode L; None where the file has none."""
+    if not image.has_transparency_data:
+        return None
+    if image.mode.startswith("I;16"):  # one of the greys is transparent
+        return Image.fromarray(np.asarray(image) != image.info["transparency"]).convert("L")
+    return (image.convert("LA") if image.mode == "La" else image.convert("RGBA")).getchannel("A")
 
 
 def read_image(path: Path) -> Tensor:
-    """A picture file as float32 (1, 3, H, W) in [0, 1].
+    """A picture file as float32 (1, 3, H, W) in [0, 1], sRGB.
 
-    Greyscale becomes RGB, transparency is laid over white, 16-bit and float pictures are scaled.
+    Greyscale becomes RGB, colours are converted by the file's profile, transparency is laid over white, 16-bit and
+    float pictures are scaled.
 
     Raises:
-        InputError: as `open_image`; also a side below 32 pixels, or values that are not finite.
+        InputError: as `open_image` and `levels`; also a side below 32 pixels.
     """
     image = open_image(path)
     if min(image.size) < SMALLEST_SIDE:
@@ -66,16 +83,22 @@ def read_image(path: Path) -> Tensor:
             f"{path} has {image.width}x{image.height} pixels, fewer than {SMALLEST_SIDE} on a side; "
             "pass a larger picture"
         )
-    if image.mode in ("I;16", "I;16B", "I", "F"):
-        values = np.asarray(image).astype(np.float32)
-        if not np.isfinite(values).all():
-            raise InputError(f"{path} holds values that are not finite; export it again as an 8-bit PNG")
-        values = (values / (65535 if image.mode != "F" else max(1.0, values.max()))).clip(0, 1)
-        return torch.from_numpy(values)[None, None].repeat(1, 3, 1, 1)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = np.asarray(image.convert("RGB"))
+    alpha = alpha_of(image)
+    if image.mode in WIDE_MODES:
+        values = levels(image, path)
+        if "icc_profile" not in image.info and "gamma" not in image.info:
+            values = values if alpha is None else np.where(np.asarray(alpha) > 0, values, np.float32(1))
+            return torch.from_numpy(values)[None, None].repeat(1, 3, 1, 1)
+        eight_bits = Image.fromarray((values * 255).round().astype(np.uint8))
+        eight_bits.info |= image.info
+        image = eight_bits
+    image.info.pop("transparency", None)  # it is in `alpha`; Pillow would convert it along, with warnings
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    colours = to_srgb(image, path)
+    if alpha is not None:
+        colours = Image.composite(colours, Image.new("RGB", image.size, "white"), alpha)
+    pixels = np.asarray(colours)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
@@ -111,23 +134,32 @@ def write_png(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = 
 def list_images(source: str) -> list[Path]:
     """Picture files of a folder or glob pattern in sorted order; a single file is a list of one.
 
+    What is hidden is no picture of the user's, unless `source` names it; what else is left out is told, once.
+
     Raises:
         InputError: nothing there, out of reach, or no pattern.
     """
     path = Path(source)
     try:
-        if path.is_file():
-            return [path]
         if path.is_dir():
             candidates = list(path.iterdir())
-        elif any(character in source for character in "*?["):
+        elif not path.exists() and any(character in source for character in "*?["):
             root = Path(path.anchor)
             candidates = list(root.glob(str(path.relative_to(root))))
         else:
             return [path]
-    except (OSError, ValueError) as error:
+        seen = sorted(place for place in candidates if not is_hidden(place, path))
+        found = [place for place in seen if place.suffix.lower() in SUFFIXES and not place.is_dir()]
+    except (OSError, ValueError, NotImplementedError) as error:
         raise unreachable(source, error) from error
-    found = sorted(candidate for candidate in candidates if candidate.suffix.lower() in SUFFIXES)
     if not found:
         raise InputError(f"{source} holds no picture ({', '.join(sorted(SUFFIXES))}); check the path")
+    if others := [f"{place.name}/" if place.is_dir() else place.name for place in seen if place not in found]:
+        some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        notice(f"{source}: {len(found)} pictures are taken and {len(others)} others left out ({some})")
     return found
+
+
+def is_hidden(path: Path, source: Path) -> bool:
+    """Whether `path`, found in `source`, is or lies in something hidden that `source` does not name."""
+    return any(part.startswith(".") and part not in source.parts for part in path.parts)

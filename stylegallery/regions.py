@@ -4,7 +4,6 @@ A label map is an int64 tensor (h, w); 0 means nothing, regions are 1..R without
 otherwise, the grid is the latent grid.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from colorsys import hsv_to_rgb
 from pathlib import Path
@@ -15,11 +14,15 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch import Tensor
 
+from stylegallery.colour import GREY_MODES, WIDE_MODES, as_rgb, wide_values
 from stylegallery.errors import InputError
-from stylegallery.images import LARGEST_AREA, open_image
+from stylegallery.files import read_json
+from stylegallery.images import LARGEST_AREA, alpha_of, open_image
 
 MOST_REGIONS = 255  # of a picture: what a palette holds beside black
-INDEX_MODES = ("L", "P", "1", "I;16", "I")  # of pictures whose values are labels, not colours
+MOST_LABELS = 64  # of a mask
+MOST_SHAPES = 10_000  # of a labelme file
+INDEX_MODES = (*GREY_MODES, "P", "PA")  # of pictures whose values are labels, not colours
 
 
 def resize_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -98,7 +101,7 @@ def mask_on_grid(path: Path, sizes: Sequence[tuple[int, int]], grid: tuple[int, 
             f"mask {path} has {width}x{height} pixels and its picture {w}x{h}; a mask may have another size but not "
             "another aspect, check that it belongs to this picture"
         )
-    on_grid = resize_labels(labels, grid)
+    on_grid = resize_labels(labels, grid).long()
     vanished = [name for number, name in enumerate(names, 1) if not (on_grid == number).any()]
     if vanished:
         raise InputError(
@@ -109,11 +112,12 @@ def mask_on_grid(path: Path, sizes: Sequence[tuple[int, int]], grid: tuple[int, 
 
 
 def named_regions(path: Path) -> tuple[Tensor, list[str]]:
-    """Label map (H, W) of a mask file of any size, 0 for background, and what regions 1, 2, ... are called in it.
+    """Label map (H, W) uint8 of a mask file of any size, 0 for background, and what regions 1, 2, ... are called in it.
 
     Grey and palette pictures (labelme's label.png) hold indices, 0 is background; in colour pictures black is
-    background and every other colour is a region, numbered in the order of first appearance, row by row. A labelme
-    .json has one region per distinct label, in alphabetical order as labelme's own export numbers them.
+    background and every other colour is a region, numbered in the order of first appearance, row by row. What is more
+    transparent than opaque is background. A labelme .json has one region per distinct label, in alphabetical order as
+    labelme's own export numbers them.
 
     Raises:
         InputError: unreadable, nothing but background, or more than 64 regions (an antialiased or JPEG picture).
@@ -124,52 +128,80 @@ def named_regions(path: Path) -> tuple[Tensor, list[str]]:
         by_appearance, name = False, lambda value: f"label {labels[value - 1]}"
     else:
         image = open_image(path)
-        values, by_appearance = mask_values(image), image.mode not in INDEX_MODES
+        values, by_appearance = mask_values(image, path), image.mode not in INDEX_MODES
         name = "colour #{:06x}".format if by_appearance else "index {}".format
-    unique, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    order = np.argsort(first) if by_appearance else np.arange(len(unique))
-    order = order[unique[order] > 0]
-    if len(order) == 0:
+    unique = [value for value in np.unique(values).tolist() if value > 0]
+    if not unique:
         raise InputError(f"mask {path} is all background; paint at least one region with an index or colour above 0")
-    if len(order) > 64:
-        raise InputError(f"mask {path} has {len(order)} labels, more than 64; save it as PNG without antialiasing")
-    numbers = np.zeros(len(unique), dtype=np.int64)
-    numbers[order] = np.arange(1, len(order) + 1)
-    label_map = torch.from_numpy(numbers[inverse].reshape(values.shape))
-    return label_map, [name(value) for value in unique[order].tolist()]
+    require_few(path, len(unique))
+    if by_appearance:
+        unique.sort(key=lambda value: int((values == value).argmax()))
+    label_map = np.zeros(values.shape, dtype=np.uint8)
+    for number, value in enumerate(unique, 1):
+        label_map[values == value] = number
+    return torch.from_numpy(label_map), [name(value) for value in unique]
 
 
-def mask_values(image: Image.Image) -> np.ndarray:
-    """What a mask picture holds, int64 (H, W): indices, or in a colour picture the number 0xRRGGBB of the colour."""
-    if image.mode in INDEX_MODES:
-        return np.asarray(image).astype(np.int64)
-    return np.asarray(image.convert("RGB")).astype(np.int64) @ np.array([65536, 256, 1])
+def require_few(path: Path, labels: int) -> None:
+    if labels > MOST_LABELS:
+        raise InputError(
+            f"mask {path} has {labels} labels, more than {MOST_LABELS}; save it as PNG without antialiasing"
+        )
+
+
+def mask_values(image: Image.Image, path: Path) -> np.ndarray:
+    """What a mask picture holds, whole numbers (H, W): indices, or in a colour picture the number 0xRRGGBB of the
+    colour; 0 where it is more transparent than opaque.
+
+    Raises:
+        InputError: indices that are no whole numbers.
+    """
+    if image.mode in WIDE_MODES:
+        values = wide_values(image)
+        if image.mode == "F":
+            if not (np.isfinite(values) & (values == np.floor(values))).all():
+                raise InputError(f"mask {path} holds values that are no whole numbers; save it as an 8-bit PNG")
+            values = values.astype(np.int64)
+    elif image.mode in ("LA", "PA"):
+        values = np.asarray(image)[..., 0]
+    elif image.mode in INDEX_MODES:
+        values = np.asarray(image)
+    else:
+        red, green, blue = (np.asarray(band, dtype=np.int32) for band in as_rgb(image).split())
+        values = (red << 16) | (green << 8) | blue
+    alpha = alpha_of(image)
+    return values if alpha is None else np.where(np.asarray(alpha) < 128, 0, values)
 
 
 def labelme_values(path: Path) -> tuple[np.ndarray, list[str]]:
-    """The shapes of a labelme .json drawn in their order, int64 (H, W), and the labels of the values 1, 2, ...
+    """The shapes of a labelme .json drawn in their order, uint8 (H, W), and the labels of the values 1, 2, ...
 
     Shapes labelled _background_ draw 0: holes.
 
     Raises:
-        InputError: not such a file, or a shape that is no polygon, rectangle or circle.
+        InputError: not such a file, a shape that is no polygon, rectangle or circle, or too many labels.
     """
+    data = read_json(path, "labelme file")
     try:
-        data = json.loads(path.read_text())
         size = int(data["imageWidth"]), int(data["imageHeight"])
+        if min(size) < 1 or size[0] * size[1] > LARGEST_AREA:
+            raise ValueError(f"imageWidth and imageHeight are {size[0]} and {size[1]}")
+        if len(data["shapes"]) > MOST_SHAPES:
+            raise ValueError(f"{len(data['shapes'])} shapes, more than {MOST_SHAPES}")
         shapes = [
             (str(shape["label"]), str(shape.get("shape_type", "polygon")), np.array(shape["points"], dtype=float))
             for shape in data["shapes"]
         ]
         if not all(points.ndim == 2 and points.shape[1] == 2 and np.isfinite(points).all() for *_, points in shapes):
             raise ValueError("points are not pairs of numbers")
-        if min(size) < 1 or size[0] * size[1] > LARGEST_AREA:
-            raise ValueError(f"imageWidth and imageHeight are {size[0]} and {size[1]}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if not all((abs(points) <= 2 * max(size)).all() for *_, points in shapes):  # Pillow would draw for hours
+            raise ValueError("points are far outside the picture")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"mask {path} is not a labelme file ({reason}); export it again from labelme") from error
     labels = sorted({label for label, *_ in shapes} - {"_background_"})
-    canvas = Image.new("I", size)
+    require_few(path, len(labels))
+    canvas = Image.new("L", size)
     draw = ImageDraw.Draw(canvas)
     for label, kind, points in shapes:
         value = labels.index(label) + 1 if label in labels else 0
@@ -186,7 +218,7 @@ def labelme_values(path: Path) -> tuple[np.ndarray, list[str]]:
                 f"mask {path} has a {kind} of {len(corners)} points for {label}; draw regions as polygons, rectangles "
                 "or circles"
             )
-    return np.asarray(canvas).astype(np.int64), labels
+    return np.asarray(canvas), labels
 
 
 def read_published_mask(path: Path) -> Tensor:
@@ -200,10 +232,10 @@ def read_published_mask(path: Path) -> Tensor:
     Raises:
         InputError: unreadable, or of another size.
     """
-    image = open_image(path).convert("RGB")
+    image = as_rgb(open_image(path))
     if image.size != (512, 512):
         raise InputError(f"mask {path} has {image.width}x{image.height} pixels; the published code wants 512x512")
-    unique, first, inverse = np.unique(mask_values(image), return_index=True, return_inverse=True)
+    unique, first, inverse = np.unique(mask_values(image, path), return_index=True, return_inverse=True)
     numbers = np.where(unique == 0, 0, np.argsort(np.argsort(first)) + 1)
     return resize_labels(torch.from_numpy(numbers[inverse].reshape(512, 512)), (64, 64))
 

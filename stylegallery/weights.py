@@ -33,7 +33,7 @@ from rich.table import Table
 from torch import hub
 
 from stylegallery.errors import InputError
-from stylegallery.images import unreachable
+from stylegallery.files import unreachable
 
 FETCH = "python -m stylegallery.weights fetch"
 CHUNK = 2**20

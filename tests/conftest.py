@@ -178,7 +178,7 @@ BROKEN = {
     "missing": Broken("missing.png", lambda path: None, "check the path"),
     "truncated_png": Broken("half.png", lambda path: truncate(path, "PNG"), "restore it"),
     "truncated_jpeg": Broken("half.jpg", lambda path: truncate(path, "JPEG"), "restore it"),
-    "zero_bytes": Broken("empty.png", lambda path: path.write_bytes(b""), "convert it"),
+    "zero_bytes": Broken("empty.png", lambda path: path.write_bytes(b""), "restore it"),
     "huge": Broken("huge.png", lambda path: claim_size(path, 20000, 20000), "make it smaller"),
     "large": Broken("large.png", lambda path: claim_size(path, 11000, 11000), "make it smaller"),
     "gif": Broken("moving.gif", lambda path: animate(path, "GIF"), "save the frame you want"),

@@ -352,8 +352,11 @@ def test_captions(tmp_path: Path) -> None:
     file.write_text("- a list\n")
     with pytest.raises(InputError, match="no mapping"):
         Captions(str(file), "")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"none\.yaml is missing; pass the path of a captions file"):
         Captions(str(tmp_path / "none.yaml"), "")
+    file.write_text("a/1: &a {x: *a}\nb/2: *a\n")
+    with pytest.raises(InputError, match=r"captions\.yaml is no readable YAML \(an alias in line 1\)"):
+        Captions(str(file), "")
 
 
 def test_caption_decides_the_picture(ip_adapter: Any, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -312,7 +312,7 @@ def test_unreadable_input_is_the_failure_of_its_items(job: Job, gallery: Gallery
     (gallery.contents / "c0.png").unlink()
     (gallery.contents / "c3.png").write_bytes(b"no picture")
     assert run(job)[0] == Counter(done=6, there=0, failed=6)
-    assert "c0.png cannot be read" in record_of(job, "c0__set1")["error"]
+    assert "c0.png is missing" in record_of(job, "c0__set1")["error"]
     assert "c3.png is not a picture" in record_of(job, "c3__set3")["error"]
 
 
@@ -332,7 +332,7 @@ def test_result_stays_while_an_input_cannot_be_read(job: Job, gallery: Gallery) 
     before = {item: stamp for item, stamp in stamps(job).items() if item != "c0__set1"}
     content = (gallery.contents / "c0.png").rename(gallery.contents / "elsewhere")
     assert run(job)[0] == Counter(done=0, there=9, failed=3)
-    assert "c0.png cannot be read" in record_of(job, "c0__set1")["error"]
+    assert "c0.png is missing" in record_of(job, "c0__set1")["error"]
     assert stamps(job).items() >= before.items()
     content.rename(gallery.contents / "c0.png")
     assert run(job) == (Counter(done=1, there=11, failed=0), ["c0__set1"])

@@ -375,7 +375,7 @@ def test_broken_file_in_any_role(
 @pytest.mark.parametrize("role", ["content", "mask", "reference mask"])
 def test_folder_in_place_of_a_file(run_built: RunInside, pictures: Pictures, tmp_path: Path, role: str) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=r"folder cannot be read \(Is a directory\); check the path"):
+    with pytest.raises(InputError, match=r"folder is a folder; pass the path of a file"):
         run_built(*place(role, tmp_path / "folder", pictures), f"out={tmp_path / 'out'}")
     assert_nothing_in(tmp_path / "out")
 
@@ -384,14 +384,14 @@ def test_folder_in_place_of_a_file(run_built: RunInside, pictures: Pictures, tmp
 def test_file_without_read_permission(
     run_built: RunInside, pictures: Pictures, tmp_path: Path, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secret, real = paint(tmp_path / "secret.png", 5), Path.read_bytes
+    secret, real = paint(tmp_path / "secret.png", 5), Path.open
 
-    def refuse(path: Path) -> bytes:  # root reads everything, so that chmod would not do
+    def refuse(path: Path, *options: Any, **named: Any) -> Any:  # root reads everything, so that chmod would not do
         if path == secret:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return real(path)
+        return real(path, *options, **named)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"secret\.png cannot be read \(Permission denied\); check the path and its"):
         run_built(*place(role, secret, pictures), f"out={tmp_path / 'out'}")
     assert_nothing_in(tmp_path / "out")

@@ -219,17 +219,17 @@ def test_nothing_there(tmp_path: Path, source: str) -> None:
     assert str(tmp_path) in str(caught.value)
 
 
-@pytest.mark.parametrize("call", ["is_file", "iterdir"])
+@pytest.mark.parametrize("call", ["is_dir", "iterdir", "stat"])
 def test_a_path_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """What Python 3.11 raises where it may not look into a folder, or where a name is longer than names can be."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(13, "Permission denied")
 
     monkeypatch.setattr(Path, call, refuse)
     with pytest.raises(InputError, match=r"^\S+ cannot be read \(Permission denied\); check the path and its per"):
         list_images(str(tmp_path))
-    if call == "is_file":
+    if call == "stat":
         with pytest.raises(InputError, match=r"a\.png cannot be read \(Permission denied\); check the path"):
             open_image(tmp_path / "a.png")
 

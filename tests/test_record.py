@@ -126,14 +126,14 @@ def test_changed_code_changes_the_digest(pictures: Pictures, monkeypatch: pytest
 
 
 def test_input_that_cannot_be_read(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path.read_bytes
+    real = Path.open
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, *options: Any, **named: Any) -> Any:
         if path == pictures.second:
             raise PermissionError(errno.EACCES, "Permission denied")
-        return real(path)
+        return real(path, *options, **named)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=r"second\.jpg cannot be read \(Permission denied\); check the path"):
         Request.of(item_of(pictures), 0, CONFIG)
 

@@ -1,0 +1,96 @@
+"""Files from outside: only regular ones are opened, and no more of them is read than a bound."""
+
+import json
+import logging
+import stat
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stylegallery.errors import InputError
+
+LARGEST_FILE = 2 * 2**30  # bytes of a picture: 100 megapixels of four floats have 1.6 GB
+LARGEST_JSON = 256 * 2**20  # bytes: a labelme file holds its whole photo as text
+LARGEST_YAML = 4 * 2**20
+MOST_VALUES = 1_000_000  # in a JSON file: some 100 MB once they are Python's
+
+
+@cache
+def notice(sentence: str) -> None:
+    """Tell the user something that needs no error, once in a process: a line on stderr, unless logging is set up."""
+    logging.getLogger("stylegallery").warning("%s", sentence)
+
+
+def unreachable(path: str, error: Exception) -> InputError:
+    """What to tell of a path that the system does not let us look at."""
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{path} cannot be read ({reason}); check the path and its permissions")
+
+
+def require_file(path: Path, kind: str = "file", largest: int = LARGEST_FILE) -> None:
+    """Raise InputError unless `path` is a regular file that holds something, of at most `largest` bytes.
+
+    Asked before anything is opened: a pipe would wait for its writer, a device never ends, and what the kernel makes
+    up (/proc) says that it is empty. `kind` is what the user was asked for.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path} is missing; pass the path of a {kind}") from error
+    except (OSError, ValueError) as error:
+        raise unreachable(str(path), error) from error
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
+        raise InputError(f"{path} is {what}; pass the path of a {kind}")
+    if found.st_size == 0:
+        raise InputError(f"{path} is empty; restore it from its source")
+    if found.st_size > largest:
+        raise InputError(
+            f"{path} has {found.st_size / 2**20:.0f} MiB, more than the {largest // 2**20} that a {kind} may have; "
+            "pass a smaller one"
+        )
+
+
+def read_json(path: Path, kind: str = "JSON file") -> Any:
+    """What a JSON file from outside holds, of any shape.
+
+    Raises:
+        InputError: as `require_file`, no JSON, nested too deeply, or more than a million values.
+    """
+    require_file(path, kind, LARGEST_JSON)
+    try:
+        text = path.read_bytes()
+        if sum(text.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
+            raise InputError(f"{path} holds more than {MOST_VALUES} values; make it smaller")
+        return json.loads(text.decode("utf-8-sig"))
+    except OSError as error:
+        raise unreachable(str(path), error) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no readable JSON ({error}); write the {kind} again") from error
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, of which a few lines can stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"an alias in line {self.peek_event().start_mark.line + 1}")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: Path, kind: str = "YAML file") -> Any:
+    """What a YAML file from outside holds, of any shape.
+
+    Raises:
+        InputError: as `require_file` (4 MiB at most), no YAML, nested too deeply, or written with aliases.
+    """
+    require_file(path, kind, LARGEST_YAML)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), PlainLoader)
+    except OSError as error:
+        raise unreachable(str(path), error) from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no readable YAML ({reason}); write the {kind} again") from error
