@@ -6,21 +6,18 @@ repairs what is damaged.
 """
 
 import argparse
-import hashlib
-import shutil
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from rich.console import Console
 from rich.progress import track
 
 from data.benchmark import intact, read_digests, root_of
+from stylegallery import transfer
 from stylegallery.errors import InputError
 
 CONNECTIONS = 8
@@ -68,41 +65,26 @@ def fetch(files: str, root: Path, source: Source, console: Console) -> None:
     if not wanted:
         console.print(f"{files}: all {len(digests)} files are in {root}", soft_wrap=True)
         return
-    require_space(root, 1.1e6 * source.megabytes * len(wanted) / len(digests))
+    size = 1e6 * source.megabytes * len(wanted) / len(digests)
+    transfer.require_space(root, size, files, "free space there or pass --root")
     console.print(f"{files}: {len(wanted)} of {len(digests)} files to get, licence {source.licence}", soft_wrap=True)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         results = pool.map(lambda name: download(source.address(name), root / name, digests[name]), wanted)
         problems = [problem for problem in track(results, files, len(wanted), console=console) if problem]
     if problems:
-        raise InputError(
-            f"{len(problems)} of {len(wanted)} files of {files} could not be had ({problems[0]}); check the network "
-            "and the folder, then run the same command again to continue"
-        )
+        raise InputError(f"{len(problems)} of {len(wanted)} files of {files} could not be had: {problems[0]}")
     console.print(f"{files}: all {len(digests)} files are in {root}", soft_wrap=True)
-
-
-def require_space(root: Path, size: float) -> None:
-    existing = next(parent for parent in (root, *root.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if free < size:
-        raise InputError(f"{root} needs {size / 1e6:.0f} MB and has {free / 1e6:.0f} MB; free space or pass --root")
 
 
 def download(address: str, path: Path, digest: str) -> str | None:
     """Get one file whole or not at all; why it could not be had, or None."""
     try:
-        with urlopen(Request(address, headers={"User-Agent": "stylegallery-bench"}), timeout=60) as response:
-            content: bytes = response.read()
-        if hashlib.sha256(content).hexdigest() != digest:
-            return f"{address} has other content than published"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(content)
-        part.replace(path)
-    except HTTPError as error:
-        return f"{address} answered {error.code} {error.reason}"
-    except (OSError, HTTPException) as error:  # URLError, timeouts and disks are OSErrors
-        return f"{address}: {getattr(error, 'reason', None) or error}"
+        path.unlink(missing_ok=True)  # damaged
+        transfer.download(address, path, digest)
+    except InputError as error:
+        return str(error)
+    except (OSError, HTTPException, transfer.Broken) as error:
+        return str(transfer.explained(error, path.name, address, path.parent, "pass --root"))
     return None
 
 

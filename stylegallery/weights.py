@@ -10,22 +10,21 @@ by default ~/.cache/stylegallery/<name>.
 
 import argparse
 import difflib
-import errno
-import hashlib
 import os
-import shutil
 import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cache
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import huggingface_hub.constants
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.hf_api import RepoFile
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -34,10 +33,10 @@ from torch import hub
 
 from stylegallery.errors import InputError
 from stylegallery.files import unreachable
+from stylegallery.transfer import Advance, check, download, explained, require_space
 
 FETCH = "python -m stylegallery.weights fetch"
-CHUNK = 2**20
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+MOVE = "set HF_HOME, TORCH_HOME or STYLEGALLERY_WEIGHTS to another folder"
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,8 @@ class Entry:
 
     def folder(self) -> Path | None:
         """The folder in which all of its files are; None unless all are."""
-        folder = self.root()
-        if self.repository:
-            try:
-                folder = Path(
-                    huggingface_hub.snapshot_download(
-                        self.repository, revision=self.revision, allow_patterns=self.files, local_files_only=True
-                    )
-                )
-            except LocalEntryNotFoundError:
-                return None
-        return folder if all(any(folder.glob(pattern)) for pattern in self.files) else None
+        folder = snapshot(self.repository, self.revision) if self.repository else self.root()
+        return folder if folder and all(any(folder.glob(pattern)) for pattern in self.files) else None
 
     def bytes_here(self) -> int:
         """What an earlier transfer left of its files: those named without a pattern, or the part of one."""
@@ -85,7 +75,9 @@ class Entry:
                 huggingface_hub.try_to_load_from_cache(self.repository, file, revision=self.revision)
                 for file in self.files
             ]
-            return sum(Path(path).stat().st_size for path in found if isinstance(path, str))
+            parts = [Path(path) for path in found if isinstance(path, str)]
+            parts += blobs_of(self.repository).glob("*.part")
+            return sum(part.stat().st_size for part in parts)
         parts = [self.root() / f"{file}.part" for file in self.files]
         return sum(part.stat().st_size for part in parts if part.is_file())
 
@@ -99,6 +91,16 @@ def table() -> dict[str, Entry]:
         if "url" in row:
             row["files"] = [Path(row["url"]).name]
     return {str(name): Entry(name=str(name), **row) for name, row in rows.items()}
+
+
+def snapshot(repository: str, revision: str | None = None) -> Path | None:
+    """The folder of a hub repository in the local cache, whether or not all of its files are there."""
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, revision=revision, local_files_only=True))
+    except IncompleteSnapshotError as error:  # those who load it need a part only, and say what they miss
+        return Path(error.snapshot_path)
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
 
 
 def find(name: str) -> Entry | None:
@@ -133,13 +135,12 @@ def locate(path: str) -> Path:
         return local
     entry = find(path)
     if entry is None:
-        try:
-            return Path(huggingface_hub.snapshot_download(path, local_files_only=True))
-        except (HFValidationError, LocalEntryNotFoundError) as error:
-            raise InputError(
-                f"model {path} is neither a directory, a name in weights.yaml nor in the local Hugging Face cache; "
-                f"pass another path or download it with: hf download {path}"
-            ) from error
+        if folder := snapshot(path):
+            return folder
+        raise InputError(
+            f"model {path} is neither a directory, a name in weights.yaml nor in the local Hugging Face cache; "
+            f"pass another path or download it with: hf download {path}"
+        )
     folder = entry.folder()
     if folder is None:
         raise InputError(f"{path} is not or not wholly on this machine; download it with: {FETCH} {entry.name}")
@@ -165,36 +166,63 @@ def locate_file(name: str) -> Path:
     return locate(entry.name) / entry.files[0]
 
 
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 # --- fetch ---
 
 
 def fetch(names: Sequence[str], console: Console) -> None:
-    """Download what is missing of the named entries.
+    """Download what is missing of the named entries; what stops one of them does not stop the next.
 
     Raises:
-        InputError: an unknown name, too little space, no network, an interrupted transfer, a wrong digest, or files
-            that only the user can get.
+        InputError: an unknown name or too little space, before anything is asked for; what stopped the transfers, or
+            wrong digests, or files that only the user can get.
     """
     entries = list({entry.name: entry for entry in map(entry_named, names)}.values())
-    require_space([entry for entry in entries if entry.folder() is None])
+    needed: Counter[Path] = Counter()
     for entry in entries:
-        if (folder := entry.folder()) is None:
-            console.print(f"{entry.name}: {entry.megabytes} MB, licence {entry.licence}")
-            try:
-                download(entry, console)
-            except OSError as error:  # a disk that is full or must not be written
-                reason = error.strerror or first_line(error)
-                raise InputError(
-                    f"{entry.name} could not be written to {entry.root()} ({reason}); free space there or set HF_HOME, "
-                    "TORCH_HOME or STYLEGALLERY_WEIGHTS to another folder"
-                ) from error
-        else:  # perhaps of a call that was killed before it had checked them
-            check_digests(entry, folder)
-        console.print(f"{entry.name} is in {entry.folder()}", soft_wrap=True)
+        if entry.folder() is None:
+            needed[entry.root()] += max(0, entry.megabytes * 10**6 - entry.bytes_here())
+    for root, size in needed.items():
+        what = ", ".join(entry.name for entry in entries if entry.root() == root)
+        require_space(root, size, what, f"free space there or {MOVE}")
+    problems = []
+    for entry in entries:
+        try:
+            fetch_one(entry, console)
+        except InputError as error:
+            problems.append(str(error))
+            if len(entries) > 1:
+                console.print(f"{entry.name} is left out", soft_wrap=True)
+    if problems:
+        raise InputError("; ".join(problems))
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def fetch_one(entry: Entry, console: Console) -> None:
+    """Raises InputError, saying what stopped it and how to go on."""
+    if (folder := entry.folder()) is None:
+        console.print(f"{entry.name}: {entry.megabytes} MB, licence {entry.licence}")
+        if entry.instructions:
+            raise InputError(
+                f"{entry.name} has no download link: {entry.instructions}, and place them in {entry.root()}"
+            )
+        address = entry.url or f"{huggingface_hub.constants.ENDPOINT}/{entry.repository}"
+        try:
+            download_repository(entry, console) if entry.repository else download_url(entry, console)
+        except InputError:
+            raise
+        except Exception as error:  # the hub's client passes on whatever its transport raises
+            raise explained(error, entry.name, address, entry.root(), MOVE) from error
+        folder = entry.folder()
+        if folder is None:
+            raise InputError(
+                f"{address} at {entry.revision} lacks some of {', '.join(entry.files)}; correct weights.yaml"
+            )
+    for file in entry.sha256:  # perhaps of a call that was killed before it had checked them
+        check(folder / file, entry.sha256[file], f"{file} of {entry.name}")
+    console.print(f"{entry.name} is in {folder}", soft_wrap=True)
 
 
 def entry_named(name: str) -> Entry:
@@ -207,115 +235,63 @@ def entry_named(name: str) -> Entry:
     return entry
 
 
-def require_space(entries: Sequence[Entry]) -> None:
-    """Raises InputError where what the entries lack, and a tenth more, does not fit on the disk of their folder."""
-    needed: Counter[Path] = Counter()
-    for entry in entries:
-        needed[entry.root()] += max(0, entry.megabytes * 10**6 - entry.bytes_here())
-    for root, size in needed.items():
-        existing = next(parent for parent in (root, *root.parents) if parent.exists())
-        free = shutil.disk_usage(existing).free
-        if free < 1.1 * size:
-            raise InputError(
-                f"{root} needs {1.1 * size / 1e9:.1f} GB for {', '.join(e.name for e in entries if e.root() == root)} "
-                f"and has {free / 1e9:.1f} GB; free space there or set HF_HOME or TORCH_HOME to another disk"
-            )
-
-
-def download(entry: Entry, console: Console) -> None:
-    if entry.repository:
-        download_repository(entry)
-    elif entry.url:
-        download_url(entry, console)
-    else:
-        raise InputError(f"{entry.name} has no download link: {entry.instructions}, and place them in {entry.root()}")
-
-
-def download_repository(entry: Entry) -> None:
-    """The files of a hub entry; the hub's client keeps those that are whole."""
-    assert entry.repository
-    try:
-        folder = Path(
-            huggingface_hub.snapshot_download(entry.repository, revision=entry.revision, allow_patterns=entry.files)
-        )
-    except Exception as error:  # the client passes on whatever its transport raises
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            raise
-        raise InputError(
-            f"{entry.name} could not be downloaded from huggingface.co/{entry.repository} "
-            f"({first_line(error)}); check the network and that HF_HUB_OFFLINE is not set, "
-            "then run the same command again"
-        ) from error
-    check_digests(entry, folder)
-    if entry.folder() is None:
-        raise InputError(
-            f"huggingface.co/{entry.repository} at {entry.revision} lacks some of {', '.join(entry.files)}; "
-            "correct the entry in weights.yaml"
-        )
-
-
 def download_url(entry: Entry, console: Console) -> None:
-    """The file of a url entry by way of <file>.part, of which only the missing bytes are asked for."""
     assert entry.url
-    target = entry.root() / entry.files[0]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    offset = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": "stylegallery-bench"} | ({"Range": f"bytes={offset}-"} if offset else {})
-    try:
-        with urlopen(Request(entry.url, headers=headers), timeout=60) as response:
-            receive(entry, response, part, offset if response.status == 206 else 0, console)
-    except HTTPError as error:
-        if error.code != 416:  # nothing is left to send: the digest tells whether the part is the whole
-            raise InputError(f"{entry.url} answered {error.code} {error.reason}; try again later") from error
-    except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(
-            f"{entry.name} could not be downloaded from {entry.url} ({reason}); check the network, then run the same "
-            "command again"
-        ) from error
-    check_digest(entry, entry.files[0], part)
-    part.replace(target)
+    (file,) = entry.files
+    with bar(file, console) as advance:
+        download(entry.url, entry.root() / file, entry.sha256.get(file, ""), advance=advance)
 
 
-def receive(entry: Entry, response: HTTPResponse, part: Path, offset: int, console: Console) -> None:
-    """Append a response to the first `offset` bytes of `part`."""
-    if response.headers.get_content_type() == "text/html":
-        raise InputError(f"{entry.url} answered with a web page, not with weights; try again later")
-    length = response.headers.get("Content-Length")
-    total = offset + int(length) if length else None
+def download_repository(entry: Entry, console: Console) -> None:
+    """The files of a hub entry, each by way of its place among the cache's blobs.
+
+    The hub's own client gives every call a new temporary file, so that a break costs all that had come (10 GB for a
+    UNet of SDXL), and a killed one stays for ever. So the client only lists the files, and links blobs that are there.
+    """
+    assert entry.repository
+    api = huggingface_hub.HfApi()
+    revision = entry.revision
+    if revision == "main":
+        revision = api.model_info(entry.repository, revision=revision).sha
+    blobs = blobs_of(entry.repository)
+    remove_orphans(blobs)
+    for file in api.list_repo_tree(entry.repository, recursive=True, revision=revision):
+        if not isinstance(file, RepoFile) or not any(fnmatch(file.path, pattern) for pattern in entry.files):
+            continue
+        published = file.lfs.sha256 if file.lfs else ""
+        if published and not published.startswith(expected := entry.sha256.get(file.path, "")):
+            raise InputError(
+                f"{entry.repository} has another {file.path} than the one that weights.yaml knows (sha256 "
+                f"{published[:16]}… instead of {expected[:16]}…); set {entry.name}.revision there to the older commit"
+            )
+        blob = blobs / (published or file.blob_id)
+        if not blob.exists():
+            url = huggingface_hub.hf_hub_url(entry.repository, file.path, revision=revision)
+            with bar(file.path, console) as advance:
+                download(url, blob, published, huggingface_hub.get_token(), advance)
+        huggingface_hub.hf_hub_download(entry.repository, file.path, revision=entry.revision)
+
+
+def blobs_of(repository: str) -> Path:
+    """Where the hub's cache keeps the contents of a repository's files."""
+    folder = repo_folder_name(repo_id=repository, repo_type="model")
+    return Path(huggingface_hub.constants.HF_HUB_CACHE) / folder / "blobs"
+
+
+def remove_orphans(blobs: Path) -> None:
+    """Remove what killed downloads of the hub's client left: nothing will continue them, nor has for an hour."""
+    for orphan in blobs.glob("*.incomplete"):
+        if time.time() - orphan.stat().st_mtime > 3600:
+            orphan.unlink(missing_ok=True)
+
+
+@contextmanager
+def bar(name: str, console: Console) -> Iterator[Advance]:
+    """A progress bar of bytes."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with part.open("r+b" if offset else "wb") as file, Progress(*columns, console=console) as bars:
-        file.seek(offset)
-        task = bars.add_task(entry.files[0], total=total, completed=offset)
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            bars.advance(task, len(chunk))
-    size = part.stat().st_size
-    if total is not None and size < total:
-        raise InputError(
-            f"the transfer of {entry.name} broke off after {size} of {total} bytes; run the same command again to "
-            "continue"
-        )
-
-
-def check_digests(entry: Entry, folder: Path) -> None:
-    for file in entry.sha256:
-        check_digest(entry, file, folder / file)
-
-
-def check_digest(entry: Entry, file: str, path: Path) -> None:
-    """Raises InputError, and removes the file, where its sha256 is not the one of the entry."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    expected = entry.sha256.get(file, "")
-    if not digest.startswith(expected):
-        path.resolve().unlink()  # in the hub's cache the file proper, behind a link
-        path.unlink(missing_ok=True)
-        raise InputError(
-            f"{file} of {entry.name} has sha256 {digest[:16]}… instead of {expected[:16]}… and was removed; run the "
-            "same command again"
-        )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(name, total=None)
+        yield lambda size, total: bars.update(task, completed=size, total=total)
 
 
 # --- status ---
