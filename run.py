@@ -6,19 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
-import torch
 from filelock import AcquireReturnProxy, Timeout
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from data.benchmark import item_generator, load_items
 from evaluation.cells import Job, enough_memory, lock, settings_of, writable
 from evaluation.launchers import build, run_job
 from evaluation.progress import Bars
-from evaluation.record import Request, clear_partial, prepare_folder, read_record, write_result
+from evaluation.record import (
+    Request,
+    clear_partial,
+    computing_on,
+    environment,
+    prepare_folder,
+    read_record,
+    write_result,
+)
 from stylegallery.errors import InputError
 
 
@@ -41,7 +49,7 @@ def run_one(config: DictConfig, console: Console) -> bool:
         if record is not None and record["digest"] == request.digest():
             console.print(f"{folder} already holds this result; nothing to do")
         else:
-            torch.set_deterministic_debug_mode("warn")
+            console.print(f"computing on {computing_on(environment(request.config))}", markup=False)
             method = build(config.method)
             with Bars(console) as progress, enough_memory():
                 result = method.stylize(item, item_generator(config.seed, item), progress)
@@ -148,6 +156,7 @@ def summary(record: dict, folder: Path) -> Table:
     for stage, seconds in record["seconds"].items():
         table.add_row(stage, f"{seconds:.1f} s")
     table.add_row("peak memory", f"{record['peak_memory_mib'] / 1024:.2f} GiB")
+    table.add_row("computed on", escape(computing_on(record["environment"])))
     return table
 
 

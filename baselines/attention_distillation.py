@@ -30,6 +30,7 @@ from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.attention import SelfAttention, join_tokens, layer_range
+from stylegallery.devices import repeatable_gradients
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError, require
 from stylegallery.guidance import Energy, attention_of_each, content_loss, differentiate
@@ -127,12 +128,13 @@ class AttentionDistillation:
                 styles = attention_of_each(self.model, references, timestep, self.layers)
                 source = None if content is None else self.model.self_attention(content, timestep, self.layers)
             for _ in range(self.iterations):
-                attention = self.model.self_attention(latent, timestep, self.layers)
-                style = style_loss(attention, styles, self.attention_scale, masks)
-                kept = CONTENT_TERMS[self.content_term](attention, source) if source else torch.zeros_like(style)
-                energy = style + self.content_weight * kept
                 optimizer.zero_grad()
-                differentiate(energy, latent, timestep)
+                with repeatable_gradients():
+                    attention = self.model.self_attention(latent, timestep, self.layers)
+                    style = style_loss(attention, styles, self.attention_scale, masks)
+                    kept = CONTENT_TERMS[self.content_term](attention, source) if source else torch.zeros_like(style)
+                    energy = style + self.content_weight * kept
+                    differentiate(energy, latent, timestep)
                 optimizer.step()
                 step = optimizer.state[latent]["step"]
                 yield latent.detach().clone(), Energy(int(step) - 1, timestep, energy.item(), style.item(), kept.item())

@@ -13,9 +13,9 @@ from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from baselines.networks.annotators import HolisticEdges, LineDrawing
 from stylegallery.checkpoints import load_strictly, read_checkpoint
+from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
-from stylegallery.method import pick_device
 from stylegallery.weights import locate
 
 

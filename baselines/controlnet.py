@@ -17,36 +17,34 @@ from diffusers.utils.logging import disable_progress_bar
 from safetensors import SafetensorError
 from torch import Tensor
 
-from stylegallery.errors import InputError, require
-from stylegallery.method import pick_device
+from stylegallery.devices import pick_device
+from stylegallery.errors import InputError
 from stylegallery.weights import locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
 
-DTYPES = ("float32", "bfloat16", "float16")
 UNREADABLE = (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError)
 
 
-def load_controlnet(base: str, controlnet: str | None, dtype: str) -> ControlNetModel:
+def load_controlnet(base: str, controlnet: str | None, precision: torch.dtype) -> ControlNetModel:
     """A ControlNet from its directory; without one, of the shape of the base's UNet, to be filled by the caller.
 
     Raises:
         InputError: the directory is missing or cannot be read.
     """
-    require(dtype in DTYPES, f"dtype is one of {', '.join(DTYPES)}", dtype)
     folder = locate(controlnet) if controlnet else locate(base) / "unet"
     try:
         if controlnet:
-            return ControlNetModel.from_pretrained(folder, torch_dtype=getattr(torch, dtype), local_files_only=True)
+            return ControlNetModel.from_pretrained(folder, torch_dtype=precision, local_files_only=True)
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
         controlnet_of_unet = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
-        return controlnet_of_unet.to(getattr(torch, dtype)) if dtype != "float32" else controlnet_of_unet
+        return controlnet_of_unet.to(precision) if precision != torch.float32 else controlnet_of_unet
     except UNREADABLE as error:
         raise unreadable(folder, "ControlNet", error) from error
 
 
-def load_pipeline(base: str, controlnet: ControlNetModel, device: str, dtype: str) -> Any:
+def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision: torch.dtype) -> Any:
     """The text-to-image pipeline with ControlNet of a Stable Diffusion 1.x or SDXL directory.
 
     No safety checker, which blackens art, no watermark, no progress bar of its own.
@@ -55,7 +53,7 @@ def load_pipeline(base: str, controlnet: ControlNetModel, device: str, dtype: st
         InputError: the directory is missing or cannot be read.
     """
     folder = locate(base)
-    options: dict[str, Any] = {"torch_dtype": getattr(torch, dtype), "local_files_only": True}
+    options: dict[str, Any] = {"torch_dtype": precision, "local_files_only": True}
     pipeline: Any
     xl = is_xl(folder)
     try:

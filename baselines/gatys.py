@@ -20,9 +20,10 @@ from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.checkpoints import load_strictly, read_checkpoint
+from stylegallery.devices import pick_device, repeatable_gradients
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
 from stylegallery.errors import require
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization, pick_device
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.weights import locate_file
 
 
@@ -102,22 +103,26 @@ class Gatys:
             logits = start.logit().to(self.device).requires_grad_()  # the picture stays within [0, 1]
             optimizer = torch.optim.Adam([logits], lr=self.learning_rate)
             for step in range(self.steps):
-                image = logits.sigmoid()
-                found, shape = self.features(image)
-                losses = {
-                    "style": torch.stack([relative(gram(f), g) for f, g in zip(found, styles, strict=True)]).mean(),
-                    "content": relative(shape, target),
-                    "smoothness": total_variation(image),
-                }
-                energy = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
-                if not energy.isfinite():
-                    raise FloatingPointError(f"the energy is not finite at step {step}")
                 optimizer.zero_grad()
-                energy.backward()
+                with repeatable_gradients():
+                    energy = self.energy(logits.sigmoid(), styles, target)
+                    if not energy.isfinite():
+                        raise FloatingPointError(f"the energy is not finite at step {step}")
+                    energy.backward()
                 optimizer.step()
                 advance()
             image = logits.detach().sigmoid().cpu()
         return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+
+    def energy(self, image: Tensor, styles: list[Tensor], target: Tensor) -> Tensor:
+        """Of an image (1, 3, H, W), against the Gram matrices of the references and the features of the content."""
+        found, shape = self.features(image)
+        losses = {
+            "style": torch.stack([relative(gram(f), g) for f, g in zip(found, styles, strict=True)]).mean(),
+            "content": relative(shape, target),
+            "smoothness": total_variation(image),
+        }
+        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
 
 def gram(features: Tensor) -> Tensor:

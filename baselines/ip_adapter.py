@@ -23,6 +23,7 @@ from baselines.captions import Captions
 from baselines.controlnet import UNREADABLE, each_step, finite, load_controlnet, load_pipeline, unreadable
 from baselines.inputs import PictureReader
 from data.benchmark import Item
+from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import require
 from stylegallery.images import to_pixels
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
@@ -51,10 +52,11 @@ class IPAdapter:
         captions: str | None,
         scale: float | dict[str, Any] = 1.0,
         device: str = "auto",
-        dtype: str = "float32",
+        dtype: str = "auto",
     ) -> None:
         require(steps >= 1, "steps is at least 1", steps)
-        self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, dtype), device, dtype)
+        precision = pick_dtype(dtype, pick_device(device))
+        self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, precision), device, precision)
         folder, file = locate(adapter), PurePosixPath(weights)
         try:
             self.pipeline.load_ip_adapter(

@@ -28,6 +28,7 @@ from baselines.controlnet import finite, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader, require_reference
 from data.benchmark import Item
 from stylegallery.attention import self_attention_layers
+from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 
@@ -116,14 +117,15 @@ class StyleAligned:
         captions: str | None,
         reference: int = 1,
         device: str = "auto",
-        dtype: str = "float32",
+        dtype: str = "auto",
     ) -> None:
         require(resolution >= 128, "resolution is at least 128", resolution)  # one token has no deviation
         require(reference >= 1, "reference is at least 1", reference)
         require(guidance_scale > 1, "guidance_scale is above 1", guidance_scale)
         require(0 <= offset < steps, "offset is at least 0 and below steps", offset)
         require(shift > -math.inf and scale > 0, "shift is finite and scale above 0", (shift, scale))
-        self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, dtype), device, dtype)
+        precision = pick_dtype(dtype, pick_device(device))
+        self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, precision), device, precision)
         schedule = self.pipeline.scheduler.config
         options = {"clip_sample": False, "set_alpha_to_one": False}
         self.sampler = DDIMScheduler.from_config(schedule, **options)

@@ -32,6 +32,7 @@ from baselines.inputs import PictureReader, require_reference
 from baselines.networks.style_encoder import RESOLUTION, StyleAwareEncoder, cut_patches
 from data.benchmark import Item
 from stylegallery.checkpoints import load_strictly, part, read_checkpoint
+from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.weights import locate
@@ -68,7 +69,7 @@ class StyleShot:
         captions: str | None,
         reference: int = 1,
         device: str = "auto",
-        dtype: str = "float32",
+        dtype: str = "auto",
         encoder_width: int = 1280,
         encoder_layers: int = 32,
         embedding: int = 1024,
@@ -79,9 +80,10 @@ class StyleShot:
         name = "styleshot_lineart" if isinstance(condition, Lineart) else "styleshot"
         folder = locate(path) / "pretrained_weight"
         state = read_checkpoint(folder / "ip.bin", name)
-        controlnet = load_controlnet(base, None, dtype)
+        precision = pick_dtype(dtype, pick_device(device))
+        controlnet = load_controlnet(base, None, precision)
         load_strictly(controlnet, part(state, "controlnet"), folder / "ip.bin", name)
-        self.pipeline = load_pipeline(base, controlnet, device, dtype)
+        self.pipeline = load_pipeline(base, controlnet, device, precision)
         text_width = self.pipeline.unet.config["cross_attention_dim"]
         self.projections = nn.ModuleList(StyleProjection(embedding, text_width) for _ in range(3))
         load_strictly(self.projections, part(state, "style_image_proj_modules"), folder / "ip.bin", name)

@@ -20,9 +20,10 @@ from baselines.inputs import require_reference
 from baselines.networks.stytr2 import PATCH, PatchEmbedding, Transformer, picture_decoder
 from data.benchmark import Item
 from stylegallery.checkpoints import load_strictly, read_checkpoint
+from stylegallery.devices import pick_device
 from stylegallery.errors import require
 from stylegallery.images import read_image
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization, pick_device
+from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.weights import locate
 
 

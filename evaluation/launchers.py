@@ -20,6 +20,7 @@ from rich.console import Console
 
 from data.benchmark import load_items
 from evaluation.cells import Job, enough_memory, parse_shard, read_frozen, run_cells
+from evaluation.record import computing_on, environment
 from stylegallery.errors import InputError, require
 from stylegallery.weights import first_line
 
@@ -45,7 +46,7 @@ def build(node: Any) -> Any:
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
     """Do a job in this process; counts of `done`, `there` and `failed`."""
-    torch.set_deterministic_debug_mode("warn")  # also in the processes of an engine
+    console.print(f"{job.label} computes on {computing_on(environment(job.method))}", markup=False)
     mirror = build(tracker)(job) if tracker else None
     try:
         return run_cells(job, lambda: build(job.method), console, mirror.log if mirror else None)

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from data.benchmark import Item
 from evaluation.provenance import code_digest, file_digest, nodes, weights_digests
+from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
-from stylegallery.method import Stylization, pick_device
+from stylegallery.method import Stylization
 from stylegallery.regions import colours, region_count, write_indexed_png
 
 SCHEMA = 1
@@ -110,7 +111,7 @@ def write_result(folder: Path, request: Request, result: Stylization, explain: b
                 "size": [result.image.shape[-1], result.image.shape[-2]],
                 "seconds": result.seconds,
                 "peak_memory_mib": result.peak_memory_mib,
-                "environment": environment(device_of(request.config)),
+                "environment": environment(request.config),
                 "files": sorted(path.name for path in partial.iterdir()),
             }
             move_in(partial, folder, record)
@@ -132,7 +133,7 @@ def write_failure(folder: Path, item: Item, seed: int, request: Request | None, 
         "digest": request.digest() if request else None,
         **(asdict(request) if request else {"item": item.id, "seed": seed}),
         "error": error,
-        "environment": environment(device_of(request.config if request else {})),
+        "environment": environment(request.config if request else {}),
         "files": [],
     }
     try:
@@ -143,20 +144,39 @@ def write_failure(folder: Path, item: Item, seed: int, request: Request | None, 
     return record
 
 
-def device_of(config: Mapping[str, Any]) -> str:
-    """Where a method computes by its settings; one without the setting `device` has no network."""
-    device = next((str(node["device"]) for _, node in nodes(config) if "device" in node), "cpu")
-    return str(pick_device(device))
+def environment(config: Mapping[str, Any]) -> dict[str, str]:
+    """Versions, and what computes by the settings of a method: the device by its maker's name, precision, threads.
+
+    `gpu` is there where one seems to be in the machine and `device: auto` does not use it, and says why. A method
+    without the setting `device` has no network and computes on the CPU, one without `dtype` in float32.
+    """
+    found = [node for _, node in nodes(config)]
+    asked = next((str(node["device"]) for node in found if "device" in node), "cpu")
+    device = pick_device(asked)
+    dtype = pick_dtype(next((str(node["dtype"]) for node in found if "dtype" in node), "float32"), device)
+    on_gpu, trouble = device.type == "cuda", cuda_trouble()
+    return versions() | {
+        "device": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
+        "place": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": str(torch.get_num_threads()),
+        **({"gpu": f"not used: {trouble}"} if asked == "auto" and trouble and not on_gpu else {}),
+    }
+
+
+def computing_on(environment: Mapping[str, str]) -> str:
+    """Where and how, in a line: `NVIDIA H200 (cuda), bfloat16`."""
+    gpu = f"; the GPU is {environment['gpu']}" if "gpu" in environment else ""
+    return f"{environment['device']} ({environment['place']}), {environment['dtype']}{gpu}"
 
 
 @cache
-def environment(device: str) -> dict[str, str]:
-    """Versions, and by its maker's name what computed."""
-    versions = {"python": platform.python_version()} | {name: version(name) for name in ENVIRONMENT}
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
-    return versions | {"cuda": torch.version.cuda or "none", "device": name}
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()} | {name: version(name) for name in ENVIRONMENT}
+    return found | {"cuda": torch.version.cuda or "none"}
 
 
+@cache
 def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

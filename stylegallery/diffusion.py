@@ -14,13 +14,12 @@ from diffusers import DDIMScheduler, LCMScheduler
 from torch import Tensor, nn
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
+from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import InputError, require
 from stylegallery.loading import UNREADABLE, compile_blocks, fuse_lora, load, null_prompts
-from stylegallery.method import pick_device
 from stylegallery.weights import first_line, locate, locate_file
 
 PARAMETRISATIONS = ("epsilon", "v_prediction")
-DTYPES = ("float32", "bfloat16", "float16")
 GRADIENT_SCALE = 2.0**12  # of gradients on their way through a float16 UNet, where those of mean losses would underflow
 
 
@@ -67,7 +66,7 @@ class DiffusionModel:
         cls,
         path: str,
         device: str = "auto",
-        dtype: str = "float32",
+        dtype: str = "auto",
         lora: str | None = None,
         schedule: Literal["ddim", "trailing", "lcm"] = "ddim",
         compile: bool = False,
@@ -83,9 +82,8 @@ class DiffusionModel:
             InputError: the model or LoRA is not on this machine, or a part of it cannot be read.
         """
         folder, place = locate(path), pick_device(device)
-        require(dtype in DTYPES, f"dtype is one of {DTYPES}", dtype)
         require(schedule in ("ddim", "trailing", "lcm"), "schedule is ddim, trailing or lcm", schedule)
-        precision = getattr(torch, dtype)
+        precision = pick_dtype(dtype, place)
         try:
             index = json.loads((folder / "model_index.json").read_text())
             scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")

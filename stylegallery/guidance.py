@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegallery.attention import SelfAttention
+from stylegallery.devices import repeatable_gradients
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError, require
 from stylegallery.matching import Match
@@ -105,12 +106,13 @@ def optimise(
             for group in optimizer.param_groups:
                 progress = step / max(1, total - 1)
                 group["lr"] = config.learning_rate + progress * (last_rate - config.learning_rate)
-            attention = model.self_attention(latent, timestep, layers)
-            style = regional_style_loss(attention, by_reference, content, references, matches, config)
-            global_content = content_loss(attention, content_attention)
-            energy = config.style_weight * style + config.content_weight * global_content
             optimizer.zero_grad()
-            differentiate(energy, latent, timestep)
+            with repeatable_gradients():
+                attention = model.self_attention(latent, timestep, layers)
+                style = regional_style_loss(attention, by_reference, content, references, matches, config)
+                global_content = content_loss(attention, content_attention)
+                energy = config.style_weight * style + config.content_weight * global_content
+                differentiate(energy, latent, timestep)
             optimizer.step()
             energies.append(Energy(step, timestep, energy.item(), style.item(), global_content.item()))
             advance()
@@ -123,20 +125,12 @@ def optimise(
 
 
 def differentiate(energy: Tensor, latent: Tensor, timestep: int) -> None:
-    """Put the gradient of the energy into `latent.grad`, the same bytes in every run.
-
-    On a GPU the gradients of memory-efficient attention are repeatable only where PyTorch is told to fail rather than
-    vary; to be told to warn is not enough for it.
+    """Put the gradient of the energy into `latent.grad`.
 
     Raises:
         FloatingPointError: energy or gradient are not finite.
     """
-    mode = torch.get_deterministic_debug_mode()
-    torch.set_deterministic_debug_mode("error")
-    try:
-        energy.backward()
-    finally:
-        torch.set_deterministic_debug_mode(mode)
+    energy.backward()
     if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
         raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
 

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar
 
+from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
-from stylegallery.method import pick_device
 from stylegallery.weights import first_line, locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run

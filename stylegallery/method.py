@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from data.benchmark import Item
-from stylegallery.errors import InputError
 from stylegallery.matching import Match
 
 if TYPE_CHECKING:  # loads diffusers and scikit-learn: seconds that a message or a table need not wait for
@@ -54,16 +53,6 @@ class Silent:
 
 class Method(Protocol):
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization: ...
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises InputError where there is no such device."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name} is not to be had here; pass device=cpu or device=auto") from error
 
 
 class Stopwatch:

@@ -12,9 +12,9 @@ from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stylegallery.devices import pick_device
 from stylegallery.diffusion import DiffusionModel, InversionStep
 from stylegallery.errors import InputError
-from stylegallery.method import pick_device
 from stylegallery.segmentation import fuse
 
 VECTORS = Path(__file__).parent / "vectors"

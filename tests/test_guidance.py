@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegallery.attention import SelfAttention
+from stylegallery.devices import repeatable_gradients
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.guidance import (
     GuidanceConfig,
@@ -574,37 +575,21 @@ def test_region_means_come_back_and_nothing_else_changes() -> None:
         assert torch.allclose(shift, shift[..., :1].expand_as(shift), atol=1e-6)
 
 
-def test_gradients_are_taken_where_pytorch_fails_rather_than_vary() -> None:
-    """Nothing less helps memory-efficient attention on a GPU. The caller's mode comes back, also on failure."""
-    modes = []
-
-    class Spy(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, latent: Tensor) -> Tensor:
-            return latent.clone()
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Tensor) -> Tensor:
-            modes.append(torch.get_deterministic_debug_mode())
-            return gradient
-
+@pytest.mark.parametrize("chosen", [0, 1, 2])
+def test_the_callers_mode_comes_back_also_on_failure(chosen: int) -> None:
     before = torch.get_deterministic_debug_mode()
     try:
-        for chosen in (0, 1, 2):
-            torch.set_deterministic_debug_mode(chosen)
-            latent = torch.ones(3, requires_grad=True)
-            differentiate(Spy.apply(latent).square().sum(), latent, 7)
-            assert latent.grad is not None and latent.grad.tolist() == [2, 2, 2]
-            assert torch.get_deterministic_debug_mode() == chosen
-            latent = torch.ones(3, requires_grad=True)
-            with pytest.raises(FloatingPointError, match="timestep 7"):
-                differentiate(Spy.apply(latent).sum() * math.inf, latent, 7)
-            with pytest.raises(RuntimeError):
-                differentiate(torch.ones(()), latent, 7)
-            assert torch.get_deterministic_debug_mode() == chosen
+        torch.set_deterministic_debug_mode(chosen)
+        latent = torch.ones(3, requires_grad=True)
+        with repeatable_gradients():
+            assert torch.get_deterministic_debug_mode() == 2
+            differentiate(latent.square().sum(), latent, 7)
+        assert latent.grad is not None and latent.grad.tolist() == [2, 2, 2]
+        with pytest.raises(FloatingPointError, match="timestep 7"), repeatable_gradients():
+            differentiate(latent.sum() * math.inf, latent, 7)
+        assert torch.get_deterministic_debug_mode() == chosen
     finally:
         torch.set_deterministic_debug_mode(before)
-    assert modes == [2] * 6
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")  # else cuBLAS fails in that mode
 
 

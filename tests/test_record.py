@@ -246,11 +246,10 @@ def test_record_names_what_computed(monkeypatch: pytest.MonkeyPatch, device: str
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device}")
     monkeypatch.setattr(torch, "empty", lambda _, device: SimpleNamespace(device=torch.device(device)))  # two GPUs
-    environment = recording.environment.__wrapped__
-    found = environment(recording.device_of({"resolution": 64, "model": {"device": device}}))
+    found = recording.environment({"resolution": 64, "model": {"device": device}})
     assert found["device"] == {"auto": "NVIDIA cuda", "cuda:1": "NVIDIA cuda:1"}.get(device, recording.cpu_name())
     assert found["cuda"] == (torch.version.cuda or "none")
-    assert environment(recording.device_of(CONFIG))["device"] == recording.cpu_name() != ""
+    assert recording.environment(CONFIG)["device"] == recording.cpu_name() != ""
 
 
 def test_provenance_is_in_the_picture(pictures: Pictures, request_two: Request, out: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from evaluation.backbones import batches, weights_file
 from evaluation.metric import Direction, Sample
 from stylegallery.checkpoints import load_strictly, part, read_checkpoint
-from stylegallery.method import pick_device
+from stylegallery.devices import pick_device
 
 
 class Lpips:

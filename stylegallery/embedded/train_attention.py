@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegallery.attention import record_self_attention, self_attention_layers
+from stylegallery.devices import pick_device
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint, step_generators
 from stylegallery.embedded.pictures import load_picture_banks, training_batch
 from stylegallery.embedded.train_unet import AlignedUNet, make_scheduler, make_text_encoder, spread_timesteps
-from stylegallery.method import pick_device
 
 LAYERS = range(10, 16)  # those the method reads
 WARM_UP = 40  # steps in which only the new heads learn
@@ -88,7 +88,7 @@ def losses(
 
 
 def train_attention(args: argparse.Namespace) -> None:
-    device = pick_device(args.device)
+    device = pick_device(args.device, repeatable=False)  # but fast
     bank, held_bank = load_picture_banks(args.data, args.work, device)
     autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", torch_dtype=torch.float32).to(device)
     alpha_bar = make_scheduler().alphas_cumprod.to(device)

@@ -11,10 +11,10 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from stylegallery.devices import pick_device
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint, step_generators
 from stylegallery.embedded.pictures import load_picture_banks, training_batch
-from stylegallery.method import pick_device
 
 
 def make_scheduler() -> DDIMScheduler:
@@ -115,7 +115,7 @@ def losses(
 
 
 def train_unet(args: argparse.Namespace) -> None:
-    device = pick_device(args.device)
+    device = pick_device(args.device, repeatable=False)  # but fast
     bank, held_bank = load_picture_banks(args.data, args.work, device)
     autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", torch_dtype=torch.float32).to(device)
     alpha_bar = make_scheduler().alphas_cumprod.to(device)
