@@ -2,7 +2,10 @@
 
 import ast
 import hashlib
+import os
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from glob import glob
 from pathlib import Path
@@ -22,8 +25,9 @@ WEIGHTS_KEYS = (
     "adapter",
     "captions",
 )  # settings that name a folder or file to load
-TEXT_SUFFIXES = {".json", ".txt"}  # settings of networks and schedulers, tokenizers
-WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", *TEXT_SUFFIXES, *SUFFIXES}  # pictures: published
+WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json", ".txt", *SUFFIXES}  # pictures: published
+KEPT = Path("~/.cache/stylegallery/digests")  # of large files, not to read gigabytes at every start
+LARGE, SETTLED = 2**20, 2.0  # bytes; seconds since the last change, longer than any file system's clock ticks
 BY_NAME = ("data.benchmark.item_generator", "stylegallery.embedded.autoencoder")  # what runs and no method imports
 
 
@@ -64,37 +68,62 @@ def weights_digests(config: object) -> dict[str, str]:
 
 @cache  # a process loads weights once: later changes on disk are not what it computes with
 def weights_digest(name: str) -> str:
-    """Digest of the names, sizes and contents of every file that decides what is loaded.
-
-    Texts are read whole, of other files sixteen samples of 64 KiB: seconds for any model size.
+    """Digest of every file that decides what is loaded, whole; in a folder its name there counts too.
 
     Raises:
         InputError: they are not on this machine, or one of them cannot be read.
     """
     if (local := local_path(name)) and local.is_file():
-        folder, files = local.parent, {local.name}
-    else:
-        folder, entry = locate(name), find(name)
-        patterns = entry.files if entry and not Path(name).is_dir() else ["**/*"]
-        # Path.glob would not follow links to folders, as those who load them do.
-        found = [file for one in patterns for file in glob(one, root_dir=folder, recursive=True)]  # noqa: PTH207
-        files = {file for file in found if is_weights(folder / file)}
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        path = folder / file
-        try:
-            size = path.stat().st_size
-            digest.update(f"{file} {size}".encode(errors="surrogatepass"))
-            with path.open("rb") as stream:
-                if path.suffix.lower() in TEXT_SUFFIXES:
-                    digest.update(stream.read())
-                else:
-                    for index in range(16):
-                        stream.seek(index * size // 16)
-                        digest.update(stream.read(2**16))
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}); restore it or remove it") from error
-    return digest.hexdigest()[:12]
+        return readable_digest(local)[:12]
+    folder, entry = locate(name), find(name)
+    patterns = entry.files if entry and not Path(name).is_dir() else ["**/*"]
+    # Path.glob would not follow links to folders, as those who load them do.
+    found = {file for one in patterns for file in glob(one, root_dir=folder, recursive=True)}  # noqa: PTH207
+    lines = [f"{file} {readable_digest(folder / file)}\n" for file in sorted(found) if is_weights(folder / file)]
+    return hashlib.sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()[:12]
+
+
+def readable_digest(path: Path) -> str:
+    """`kept_digest`; raises InputError where the file cannot be read."""
+    try:
+        return kept_digest(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); restore it or remove it") from error
+
+
+def kept_digest(path: Path) -> str:
+    """SHA-256 of a file that may be gigabytes, kept in the user's cache under all that tells whether it changed.
+
+    Whatever is in doubt is computed again: a file that was touched a moment ago, whose clock may not show the next
+    change, or while it was read; an entry of the cache that is not whole. One entry is one file, moved into its place:
+    any number of processes may write it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    key = identity_of(path.stat())
+    entry = Path(f"{KEPT}/{hashlib.sha256(f'{path.resolve()} {key}'.encode(errors='surrogatepass')).hexdigest()}")
+    with suppress(OSError, RuntimeError, UnicodeDecodeError):  # no cache; RuntimeError: no home
+        entry = entry.expanduser()
+        digest, _, check = entry.read_text(encoding="ascii").partition(" ")
+        if check == hashlib.sha256(f"{entry.name} {digest}".encode()).hexdigest():
+            return digest
+    with path.open("rb") as stream:
+        before, digest = os.fstat(stream.fileno()), hashlib.file_digest(stream, "sha256").hexdigest()
+        after = os.fstat(stream.fileno())
+    settled = time.time() - max(after.st_mtime, after.st_ctime) > SETTLED
+    if settled and after.st_size > LARGE and key == identity_of(before) == identity_of(after):
+        with suppress(OSError, RuntimeError):
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            partial = entry.with_name(f"{entry.name}.{os.getpid()}")
+            partial.write_text(f"{digest} {hashlib.sha256(f'{entry.name} {digest}'.encode()).hexdigest()}")
+            partial.replace(entry)
+    return digest
+
+
+def identity_of(stat: os.stat_result) -> tuple[int, ...]:
+    """What changes with a file: content that is replaced under its old time has another time of change (ctime)."""
+    return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
 
 
 def is_weights(path: Path) -> bool:

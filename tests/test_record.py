@@ -174,6 +174,78 @@ def test_every_file_that_decides_is_in_the_weights(tmp_path: Path, name: str) ->
     assert len(seen) == 3
 
 
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of digests of its own, of all files that are large enough."""
+    monkeypatch.setattr(provenance, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(provenance, "SETTLED", -1e9)
+    return tmp_path / "kept"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for every file whose bytes are digested."""
+    done: list[int] = []
+    whole = provenance.hashlib.file_digest
+    monkeypatch.setattr(provenance.hashlib, "file_digest", lambda stream, name: done.append(1) or whole(stream, name))
+    return done
+
+
+def test_any_byte_of_any_weights_decides(tmp_path: Path, kept: Path) -> None:
+    """Also where size, time, inode and every sampled place stay as they were."""
+    folder, seen = weights_of(tmp_path / "model", bytes(3_000_000)), set()
+    file, time = folder / "model.safetensors", (folder / "model.safetensors").stat()
+    for place in (None, 70_000, 1_234_567, 2_999_999):
+        if place is not None:
+            with file.open("r+b") as stream:
+                stream.seek(place)
+                stream.write(b"x")
+            os.utime(file, ns=(time.st_atime_ns, time.st_mtime_ns))
+        seen.add(digest_of_weights(folder))
+    assert len(seen) == 4
+    alone = digest_of_weights(file)
+    file.rename(folder / "other.safetensors")  # which part of a model a file is, its name says
+    assert digest_of_weights(folder) not in seen
+    assert digest_of_weights(folder / "other.safetensors") == alone
+
+
+def test_large_weights_are_read_once(tmp_path: Path, kept: Path, reads: list[int]) -> None:
+    folder = weights_of(tmp_path / "model", bytes(2_000_000))
+    assert len({digest_of_weights(folder) for _ in range(3)}) == len(reads) == 1
+    copy = weights_of(tmp_path / "copy", bytes(2_000_000))
+    assert digest_of_weights(copy) == digest_of_weights(folder)
+    assert len(reads) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "bytes", "folder", "moment"])
+def test_digest_that_is_in_doubt_is_computed_again(
+    tmp_path: Path, kept: Path, reads: list[int], damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (weights_of(tmp_path / name, bytes([number]) * 2_000_000) for number, name in enumerate("ab"))
+    if damage == "moment":  # the clock may not show another change that follows at once
+        monkeypatch.setattr(provenance, "SETTLED", 60)
+    right = digest_of_weights(one)
+    entries = list(kept.glob("*"))
+    assert len(entries) == (damage != "moment")
+    digest_of_weights(two)
+    for entry in entries:
+        (other,) = set(kept.glob("*")) - {entry}
+        text = entry.read_text()
+        entry.unlink()
+        if damage == "folder":
+            entry.mkdir()
+        else:
+            entry.write_bytes({"cut": text[:40].encode(), "other": other.read_bytes(), "bytes": b"\xff\xfe"}[damage])
+    assert digest_of_weights(one) == right
+    assert len(reads) == 3
+
+
+def test_digests_without_a_place_to_keep_them(tmp_path: Path, kept: Path) -> None:
+    folder = weights_of(tmp_path / "model", bytes(2_000_000))
+    kept.write_text("a file")
+    assert digest_of_weights(folder) == digest_of_weights(folder)
+
+
 def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
     folder = weights_of(tmp_path, b"1")
     before = digest_of_weights(folder)
