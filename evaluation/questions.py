@@ -36,6 +36,7 @@ from evaluation.progress import Bars
 from evaluation.provenance import weights_digests
 from evaluation.record import Request
 from stylegallery.errors import InputError
+from stylegallery.files import require_file
 from stylegallery.matching import Match
 from stylegallery.method import Progress, Silent
 from stylegallery.pipeline import StyleGallery
@@ -292,7 +293,8 @@ def read_question(folder: Path) -> Question:
 
 def read_labels(path: Path) -> Tensor:
     """Label map (h, w), int64, of an indexed PNG."""
-    with Image.open(path) as image:
+    require_file(path, "label map")
+    with path.open("rb") as stream, Image.open(stream, formats=["PNG"]) as image:
         if image.mode != "P":
             raise ValueError(f"{path.name} is no indexed PNG")
         return torch.from_numpy(np.asarray(image).astype(np.int64))

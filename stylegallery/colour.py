@@ -51,8 +51,8 @@ def levels(image: Image.Image, path: Path) -> np.ndarray:
     white = max(1.0, largest) if image.mode == "F" else image.info.get("white", 65535)
     if 0 < largest < DARKEST * white:
         raise InputError(
-            f"{path} holds values up to {largest:g} where white is {white:g} and would be almost black; export it "
-            "again as an 8-bit PNG"
+            f"{path} holds values up to {largest:.10g} where white is {white:.10g} and would be almost black; "
+            "export it again as an 8-bit PNG"
         )
     scaled = (values / np.float32(white)).astype(np.float32)
     return 1 - scaled if image.info.get("inverted") else scaled

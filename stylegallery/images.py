@@ -40,7 +40,8 @@ def open_image(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=list(FORMATS)) as image:
+            # Given the path, Pillow 13 maps an uncompressed TIFF into memory, and a turned one with the wrong width.
+            with path.open("rb") as stream, Image.open(stream, formats=list(FORMATS)) as image:
                 frames = getattr(image, "n_frames", 1)
                 if frames > 1 and image.format != "MPO":  # cameras write a JPEG and its preview as MPO
                     raise InputError(f"{path} is animated ({frames} frames); save the frame you want as a PNG")

@@ -166,6 +166,27 @@ def not_finite(path: Path) -> None:
     Image.fromarray(values).save(path, "tiff")
 
 
+def write_tiff(path: Path, values: np.ndarray, white_is_zero: bool = False) -> None:
+    """One strip of grey values (H, W) of any type and byte order, or (H, W, 2) with associated alpha, which Pillow
+    itself does not write."""
+    mark = ">" if values.dtype.byteorder == ">" else "<"
+    height, width, channels = (*values.shape, 1)[:3]
+    kind, data = {"u": 1, "i": 2, "f": 3}[values.dtype.kind], values.tobytes()
+    bits = values.dtype.itemsize * 8
+    tags = {256: width, 257: height, 258: bits if channels == 1 else bits * 65537, 259: 1, 262: int(not white_is_zero),
+            273: 8, 277: channels, 278: height, 279: len(data), 339: kind}  # fmt: skip
+    if channels == 2:
+        del tags[339]
+        tags[338] = 1
+    rows = [
+        struct.pack(f"{mark}HHII", tag, 3, 2, value) if tag == 258 and channels == 2 else
+        struct.pack(f"{mark}HHII", tag, 4, 1, value)
+        for tag, value in tags.items()
+    ]  # fmt: skip
+    head = (b"MM" if mark == ">" else b"II") + struct.pack(f"{mark}HI", 42, 8 + len(data))
+    path.write_bytes(head + data + struct.pack(f"{mark}H", len(tags)) + b"".join(rows) + b"\0" * 4)
+
+
 class Broken(NamedTuple):
     """A picture nobody can use: its file name, how to make it, and what the error must say."""
 
@@ -193,6 +214,22 @@ BROKEN_PICTURES = BROKEN | {  # a mask may be small and has no float values to r
 
 def read_mask(path: Path) -> torch.Tensor:
     return named_regions(path)[0]
+
+
+@pytest.fixture
+def peak_memory() -> Callable[[], int]:
+    """Bytes of the most memory this process has had since the last call."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+    def call() -> int:
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        clear.write_text("5")  # the high-water mark starts again from what is resident now
+        return int(line.split()[1]) * 1024
+
+    if not clear.exists():
+        pytest.skip("the kernel counts no peak that can be reset")
+    call()
+    return call
 
 
 # --- disks ---

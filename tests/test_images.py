@@ -1,15 +1,18 @@
 """Pictures from files: every kind of file a user has, and every way a file can be broken."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import BROKEN_PICTURES, claim_size, paint
-from PIL import Image
+from colour_profiles import ADOBE_RGB, DISPLAY_P3, cmyk_profile, gamma, grey_profile, rgb_profile, srgb_curve
+from conftest import BROKEN_PICTURES, claim_size, paint, write_tiff
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 from stylegallery.errors import InputError
-from stylegallery.images import list_images, open_image, read_image, resize, to_pixels, write_png
+from stylegallery.files import notice
+from stylegallery.images import FORMATS, SUFFIXES, list_images, open_image, read_image, resize, to_pixels, write_png
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 48), dtype=np.uint8)
 
@@ -95,6 +98,144 @@ def test_float_tiff_is_scaled_when_above_one(tmp_path: Path, largest: float, sca
     assert at(image, 1, 1) == pytest.approx([0.25 / scale] * 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "white"), [("uint16", 2**16), ("int16", 2**15), ("uint32", 2**32), ("int32", 2**31), (">u2", 2**16),
+                        (">i2", 2**15), (">i4", 2**31)],
+)  # fmt: skip
+def test_whole_numbers_of_a_tiff_are_scaled_by_the_range_of_their_type(tmp_path: Path, kind: str, white: int) -> None:
+    values = np.full((32, 32), (white - 1) // 5, dtype=kind)
+    values[0, 0], values[0, 1] = white - 1, 0
+    write_tiff(tmp_path / "a.tif", values)
+    image = read_image(tmp_path / "a.tif")
+    assert at(image, 0, 0) == [1, 1, 1] and at(image, 0, 1) == [0, 0, 0]
+    assert at(image, 9, 9) == pytest.approx([0.2] * 3, abs=1e-4)
+
+
+def test_white_is_zero(tmp_path: Path) -> None:
+    """Scanners write so; Pillow turns it for 8 bits alone."""
+    for name, kind in (("a.tif", "uint8"), ("b.tif", "uint16")):
+        values = np.zeros((32, 32), dtype=kind)
+        values[0, 0] = np.iinfo(kind).max
+        write_tiff(tmp_path / name, values, white_is_zero=True)
+        assert at(read_image(tmp_path / name), 0, 0) == [0, 0, 0]
+        assert at(read_image(tmp_path / name), 5, 5) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int16", "uint32", "int32"])
+def test_values_of_a_smaller_type_are_not_black_in_silence(tmp_path: Path, kind: str) -> None:
+    write_tiff(tmp_path / "a.tif", NOISE.astype(kind))
+    with pytest.raises(InputError, match=r"a\.tif holds values up to 255 where white is \d+ and would be almost black"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "float32"])
+def test_negative_values_are_refused(tmp_path: Path, kind: str) -> None:
+    write_tiff(tmp_path / "a.tif", NOISE.astype(kind) - 3)
+    with pytest.raises(InputError, match=r"a\.tif holds negative values, down to -3; export it again as an 8-bit PNG"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_transparent_grey_of_sixteen_bits(tmp_path: Path) -> None:
+    values = np.full((32, 32), 40000, dtype=np.uint16)
+    values[0, 0] = 7
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=7)
+    assert at(read_image(tmp_path / "a.png"), 0, 0) == [1, 1, 1]
+    assert at(read_image(tmp_path / "a.png"), 1, 1) == pytest.approx([40000 / 65535] * 3)
+
+
+def test_associated_alpha(tmp_path: Path) -> None:
+    """Grey of one half, half of it there: three quarters over white."""
+    write_tiff(tmp_path / "a.tif", np.tile(np.array([64, 128], dtype=np.uint8), (40, 40, 1)))
+    with Image.open(tmp_path / "a.tif") as opened:
+        assert opened.mode == "La"
+    assert at(read_image(tmp_path / "a.tif"), 3, 3) == pytest.approx([0.75] * 3, abs=0.01)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize(("orientation", "row", "column"), [(3, 39, 63), (5, 0, 0), (6, 0, 39), (8, 63, 0)])
+def test_turned_tiff(tmp_path: Path, compression: str | None, orientation: int, row: int, column: int) -> None:
+    image = Image.new("L", (64, 40))
+    image.paste(255, (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.tif", exif=exif, compression=compression)
+    result = read_image(tmp_path / "a.tif")
+    assert result.shape[-2:] == ((40, 64) if orientation == 3 else (64, 40))
+    assert result[0, 0, row, column] == 1 and result.mean().item() == pytest.approx(16 * 16 / (64 * 40))
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"), [("LAB", "tif"), ("YCbCr", "tif"), ("PA", "tif"), ("P", "gif"), ("1", "bmp")]
+)
+def test_other_modes(tmp_path: Path, mode: str, form: str) -> None:
+    image = Image.new("RGB", (40, 40), "white")
+    lightest = (255, 128, 128)
+    image = Image.new("LAB", (40, 40), lightest) if mode == "LAB" else image.convert("P" if mode == "PA" else mode)
+    image.convert(mode).save(tmp_path / f"a.{form}")
+    assert at(read_image(tmp_path / f"a.{form}"), 3, 3) == pytest.approx([1, 1, 1], abs=1 / 255)
+
+
+# --- colour profiles ---
+
+
+P3, ADOBE = rgb_profile(DISPLAY_P3, srgb_curve()), rgb_profile(ADOBE_RGB, gamma(2.19921875))
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "data", "form", "expected"),
+    [
+        ("RGB", (201, 62, 48), P3, "png", (218, 44, 35)),
+        ("RGB", (201, 62, 48), P3, "tif", (218, 44, 35)),
+        ("RGB", (100, 150, 200), ADOBE, "png", (66, 151, 203)),
+        ("RGB", (200, 200, 200), P3, "png", (200, 200, 200)),
+        ("RGBA", (201, 62, 48, 255), P3, "webp", (218, 44, 35)),
+        ("RGBA", (201, 62, 48, 0), P3, "png", (255, 255, 255)),
+        ("P", (201, 62, 48), P3, "png", (218, 44, 35)),
+        ("L", 128, grey_profile(1.0), "png", (188, 188, 188)),
+        ("LA", (128, 255), grey_profile(1.0), "png", (188, 188, 188)),
+        ("I;16", 128 * 257, grey_profile(1.0), "png", (188, 188, 188)),
+        ("L", 128, P3, "png", (128, 128, 128)),
+        ("CMYK", (200, 10, 30, 128), cmyk_profile(), "tif", (119, 119, 119)),
+        ("CMYK", (200, 10, 30, 128), cmyk_profile(), "jpg", (119, 119, 119)),
+    ],
+)
+def test_colours_are_read_by_the_profile(
+    tmp_path: Path, mode: str, value: object, data: bytes, form: str, expected: tuple[int, ...]
+) -> None:
+    """Expected values by the formulas of the colour spaces: matrices with D50 white, sRGB's curve, CIE L*."""
+    image = Image.new("RGB" if mode == "P" else mode, (40, 40), value)  # type: ignore[arg-type]
+    options = {"lossless": True} if form == "webp" else {"quality": 100} if form == "jpg" else {}
+    (image.quantize(4) if mode == "P" else image).save(tmp_path / f"a.{form}", icc_profile=data, **options)
+    pixel = read_image(tmp_path / f"a.{form}")[0, :, 20, 20] * 255
+    assert pixel.tolist() == pytest.approx(expected, abs=1.01)
+
+
+@pytest.mark.parametrize(
+    ("mode", "data"),
+    [("RGB", b"junk"), ("RGB", P3[:200]), ("RGB", b""), ("RGB", grey_profile(1.0)), ("L", cmyk_profile()),
+     ("CMYK", P3), ("RGB", P3[:132] + b"\xff" * 200)],
+)  # fmt: skip
+def test_a_profile_that_cannot_be_used_is_left_out(
+    tmp_path: Path, mode: str, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = Image.new(mode, (40, 40), (10, 20, 30, 40)[: len(Image.new(mode, (1, 1)).getbands())])
+    image.save(tmp_path / "plain.tif")
+    image.save(tmp_path / "a.tif", icc_profile=data)
+    for _ in range(2):
+        assert torch.equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "plain.tif"))
+    messages = [message for message in caplog.messages if "a.tif: the colour profile cannot be used" in message]
+    assert len(messages) == (1 if data else 0)
+
+
+@pytest.mark.parametrize(("exponent", "expected"), [(1.0, 188), (0.45455, 128), (None, 128)])
+def test_gamma_of_a_png(tmp_path: Path, exponent: float | None, expected: int) -> None:
+    info = PngImagePlugin.PngInfo()
+    if exponent:
+        info.add(b"gAMA", struct.pack(">I", round(exponent * 100000)))
+    Image.new("L", (40, 40), 128).save(tmp_path / "a.png", pnginfo=info)
+    assert (read_image(tmp_path / "a.png") * 255).unique().tolist() == pytest.approx([expected])
+
+
 @pytest.mark.parametrize(("orientation", "row", "column"), [(1, 0, 0), (3, 39, 63), (6, 0, 39), (8, 63, 0)])
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, row: int, column: int) -> None:
     image = Image.new("RGB", (64, 40))
@@ -128,6 +269,23 @@ def test_smallest_side(tmp_path: Path) -> None:
     assert read_image(tmp_path / "enough.png").shape == (1, 3, 500, 32)
     with pytest.raises(InputError, match=r"small\.png has 500x31 pixels, fewer than 32"):
         read_image(tmp_path / "small.png")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_is_read_by_its_content(tmp_path: Path, form: str) -> None:
+    """Named as one likes; a single frame of what could move is a picture."""
+    Image.new("RGB", (40, 40), (255, 0, 0)).save(tmp_path / "a.bin", form)
+    assert at(read_image(tmp_path / "a.bin"), 9, 9) == pytest.approx([1, 0, 0], abs=0.02)
+    assert {suffix for suffix in SUFFIXES if Image.registered_extensions()[suffix] == form} == set(FORMATS[form])
+
+
+@pytest.mark.parametrize("form", ["EPS", "PPM", "TGA", "ICO", "PCX", "SGI", "PDF"])
+def test_other_formats_are_not_opened(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An EPS is a program, which Pillow would have Ghostscript run."""
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png", form)
+    with pytest.raises(InputError, match=r"a\.png is not a picture of PNG, JPEG, WEBP, .*; convert it to PNG or JPEG"):
+        read_image(tmp_path / "a.png")
 
 
 # --- broken files ---
@@ -200,6 +358,40 @@ def test_folder_lists_its_pictures_in_order(tmp_path: Path) -> None:
         paint(tmp_path / name, 0)
     (tmp_path / "notes.txt").write_text("")
     assert [path.name for path in list_images(str(tmp_path))] == ["a.jpg", "b.PNG", "c.webp"]
+
+
+def test_folder_takes_every_format_and_names_what_it_leaves_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = sorted(f"{number}{suffix}" for number, suffix in enumerate(sorted(SUFFIXES)))
+    for name in (*pictures, "film.mov", "phone.HEIC", "layers.psd", ".hidden.png", "._0001.png"):
+        (tmp_path / name).touch()
+    for name in (".ipynb_checkpoints", "drafts", "looks_like.png"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    for _ in range(2):
+        for source in (str(tmp_path), f"{tmp_path}/*"):
+            assert [path.name for path in list_images(source)] == pictures
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        f"{len(pictures)} pictures are taken and 5 others left out (drafts/, film.mov, layers.psd, looks_like.png/, "
+        "phone.HEIC)"
+    ] * 2  # once for the folder, once for the pattern
+
+
+def test_hidden_pictures_are_taken_where_they_are_named(tmp_path: Path) -> None:
+    hidden = tmp_path / ".private"
+    for folder in (hidden, hidden / ".cache", tmp_path / "open"):
+        folder.mkdir()
+        paint(folder / "a.png", 0)
+    assert list_images(str(hidden)) == list_images(f"{hidden}/*.png") == [hidden / "a.png"]
+    assert list_images(f"{tmp_path}/**/*.png") == [tmp_path / "open" / "a.png"]
+    assert list_images(f"{tmp_path}/*/*.png") == [tmp_path / "open" / "a.png"]
+
+
+def test_a_notice_is_given_once(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        notice("three times")
+    assert caplog.messages == ["three times"]
 
 
 @pytest.mark.parametrize("relative", [False, True])

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BROKEN, Pictures, read_mask
+from colour_profiles import grey_profile
+from conftest import BROKEN, Pictures, read_mask, write_tiff
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
@@ -52,10 +53,57 @@ def test_palette_indices_count_not_their_colours(tmp_path: Path) -> None:
     assert read(tmp_path / "a.png", image) == [[0, 2, 1]]
 
 
-def test_palette_with_transparency(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("transparent", "expected"), [(0, [0, 2, 1]), (2, [0, 0, 1]), (b"\xff\x7f\x80", [0, 1, 0])])
+def test_palette_with_transparency(tmp_path: Path, transparent: int | bytes, expected: list[int]) -> None:
     image = Image.fromarray(np.array([[0, 2, 1]], dtype=np.uint8))
     image.putpalette([1, 2, 3, 4, 5, 6, 7, 8, 9])
-    assert read(tmp_path / "a.png", image, transparency=0) == [[0, 2, 1]]
+    assert read(tmp_path / "a.png", image, transparency=transparent) == [expected]
+
+
+def test_transparent_colours_are_background(tmp_path: Path) -> None:
+    """A painting program leaves white, or what was there, below the alpha of what is not painted."""
+    white, red = (255, 255, 255), (255, 0, 0)
+    pixels = [[(*white, 0), (*red, 255), (*red, 128), (*white, 255), (*red, 127)]]
+    image = Image.fromarray(np.array(pixels, dtype=np.uint8), "RGBA")
+    assert read(tmp_path / "a.png", image) == read(tmp_path / "a.tif", image) == [[0, 1, 1, 2, 0]]
+    assert read(tmp_path / "b.png", image.convert("RGB"), transparency=white) == [[0, 1, 1, 0, 1]]
+
+
+def test_transparent_greys_are_background(tmp_path: Path) -> None:
+    pixels = np.array([[(200, 255), (10, 255), (90, 0), (0, 255)]], dtype=np.uint8)
+    assert read(tmp_path / "a.png", Image.fromarray(pixels, "LA")) == [[2, 1, 0, 0]]
+    assert read(tmp_path / "b.png", Image.fromarray(pixels[..., 0]), transparency=90) == [[2, 1, 0, 0]]
+    wide = Image.fromarray(pixels[..., 0].astype(np.uint16) * 256)
+    assert read(tmp_path / "c.png", wide, transparency=90 * 256) == [[2, 1, 0, 0]]
+    with pytest.raises(InputError, match="is all background"):
+        read(tmp_path / "d.png", Image.fromarray(np.array([[False, True]])), transparency=255)
+
+
+@pytest.mark.parametrize("kind", ["uint16", ">u2", "int16", "uint32", "int32", ">i4", "float32"])
+def test_labels_of_any_type_of_number(tmp_path: Path, kind: str) -> None:
+    """Label maps of scientific programs; -1 is their word for nothing."""
+    values = np.array([[0, 3, 700, -1 if np.dtype(kind).kind != "u" else 0]]).astype(kind)
+    write_tiff(tmp_path / "a.tif", values)
+    assert read_mask(tmp_path / "a.tif").tolist() == [[0, 1, 2, 0]]
+
+
+def test_fractions_are_no_labels(tmp_path: Path) -> None:
+    for value in (0.5, np.nan):
+        write_tiff(tmp_path / "a.tif", np.full((4, 4), value, dtype=np.float32))
+        with pytest.raises(InputError, match=r"mask .*a\.tif holds values that are no whole numbers; save it as an 8"):
+            read_mask(tmp_path / "a.tif")
+
+
+def test_colours_of_other_models(tmp_path: Path) -> None:
+    for mode, first, second in (("CMYK", (0, 0, 0, 0), (0, 255, 255, 0)), ("LAB", (255, 128, 128), (128, 200, 128))):
+        image = Image.new(mode, (2, 1), first)
+        image.putpixel((1, 0), second)
+        assert read(tmp_path / "a.tif", image) == [[1, 2]]
+
+
+def test_a_profile_does_not_change_labels(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[(1, 0, 0), (2, 0, 0), (0, 0, 0)]], dtype=np.uint8))
+    assert read(tmp_path / "a.png", image, icc_profile=grey_profile(1.0)) == [[1, 2, 0]]
 
 
 def test_colours_are_numbered_by_first_appearance(tmp_path: Path) -> None:
@@ -79,7 +127,10 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     """A mask painted over a photo and saved with the photo's EXIF lies as the photo lies."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert read(tmp_path / "a.png", Image.fromarray(BARS), exif=exif) == [[0] * 3, [1] * 3, [1] * 3, [2] * 3]
+    for name in ("a.png", "a.tif", "a.webp"):
+        image = Image.fromarray(BARS if name != "a.webp" else np.stack([BARS] * 3, axis=-1))
+        options = {"lossless": True} if name == "a.webp" else {}
+        assert read(tmp_path / name, image, exif=exif, **options) == [[0] * 3, [1] * 3, [1] * 3, [2] * 3]
 
 
 def test_all_background(tmp_path: Path) -> None:
@@ -266,6 +317,43 @@ def test_json_that_is_not_labelme(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=r"a\.json is not a labelme file .*; export it again"):
         read_mask(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"imageWidth": 1e400}, "OverflowError"),
+        ({"imageWidth": 20000, "imageHeight": 20000}, "imageWidth and imageHeight are 20000 and 20000"),
+        ({"shapes": [box("a", 0, 0, 9, 9)] * 10_001}, "10001 shapes, more than 10000"),
+        ({"shapes": [{"label": "a", "shape_type": "circle", "points": [[5, 5], [1e12, 5]]}]}, "far outside"),
+        ({"shapes": [{"label": "a", "points": [[5, 5], [-1e300, 5], [10**400, 7]]}]}, "OverflowError"),
+        ({"shapes": {"a": 1}}, "TypeError"),
+    ],
+)
+def test_labelme_that_would_take_hours_or_memory(tmp_path: Path, change: dict[str, object], says: str) -> None:
+    header = {"shapes": [], "imageWidth": 40, "imageHeight": 30}
+    (tmp_path / "a.json").write_text(json.dumps(header | change))
+    with pytest.raises(InputError, match=rf"a\.json is not a labelme file \(.*{says}.*\); export it again"):
+        read_mask(tmp_path / "a.json")
+
+
+def test_labelme_of_too_many_labels_is_refused_before_it_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_labelme(tmp_path / "a.json", *[box(str(number), 0, 0, 9, 9) for number in range(65)])
+    monkeypatch.setattr(Image, "new", lambda *_: pytest.fail("drawn"))
+    with pytest.raises(InputError, match=r"a\.json has 65 labels, more than 64"):
+        read_mask(path)
+
+
+def test_memory_of_a_mask_is_that_of_its_pixels(tmp_path: Path, peak_memory: Callable[[], int]) -> None:
+    """Of 25 million pixels: some bytes each, where numbering the labels with their places took 48."""
+    path = write_labelme(tmp_path / "a.json", box("a", 0, 0, 9, 9), size=(5000, 5000))
+    mask_on_grid(path, [(5000, 5000)], (4000, 4000))
+    before = peak_memory()
+    labels = mask_on_grid(path, [(5000, 5000)], (1000, 1000))
+    assert peak_memory() - before < 6 * 25e6
+    assert labels.dtype == torch.int64
 
 
 # --- the published conversion ---
