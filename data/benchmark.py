@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import inspect
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,12 @@ def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list
     """
     resolved = OmegaConf.to_container(data, resolve=True) if isinstance(data, DictConfig) else data
     settings: dict[str, Any] = dict(resolved)  # type: ignore[arg-type]
-    items: list[Item] = get_method(settings.pop("_target_"))(**settings)
+    function = get_method(settings.pop("_target_"))
+    try:
+        arguments = inspect.signature(function).bind(**settings)
+    except TypeError as error:
+        raise InputError(f"data cannot be used ({error}); conf/data has what it may hold") from error
+    items: list[Item] = function(*arguments.args, **arguments.kwargs)
     if check and "files" in settings:
         check_files(items, settings["files"], settings.get("root"))
     if check and settings.get("masks"):
@@ -80,6 +86,14 @@ def manifest_items(manifest: str, files: str, root: str | None = None, masks: st
 
     masks: a folder in data/masks with a mask of every content.
     """
+    for name, value, known in (
+        ("manifest", manifest, {path.stem for path in MANIFESTS.glob("*.csv")}),
+        ("files", files, {path.stem for path in MANIFESTS.glob("*.sha256")}),
+        ("masks", masks, {None, *(path.name for path in MASKS.iterdir() if path.is_dir())}),
+    ):
+        if not (value is None or isinstance(value, str)) or value not in known:
+            some = ", ".join(sorted(filter(None, known)))
+            raise InputError(f"data.{name} is {value!r}, which this repository does not have; pass one of: {some}")
     folder = root_of(files, root)
     with (MANIFESTS / f"{manifest}.csv").open(newline="") as table:
         items = [
@@ -164,6 +178,8 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
     """
     if not isinstance(contents, str) or not references:
         raise InputError("data=folder needs data.contents=FOLDER and data.references=FOLDER or [FOLDER, ...]")
+    if not isinstance(masks, str | None):
+        raise InputError(f"data.masks is {masks!r}; pass a folder")
     folders: list[Path] = []
     for source in listed("data.references", references):
         inner = sorted(path for path in Path(source).glob("*/") if path.is_dir())

@@ -24,7 +24,6 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from yaml import YAMLError
 
 from data.benchmark import Item, item_generator, load_items
 from evaluation.progress import Bars
@@ -37,10 +36,9 @@ from evaluation.record import (
     write_failure,
     write_result,
 )
+from evaluation.stored import LABEL, read_frozen
 from stylegallery.errors import InputError, require
 from stylegallery.method import Method
-
-LABEL = r"(?!\.)[A-Za-z0-9_.@=+,-]+"  # the name of a folder
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ class Job:
         Raises:
             InputError: bad label, shard or limit, an incomplete benchmark, or OUT has the label with other settings.
         """
-        rule = "label consists of letters, digits and _.@=+,- and does not begin with a dot"
-        require(re.fullmatch(LABEL, label) is not None, rule, label)
+        rule = "label consists of letters, digits and _.@=+,- and begins with a letter, a digit or _"
+        require(LABEL.fullmatch(label) is not None, rule, label)
         limit = config.limit
         require(limit is None or (isinstance(limit, int) and limit > 0), "limit is null or at least 1", limit)
         out = Path(str(config.out or f"outputs/{config.data.get('manifest', 'folder')}"))
@@ -153,17 +151,6 @@ def in_use(out: Path, label: str) -> bool:
     return any(record and "error" not in record for record in records) or any(
         holder(out, label, path.stem) for path in locks
     )
-
-
-def read_frozen(path: Path) -> dict[str, Any]:
-    """Raises InputError where the file is not one that `freeze` wrote."""
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
-        if isinstance(values, dict) and {"label", "limit", "seed", "data", "method"} <= values.keys():
-            return {str(key): value for key, value in values.items()}
-    except (OSError, ValueError, YAMLError):
-        pass
-    raise InputError(f"{path} is not the frozen settings of a label; restore it or pass another out=")
 
 
 def differences(old: object, new: object, name: str = "") -> list[str]:

@@ -19,8 +19,9 @@ from hydra.utils import instantiate
 from rich.console import Console
 
 from data.benchmark import load_items
-from evaluation.cells import Job, enough_memory, parse_shard, read_frozen, run_cells
+from evaluation.cells import Job, enough_memory, parse_shard, run_cells
 from evaluation.record import computing_on, environment
+from evaluation.stored import read_frozen
 from stylegallery.errors import InputError, require
 from stylegallery.weights import first_line
 

@@ -29,12 +29,13 @@ from rich.console import Console
 from torch import Tensor
 
 from data.benchmark import Item, item_generator, load_items
-from evaluation.cells import differences, enough_memory, lock, read_frozen, settings_of, writable
+from evaluation.cells import differences, enough_memory, lock, settings_of, writable
 from evaluation.launchers import build
 from evaluation.metric import Question
 from evaluation.progress import Bars
 from evaluation.provenance import weights_digests
 from evaluation.record import Request
+from evaluation.stored import read_frozen
 from stylegallery.errors import InputError
 from stylegallery.files import require_file
 from stylegallery.matching import Match

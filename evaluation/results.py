@@ -41,10 +41,10 @@ def facts(metric: str) -> Facts:
     """
     if metric in COSTS:
         return Facts("down", "cost")
-    path = METRICS / f"{metric}.yaml"
-    if not path.is_file():
+    paths = {path.stem: path for path in METRICS.glob("*.yaml")}  # looked up: the name comes from a file of scores
+    if metric not in paths:
         raise InputError(f"the scores name a metric {metric} that {METRICS} does not have; score again with this code")
-    found = get_class(str(OmegaConf.select(OmegaConf.load(path), "_target_")))
+    found = get_class(str(OmegaConf.select(OmegaConf.load(paths[metric]), "_target_")))
     kind = "style" if metric.startswith(("fid_", "kid")) else str(getattr(found, "kind", "set"))
     return Facts(found.direction, kind)  # type: ignore[attr-defined]
 

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data.benchmark import load_items
-from evaluation.cells import holder, read_frozen
+from evaluation.cells import holder
 from evaluation.provenance import code_digest
 from evaluation.record import read_record
+from evaluation.stored import read_frozen
 from stylegallery.errors import InputError
 
 

@@ -1,6 +1,7 @@
 """The commands that make the results of a sweep again, from its frozen settings."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from functools import cache
@@ -18,6 +19,8 @@ from evaluation.results import read_json
 CONFIGS = Path(__file__).parents[2] / "conf"
 GROUPS = {"model": "embedded", "encoder": "efficientnet"}  # with their defaults, which commands leave out
 TARGET = "stylegallery.pipeline.StyleGallery"
+PLAIN = re.compile(r"[A-Za-z_/.~][\w/.@:~-]*")  # texts that need no quotes
+KEYWORDS = ("null", "true", "false", "nan", "inf")
 ELSEWHERE = ("device", "_target_")  # last parts of settings that depend on the machine or follow from others
 
 
@@ -89,5 +92,7 @@ def leaves(node: Mapping[str, Any], name: str = "") -> dict[str, Any]:
 
 
 def as_override(value: object) -> str:
-    """A value as Hydra's command line reads it."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    """A value as Hydra's command line reads it; a text stays one, whatever it looks like."""
+    plain = isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in KEYWORDS
+    written = str(value) if plain else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return written.replace("${", "\\${")

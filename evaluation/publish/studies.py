@@ -10,10 +10,10 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from data.benchmark import load_items
-from evaluation.cells import read_frozen
 from evaluation.provenance import WEIGHTS_KEYS, nodes
 from evaluation.report import Cells, read_cells, warning
 from evaluation.results import Results, read_results
+from evaluation.stored import read_frozen
 from evaluation.tables import CALIBRATION
 from stylegallery.errors import InputError
 from stylegallery.weights import FETCH, find

@@ -1,0 +1,106 @@
+"""What is read from an output folder: it may come from anybody, so nothing in it chooses code or reaches outside.
+
+Frozen settings name the function that lists their items; it is called only where a file of conf/data declares it.
+The class of a method is in them a name to compare and to show: who builds a method takes the settings of the command
+line, or asks `require_declared` first.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evaluation.provenance import nodes
+from stylegallery.errors import InputError
+
+CONFIGS = Path(__file__).parent.parent / "conf"
+LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@=+,-]*")  # the name of a folder, and no formula of a spreadsheet
+FROZEN = ("label", "limit", "seed", "data", "method")
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+LARGEST = 2**26  # bytes of a text: two hundred times the largest that the product writes
+
+
+class Plain(yaml.SafeLoader):
+    """YAML of plain values, without the aliases that let a few lines stand for billions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it holds aliases")
+        return super().compose_node(parent, index)
+
+
+def read_text(path: Path) -> str:
+    """A file of text.
+
+    Raises:
+        OSError: it is missing or cannot be read. ValueError: it is no regular file, too large, or not UTF-8.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"it has more than {LARGEST >> 20} MiB")
+    return path.read_text(encoding="utf-8")
+
+
+def read_frozen(path: Path) -> dict[str, Any]:
+    """The settings in OUT/config/<label>.yaml: label, limit, seed, data and method.
+
+    Raises:
+        InputError: the file is not one that `evaluation.cells.freeze` wrote, or names a benchmark that conf/data does
+            not have.
+    """
+    try:
+        values = yaml.load(read_text(path), Plain)
+        whole = isinstance(values, dict) and values.keys() >= set(FROZEN)
+        if not whole or values["label"] != path.stem or not is_frozen(values):
+            raise ValueError("it holds other values")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{path} is not the frozen settings of a label ({' '.join(str(error).split())[:200]}); restore it, remove "
+            "it to run the label again, or pass another out="
+        ) from error
+    require_declared(values["data"], "data", path)
+    data = {key: value for key, value in values["data"].items() if key != "root"}  # a place on this machine
+    return {key: values[key] for key in FROZEN} | {"data": data}
+
+
+def is_frozen(values: dict[str, Any]) -> bool:
+    """Whether every value is of its type, and resolved: nothing is to be looked up in the environment."""
+    limit, seed, data, method = (values[key] for key in ("limit", "seed", "data", "method"))
+    plain = (limit is None or (type(limit) is int and limit > 0)) and type(seed) is int
+    named = isinstance(data, dict) and isinstance(method, dict) and LABEL.fullmatch(values["label"]) is not None
+    targets = [node["_target_"] for _, node in nodes([data, method]) if "_target_" in node]
+    dotted = all(isinstance(target, str) and DOTTED.fullmatch(target) for target in targets)
+    return plain and named and dotted and not any("${" in text for text in texts([data, method]))
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every key and every value that is a text."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (*texts(key), *texts(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts(inner)
+
+
+def require_declared(settings: object, group: str, path: Path) -> None:
+    """Raises InputError where settings read from `path` name code that no file of conf/<group> declares."""
+    named = {str(node["_target_"]) for _, node in nodes(settings) if "_target_" in node}
+    if unknown := sorted(named - declared(group)):
+        raise InputError(
+            f"{path} names {unknown[0]}, which no file of conf/{group} declares, so it is not called; add one that "
+            "does, or remove the file"
+        )
+
+
+@cache
+def declared(group: str) -> frozenset[str]:
+    """Every `_target_` in the files of conf/<group>."""
+    files = [yaml.load(path.read_text(encoding="utf-8"), Plain) for path in sorted((CONFIGS / group).glob("*.yaml"))]
+    return frozenset(str(node["_target_"]) for _, node in nodes(files) if "_target_" in node)

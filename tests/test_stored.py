@@ -1,0 +1,153 @@
+"""Folders of results from others: nothing in them chooses code or names a file outside, and nothing in them is lost."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import paint
+
+from data.benchmark import load_items
+from evaluation import questions, results, score, status, tables
+from evaluation.publish import __main__ as publishing
+from evaluation.publish.commands import as_override
+from evaluation.stored import read_frozen
+from stylegallery.errors import InputError
+
+DATA = {"_target_": "data.benchmark.manifest_items", "manifest": "stylegallery60", "files": "stylegallery"}
+METHOD = {"_target_": "baselines.identity.Identity", "resolution": 64, "resizing": "square"}
+FROZEN = {"label": "identity", "limit": 1, "seed": 0, "data": DATA, "method": METHOD}
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """`python -m evaluation.<name> arguments` in this process: exit code and what it printed."""
+
+    def main(name: str, *arguments: object) -> tuple[int, str]:
+        module = {"status": status, "questions": questions, "score": score, "tables": tables, "publish": publishing}
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            code: Any = module[name].main()
+        except SystemExit as end:
+            code = end.code
+        return int(code or 0), "".join(capsys.readouterr())
+
+    return main
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A finished item of `identity`, with a score."""
+    folder = tmp_path / "out" / "cells" / "identity" / "0001__ChineseStyle__1__a"
+    folder.mkdir(parents=True)
+    picture = paint(folder / "stylised.png", 1)
+    inputs = {
+        role: {"path": str(picture), "sha256": results.file_digest(picture)} for role in ("content", "reference 1")
+    }
+    record = {
+        "schema": 1, "digest": "d", "item": folder.name, "seed": 0, "config": METHOD, "inputs": inputs, "code": "c",
+        "size": [64, 64], "seconds": {"all": 1.0}, "peak_memory_mib": 1.0, "environment": {}, "files": ["stylised.png"],
+    }  # fmt: skip
+    (folder / "record.json").write_text(json.dumps(record))
+    scores = {"metrics": {"lpips_alex": {"value": 0.5, "version": 1, "reason": None}}, "size": None}
+    (folder / "scores.json").write_text(json.dumps(scores | {"image": results.file_digest(picture)}))
+    freeze(tmp_path / "out", FROZEN)
+    return tmp_path / "out"
+
+
+def freeze(out: Path, values: object) -> Path:
+    path = out / "config" / "identity.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return path
+
+
+# --- code ---
+
+
+@pytest.mark.parametrize("command", ["status", "questions", "publish"])
+def test_frozen_settings_choose_no_code(out: Path, tmp_path: Path, call: Call, command: str) -> None:
+    mine = tmp_path / "made by their command"
+    freeze(out, FROZEN | {"data": {"_target_": "os.mkdir", "path": str(mine)}})
+    code, said = call(command, out, *(["--docs", tmp_path / "docs"] if command == "publish" else []))
+    assert not mine.exists()
+    assert code == 2
+    assert f"{out}/config/identity.yaml names os.mkdir, which no file of conf/data declares" in said
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"_target_": "data.benchmark.folder_items", "contents": {"_target_": "os.getcwd"}, "references": "x"},
+        {"_target_": "data.benchmark.folder_items", "contents": "x", "references": [{"_target_": "os.getcwd"}]},
+        {"_target_": "data.benchmark.with_masks", "items": [], "folder": "x"},
+        {"_target_": "baselines.identity.Identity"},
+    ],
+)
+def test_only_what_the_repository_declares_as_a_benchmark_is_one(out: Path, data: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"names .*, which no file of conf/data declares"):
+        read_frozen(freeze(out, FROZEN | {"data": data}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a]\nlabel: identity\nlimit: 1\nseed: 0\ndata: {}\nmethod: {c: *b}\n",
+        yaml.safe_dump(FROZEN) + "also: !!python/object/apply:os.getcwd []\n",
+        "[" * 5000,
+        FROZEN | {"label": "another"},
+        FROZEN | {"limit": -1},
+        FROZEN | {"seed": "0"},
+        FROZEN | {"seed": True},
+        FROZEN | {"method": ["x"]},
+        FROZEN | {"data": None},
+        FROZEN | {"method": METHOD | {"_target_": "/etc/passwd"}},
+        FROZEN | {"method": METHOD | {"resizing": "${oc.env:HOME}"}},
+    ],
+)
+def test_frozen_settings_are_plain_values(out: Path, values: object) -> None:
+    with pytest.raises(InputError, match=r"identity\.yaml is not the frozen settings of a label \(.*\); restore it"):
+        read_frozen(freeze(out, values))
+
+
+@pytest.mark.parametrize("setting", ["manifest", "files", "masks"])
+def test_a_benchmark_is_named_by_its_place_in_the_repository(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "x.csv").write_text("id,content,references\na,b,c\n")
+    (tmp_path / "x.sha256").write_text("")
+    for name in (str(tmp_path / "x"), "../manifests/stylegallery60", 5, ["stylegallery60"]):
+        with pytest.raises(InputError, match=rf"data\.{setting} is .*, which this repository does not have; pass one"):
+            load_items(DATA | {setting: name}, check=False)
+
+
+def test_settings_that_no_benchmark_takes() -> None:
+    with pytest.raises(InputError, match=r"data cannot be used \(got an unexpected keyword argument 'x'\)"):
+        load_items(DATA | {"x": 1})
+
+
+def test_scores_choose_no_code(out: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs.yaml").write_text("_target_: theirs.Metric\n")
+    (tmp_path / "theirs.py").write_text(
+        f"open({str(tmp_path / 'mine')!r}, 'w')\nclass Metric: direction = kind = 'up'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (path,) = out.glob("cells/*/*/scores.json")
+    scores = json.loads(path.read_text())
+    name = "../" * len(results.METRICS.parts) + str(tmp_path / "theirs").lstrip("/")
+    assert (results.METRICS / f"{name}.yaml").is_file()
+    path.write_text(json.dumps(scores | {"metrics": {name: scores["metrics"]["lpips_alex"]}}))
+    code, said = call("tables", out)
+    assert not (tmp_path / "mine").exists()
+    assert code == 2
+    assert "the scores name a metric ../" in said
+
+
+def test_printed_commands_hold_texts_as_texts() -> None:
+    assert as_override("sd15") == "sd15"
+    assert as_override("{_target_: os.system}") == '"{_target_: os.system}"'
+    assert as_override("${oc.env:HOME}") == '"\\${oc.env:HOME}"'
+    assert as_override("null") == '"null"'
+    assert as_override(None) == "null"
