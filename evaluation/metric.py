@@ -1,7 +1,7 @@
 """The contract of a metric: one file in `evaluation/metrics/`, one config in `conf/metric/`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -60,11 +60,12 @@ class Metric(Protocol):
         ...
 
 
-class SetMetric(Protocol):
-    """A score of a whole set of items, such as FID. `samples` may read items only when they are indexed: hold few.
+# Which of N items count, (N,) bool -> the score of these: all of them, or a part to see how far the score moves.
+ScoreOfPart = Callable[[Tensor], float]
 
-    Raises ValueError where the set is too small.
-    """
+
+class SetMetric(Protocol):
+    """A score of a whole set of items, such as FID."""
 
     kind: Literal["set"]
     name: str
@@ -72,7 +73,12 @@ class SetMetric(Protocol):
     direction: Direction
     bounds: tuple[float, float]
 
-    def __call__(self, samples: Sequence[Sample]) -> float: ...
+    def __call__(self, samples: Sequence[Sample]) -> ScoreOfPart:
+        """Sees every item once; `samples` may read items only when they are indexed: hold few.
+
+        Raises ValueError where the set is too small.
+        """
+        ...
 
 
 def clamped(value: float, low: float = -math.inf, high: float = math.inf) -> float:

@@ -80,6 +80,33 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if whole else None
 
 
+def pictures_of(folder: Path, record: Any) -> dict[str, tuple[Path, str]]:
+    """The content and the references that a record names, in order: role -> path and SHA-256.
+
+    Raises:
+        InputError: the record, which is that of the folder, is damaged.
+    """
+    try:
+        inputs = record.get("inputs", {})
+        count = sum(role.startswith("reference ") for role in inputs)
+        roles = ["content", *(f"reference {number}" for number in range(1, count + 1))] if inputs else []
+        return {role: (Path(inputs[role]["path"]), str(inputs[role]["sha256"])) for role in roles}
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise InputError(f"{folder / RECORD} cannot be read ({problem}); delete the folder") from problem
+
+
+def depends_on(folder: Path, record: Any) -> dict[str, str | None]:
+    """What the scores of a result are made of: role -> SHA-256 of its picture (None where there is none), and of its
+    content and its references as the record has them.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    picture = folder / "stylised.png"
+    result = {"result": file_digest(picture) if picture.is_file() else None}
+    return result | {role: digest for role, (_, digest) in pictures_of(folder, record).items()}
+
+
 def prepare_folder(folder: Path) -> None:
     """Make sure a result can be written before anything is computed.
 

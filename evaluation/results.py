@@ -12,13 +12,14 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from evaluation.metric import Direction
-from evaluation.provenance import file_digest
+from evaluation.record import depends_on
 from stylegallery.errors import InputError
 
 METRICS = Path(__file__).parents[1] / "conf" / "metric"
 SCORE = "python -m evaluation.score"
 COSTS = ("seconds", "peak_memory_mib")
 EMBEDDED = "embedded"
+SET_COLUMNS = ["label", "metric", "value", "version", "n", "items", "low", "high", "clusters", "reason"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def facts(metric: str) -> Facts:
 class Results:
     """items: label, item, metric, value, version, reason (one row per score, costs among them; an item without
     scores has the reason under the metric "");
-    sets: label, metric, value, version, n, items (digest of their ids), reason (one row per score of a whole set);
+    sets: label, metric, value, version, n, items (digest of their ids), low, high (95 % interval), clusters (how many
+    different contents they have), reason (why there is no value or no interval; one row per score of a whole set);
     models: label -> what its settings load, such as a diffusion model and an adapter, or "none"."""
 
     items: pd.DataFrame
@@ -95,20 +97,27 @@ def read_results(out: Path) -> Results:
     folders = sorted(path.parent for path in out.glob("cells/*/*/record.json"))
     if not folders:
         raise InputError(f"{out} holds no records (cells/*/*/record.json); run a method with out={out} first")
+    labels = sorted({folder.parent for folder in folders})
     scored = {folder: read_json(folder / "scores.json") for folder in folders}
-    sizes = {str(scores["size"]) for scores in scored.values() if scores}
+    sets_scored = {folder: read_json(folder / "sets.json") for folder in labels}
+    sizes = {str(scores["size"]) for scores in [*scored.values(), *sets_scored.values()] if scores}
     if len(sizes) > 1:
         raise InputError(f"{out} was scored at sizes {' and '.join(sorted(sizes))}; run {SCORE} {out} again")
     records = {folder: read_json(folder / "record.json") for folder in folders}
     configs = {folder.parent.name: record["config"] for folder, record in records.items() if "config" in record}
-    items = [row for folder, scores in scored.items() for row in item_rows(folder, records[folder], scores)]
-    sets = [row for folder in sorted({folder.parent for folder in folders}) for row in set_rows(folder)]
+    made_of = {folder: depends_on(folder, record) for folder, record in records.items()}
+    items = [
+        row for folder, scores in scored.items() for row in item_rows(folder, records[folder], scores, made_of[folder])
+    ]
+    sets = [row for folder in labels for row in set_rows(folder, sets_scored[folder], made_of)]
     results = Results(
         pd.DataFrame(items, columns=["label", "item", "metric", "value", "version", "reason"]).astype(
             {"value": float, "version": "Int64"}
         ),
-        pd.DataFrame(sets, columns=["label", "metric", "value", "version", "n", "items", "reason"]).astype(
-            {"value": float, "version": "Int64", "n": "Int64", "items": object}
+        pd.DataFrame(sets, columns=SET_COLUMNS).astype(
+            dict.fromkeys(("value", "low", "high"), float)
+            | dict.fromkeys(("version", "n", "clusters"), "Int64")
+            | dict.fromkeys(("items", "reason"), object)
         ),
         {folder.parent.name: model_name(configs.get(folder.parent.name, {})) for folder in folders},
     )
@@ -121,8 +130,9 @@ def read_results(out: Path) -> Results:
     return results
 
 
-def item_rows(folder: Path, record: Any, scores: Any) -> list[tuple[Any, ...]]:
-    """Scores and costs of one cell; a failed or unscored item has the reason in the place of every score."""
+def item_rows(folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Scores and costs of one cell, whose scores are `made_of` these pictures today; a failed or unscored item has the
+    reason in the place of every score."""
     label, item = folder.parent.name, folder.name
     if record.get("error"):
         return [(label, item, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
@@ -130,17 +140,22 @@ def item_rows(folder: Path, record: Any, scores: Any) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = [
         (label, item, name, value or None, None, None if value else "not measured") for name, value in costs.items()
     ]
-    image = folder / "stylised.png"
-    if scores is None or not image.is_file() or scores["image"] != file_digest(image):  # none, or of an earlier picture
+    if scores is None or scores.get("pictures") != made_of:  # none, or of other pictures
         return [*rows, (label, item, "", None, None, f"not scored: {SCORE} OUT")]
     for metric, score in sorted(scores["metrics"].items()):
         rows.append((label, item, metric, score["value"], score["version"], score["reason"]))
     return rows
 
 
-def set_rows(folder: Path) -> list[tuple[Any, ...]]:
-    scores = read_json(folder / "sets.json") or {"metrics": {}}
+def set_rows(folder: Path, scores: Any, made_of: Mapping[Path, Any]) -> list[dict[str, Any]]:
+    """Scores of the set of a label's cells, where all pictures they were made of are still the same; `made_of`: cell ->
+    its pictures today."""
+    if scores is None:
+        return []
+    pictures = scores.get("pictures", {})
+    same = bool(pictures) and all(made_of.get(folder / item) == these for item, these in pictures.items())
+    about = {"label": folder.name, **({"n": scores["n"], "items": scores["items"]} if same else {})}
     return [
-        (folder.name, metric, score["value"], score["version"], scores.get("n"), scores.get("items"), score["reason"])
+        about | {"metric": metric} | (score if same else {"reason": f"not scored: {SCORE} OUT"})
         for metric, score in sorted(scores["metrics"].items())
     ]

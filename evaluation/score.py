@@ -32,15 +32,17 @@ from torch import Tensor
 from evaluation.backbones import BATCH, MissingWeights
 from evaluation.metric import Metric, Question, Sample, SetMetric
 from evaluation.questions import question_digest, read_question
-from evaluation.record import RECORD, file_digest, read_record
+from evaluation.record import RECORD, depends_on, file_digest, pictures_of, read_record
+from evaluation.resampling import FEWEST, estimate_set
 from stylegallery.errors import InputError, require
 from stylegallery.images import SMALLEST_SIDE, read_image
 
 SCORES, SETS, IMAGE = "scores.json", "sets.json", "stylised.png"
 CONFIGS = Path(__file__).parent.parent / "conf" / "metric"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
-# {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}, of regional scores with the
-# digest of the "question" they answer.
+# {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}; of regional scores with the
+# digest of the "question" they answer, of sets with "low", "high" and the number of different contents, "clusters"
+# (below `FEWEST` of them there is no interval, and the reason says so).
 Row = dict[str, Any]
 
 
@@ -96,10 +98,20 @@ class Cell:
     def item(self) -> str:
         return self.folder.name
 
-    def digest(self) -> str | None:
-        """Of the image; None where there is none."""
-        path = self.folder / IMAGE
-        return file_digest(path) if path.is_file() else None
+    def record(self) -> dict[str, Any]:
+        """Raises InputError where it cannot be read."""
+        try:
+            record = json.loads((self.folder / RECORD).read_text())
+            return record | {"error": record.get("error")}
+        except (OSError, ValueError, TypeError, AttributeError) as problem:
+            raise InputError(f"{self.folder / RECORD} cannot be read ({problem}); delete the folder") from problem
+
+    def depends_on(self) -> dict[str, str | None]:
+        """What its scores are made of; nothing where the record cannot be read."""
+        try:
+            return depends_on(self.folder, self.record())
+        except InputError:
+            return {}
 
     def sample(self, size: int | None) -> Sample:
         """All pictures at the size of the result, or `size` x `size`: the whole content, squeezed where it has another
@@ -109,20 +121,15 @@ class Cell:
             LostInput: the content or a reference cannot be read or changed since the result.
             InputError: the method failed on the item, or its picture or the record cannot be read.
         """
-        try:
-            record = json.loads((self.folder / RECORD).read_text())
-            error, inputs = record.get("error"), record.get("inputs", {})
-            count = sum(role.startswith("reference ") for role in inputs)
-            roles = ["content", *(f"reference {number}" for number in range(1, count + 1))] if error is None else []
-            made_from = [(Path(inputs[role]["path"]), str(inputs[role]["sha256"])) for role in roles]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise InputError(f"{self.folder / RECORD} cannot be read ({problem}); delete the folder") from problem
-        if error is not None:
-            raise InputError(str(error))
+        record = self.record()
+        if record["error"] is not None:
+            raise InputError(str(record["error"]))
         image = picture(self.folder / IMAGE, (size, size) if size else None)
         shape = image.shape[-2], image.shape[-1]
         try:
-            content, *references = [picture(path, shape, digest) for path, digest in made_from]
+            content, *references = [
+                picture(path, shape, digest) for path, digest in pictures_of(self.folder, record).values()
+            ]
         except InputError as problem:
             raise LostInput(str(problem)) from problem
         return Sample(self.item, content, references, image, self.question(), self.features)
@@ -184,15 +191,18 @@ def evaluate(metric: Metric, samples: Sequence[Sample]) -> list[Row]:
         return [scored for sample in samples for scored in evaluate(metric, [sample])]
 
 
-def evaluate_set(metric: SetMetric, samples: Sequence[Sample]) -> Row:
+def evaluate_set(metric: SetMetric, samples: Sequence[Sample], contents: Sequence[str]) -> Row:
+    """The score with its interval; `contents` says which content each sample has."""
     try:
-        return row(metric, metric(samples))
+        found = estimate_set(metric(samples), contents, metric.bounds)
     except (ValueError, RuntimeError, OSError) as error:
-        return row(metric, None, reason_of(error))
+        return row(metric, None, reason_of(error)) | {"low": None, "high": None, "clusters": None}
+    few = f"no interval: {found.clusters} different contents, fewer than {FEWEST}" if found.low is None else None
+    return row(metric, found.value, few) | {"low": found.low, "high": found.high, "clusters": found.clusters}
 
 
 def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:
-    """The rows of a scores file that is about the same image and size; none of any other."""
+    """The rows of a scores file that is about the same pictures and size; none of any other."""
     try:
         scores = json.loads(path.read_text())
         return scores["metrics"] if all(scores[key] == value for key, value in about.items()) else {}
@@ -229,10 +239,10 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
     waiting: list[tuple[Cell, dict[str, Any], dict[str, Row]]] = []
     asked = {cell: cell.asked() for cell in cells}
     for cell in cells:
-        about = {"image": cell.digest(), "size": size}
+        about = {"pictures": cell.depends_on(), "size": size}
         rows = read_rows(cell.folder / SCORES, about)
         missing = due(metrics, rows, asked[cell])
-        if about["image"] and not missing:
+        if about["pictures"].get("result") and not missing:
             continue
         try:
             samples.append(cell.sample(size))
@@ -255,15 +265,14 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
 def score_set(folder: Path, cells: Sequence[Cell], metrics: Sequence[SetMetric], size: int | None) -> None:
     """Write sets.json of a label from its cells with readable results, with their number N; values that are there for
     these stay, whether or not the inputs can still be read."""
-    images, items = (
-        hashlib.sha256(json.dumps(values).encode()).hexdigest()
-        for values in ([(cell.item, cell.digest()) for cell in cells], [cell.item for cell in cells])
-    )
-    about = {"images": images, "items": items, "size": size, "n": len(cells)}
+    pictures = {cell.item: cell.depends_on() for cell in cells}
+    items = hashlib.sha256(json.dumps(list(pictures)).encode()).hexdigest()
+    about = {"pictures": pictures, "items": items, "size": size, "n": len(cells)}
     rows = read_rows(folder / SETS, about)
     fresh = [Cell(cell.folder) for cell in cells]  # with features of their own, freed with the set
+    contents = [str(made_of["content"]) for made_of in pictures.values()]
     for metric in due(metrics, rows):
-        rows[metric.name] = evaluate_set(metric, ReadWhenIndexed(fresh, size))
+        rows[metric.name] = evaluate_set(metric, ReadWhenIndexed(fresh, size), contents)
     write_rows(folder / SETS, about, rows)
 
 

@@ -1,6 +1,7 @@
 """Metrics that need no downloaded weights: identities, bounds, closed forms, and how values move with the picture."""
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ROOT, SHARED
+from scipy import stats
 from scipy.linalg import sqrtm
-from torch import Tensor
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor, nn
+from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.transforms.functional import gaussian_blur
 
 from evaluation.backbones import backbone
-from evaluation.metric import Metric, Sample, clamped
+from evaluation.metric import Metric, Sample, SetMetric, clamped
 from evaluation.metrics.artfid import ArtFid, compose
 from evaluation.metrics.edge_f1 import EdgeF1
 from evaluation.metrics.fid import Fid
@@ -23,6 +25,7 @@ from evaluation.metrics.histogram import hellinger, rgb_uv
 from evaluation.metrics.kid import Kid
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.metrics.structure import self_similarity
+from evaluation.resampling import estimate_set
 from evaluation.score import build_metrics
 from stylegallery.images import read_image
 
@@ -285,6 +288,11 @@ def test_self_similarity_does_not_see_the_length_of_tokens() -> None:
 # --- sets ---
 
 
+def of_set(metric: SetMetric, samples: list[Sample]) -> float:
+    """The score of all samples."""
+    return metric(samples)(torch.ones(len(samples), dtype=torch.bool))
+
+
 def feature_samples(name: str, rows: np.ndarray, references: np.ndarray, **values: list[float]) -> list[Sample]:
     """Samples whose features are already there: the metric is tested without its network."""
     picture = torch.zeros(1, 3, 32, 32)
@@ -308,33 +316,115 @@ def test_fid_equals_scipy(rows: tuple[np.ndarray, np.ndarray]) -> None:
     covariances = np.cov(first.T), np.cov(second.T)
     root = sqrtm(covariances[0] @ covariances[1]).real
     expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)
-    assert Fid("art")(feature_samples("art", first, second)) == pytest.approx(expected, rel=1e-9)
-    assert Fid("art")(feature_samples("art", first, first)) == pytest.approx(0, abs=1e-9)
+    assert of_set(Fid("art"), feature_samples("art", first, second)) == pytest.approx(expected, rel=1e-9)
+    assert of_set(Fid("art"), feature_samples("art", first, first)) == pytest.approx(0, abs=1e-9)
+    assert of_set(Fid("art"), feature_samples("art", first, np.roll(second, 1, 0))) == pytest.approx(expected, rel=1e-9)
+    assert of_set(Fid("art"), feature_samples("art", first, np.roll(second, 1, 1))) > 1.01 * expected
 
 
 def test_fid_of_fewer_pictures_than_features_is_zero_for_equal_sets() -> None:
     rows = np.random.default_rng(0).normal(size=(5, 64))
-    assert Fid("art")(feature_samples("art", rows, rows[::-1])) == pytest.approx(0, abs=1e-4)
+    assert of_set(Fid("art"), feature_samples("art", rows, rows[::-1])) == pytest.approx(0, abs=1e-9)
 
 
 def test_fid_of_shifted_pictures_on_a_real_network() -> None:
     pictures = [load(path, side).clone() for path in (CONTENT, VILLAGE, MOSAIC) for side in (256, 192)]
     same = [Sample("item", picture, [picture], picture.clone()) for picture in pictures]
     darker = [Sample("item", picture, [picture], picture * 0.5) for picture in pictures]
-    assert Fid("efficientnet")(same) < 1e-3 < 0.1 < Fid("efficientnet")(darker)
+    assert of_set(Fid("efficientnet"), same) < 1e-3 < 0.1 < of_set(Fid("efficientnet"), darker)
 
 
-def test_kid_equals_the_unbiased_estimate_and_leaves_the_global_generator(
-    rows: tuple[np.ndarray, np.ndarray],
-) -> None:
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
+def test_kid_is_the_unbiased_estimate_of_all_pairs(rows: tuple[np.ndarray, np.ndarray]) -> None:
     first, second = rows
     kernel = lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3  # noqa: E731
     count = len(first)
     within = [(kernel(a, a).sum() - np.trace(kernel(a, a))) / (count * (count - 1)) for a in rows]
     expected = sum(within) - 2 * kernel(first, second).mean()
-    state = torch.get_rng_state()
-    assert Kid()(feature_samples("inception", first, second)) == pytest.approx(expected, rel=1e-9)
-    assert torch.equal(torch.get_rng_state(), state)
+    assert of_set(Kid(), feature_samples("inception", first, second)) == pytest.approx(expected, rel=1e-9)
+    kid = KernelInceptionDistance(nn.Identity(), subset_size=count)  # the package's subsets are of all pictures then
+    kid.update(torch.tensor(second), real=True)
+    kid.update(torch.tensor(first), real=False)
+    assert float(kid.compute()[0]) == pytest.approx(expected, rel=1e-6)
+    assert abs(of_set(Kid(), feature_samples("inception", first, first)) - expected) > 0.1 * abs(expected)
+
+
+def test_kid_of_more_references_than_pictures_takes_all_of_them() -> None:
+    """Subsets of equal size would leave most out."""
+    random = np.random.default_rng(1)
+    first, second = random.normal(size=(4, 6)), random.normal(size=(4, 3, 6))
+    samples = [
+        replace(sample, features={"inception": torch.tensor(np.vstack([row, these]))})
+        for sample, row, these in zip(feature_samples("inception", first, first), first, second, strict=True)
+    ]
+    kernel = lambda a, b: (a @ b.T / 6 + 1) ** 3  # noqa: E731
+    within = [kernel(a, a)[~np.eye(len(a), dtype=bool)].mean() for a in (first, second.reshape(-1, 6))]
+    expected = sum(within) - 2 * kernel(first, second.reshape(-1, 6)).mean()
+    assert of_set(Kid(), samples) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", [Fid("art"), Kid("art"), ArtFid()])
+def test_the_score_of_a_part_is_that_of_its_items_alone(metric: SetMetric, rows: tuple[np.ndarray, np.ndarray]) -> None:
+    first, second = (values[:6] for values in rows)
+    second[3] = second[0]  # one reference of two items
+    samples = feature_samples("art", first, second, lpips_alex=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    part = torch.tensor([True, False, True, True, False, True])
+    value = metric(samples)(part)
+    assert value == pytest.approx(of_set(metric, [samples[index] for index in (0, 2, 3, 5)]), rel=1e-9)
+    assert abs(value - of_set(metric, samples)) > 0.01 * abs(value)
+
+
+# --- intervals of sets ---
+
+
+def test_the_interval_of_a_mean_is_the_cluster_robust_one() -> None:
+    random = np.random.default_rng(0)
+    values = torch.tensor(random.normal(size=(15, 1)) + 0.5 * random.normal(size=(15, 8))).flatten()
+    contents = [f"content {number}" for number in range(15) for _ in range(8)]
+    found = estimate_set(lambda part: float(values[part].mean()), contents, (-5.0, 5.0))
+    half = stats.t.ppf(0.975, 14) * float(values.reshape(15, 8).mean(1).std()) / 15**0.5
+    assert found.clusters == 15
+    assert (found.low, found.value, found.high) == pytest.approx(
+        (float(values.mean()) - half, float(values.mean()), float(values.mean()) + half)
+    )
+    assert half > 2 * stats.t.ppf(0.975, 119) * float(values.std()) / 120**0.5  # of items taken for independent
+
+
+def test_many_contents_are_left_out_in_groups() -> None:
+    asked: list[int] = []
+
+    def score(part: torch.Tensor) -> float:
+        asked.append(int(part.sum()))
+        return float(torch.arange(120.0)[part].mean())
+
+    found = estimate_set(score, [f"{number:03}" for number in range(120)], (0.0, 120.0))
+    assert found.clusters == 120 and asked[0] == 120 and sorted(asked[1:]) == [117] * 20 + [118] * 30
+
+
+def test_below_ten_contents_there_is_no_interval() -> None:
+    score = lambda part: float(torch.arange(30.0)[part].mean())  # noqa: E731
+    nine = estimate_set(score, [str(number % 9) for number in range(30)], (0.0, 30.0))
+    ten = estimate_set(score, [str(number % 10) for number in range(30)], (0.0, 14.6))
+    assert (nine.value, nine.low, nine.high, nine.clusters) == (14.5, None, None, 9)
+    assert ten.low is not None and ten.low < 14.5 and (ten.high, ten.clusters) == (14.6, 10)  # not beyond the bounds
+
+
+@pytest.mark.parametrize("metric", [Fid("art"), Kid("art")])
+def test_the_interval_of_a_set_is_as_wide_as_the_score_moves_with_other_contents(metric: SetMetric) -> None:
+    """Fifteen contents of four items each, fewer pictures than features; fifty draws of the contents."""
+    styles = np.tile(np.random.default_rng(0).normal(size=(4, 96)), (15, 1))
+    contents = [str(number // 4) for number in range(60)]
+    values, halves = [], []
+    for seed in range(50):
+        random = np.random.default_rng(seed + 1)
+        rows = (random.normal(size=(15, 1, 96)) + random.normal(size=(15, 4, 96))).reshape(60, 96)
+        found = estimate_set(metric(feature_samples("art", rows, styles)), contents, metric.bounds)
+        assert found.low is not None
+        values.append(found.value)
+        halves.append(found.value - found.low)
+    spread = stats.t.ppf(0.975, 14) * np.std(values, ddof=1)
+    assert 0.75 < np.mean(halves) / spread < 1.4
+    assert np.mean(np.abs(np.array(values) - np.mean(values)) < halves) > 0.85
 
 
 def test_sets_need_two_pictures(rows: tuple[np.ndarray, np.ndarray]) -> None:
@@ -349,9 +439,11 @@ def test_sets_of_no_pictures_say_so(metric: Fid | Kid) -> None:
         metric([])
 
 
-def test_fid_of_no_number_is_no_number(rows: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FrechetInceptionDistance, "compute", lambda _: torch.tensor(torch.nan))
-    assert math.isnan(Fid("art")(feature_samples("art", *rows)))
+@pytest.mark.parametrize("bad", [0, 1])
+def test_fid_of_no_number_is_no_number(rows: tuple[np.ndarray, np.ndarray], bad: int) -> None:
+    rows[bad][3, 2] = np.nan
+    with pytest.raises(RuntimeError, match="svd"):
+        of_set(Fid("art"), feature_samples("art", *rows))
 
 
 def test_artfid_of_no_pictures_is_a_reason() -> None:
@@ -362,7 +454,8 @@ def test_artfid_of_no_pictures_is_a_reason() -> None:
 def test_artfid_is_composed_of_its_parts(rows: tuple[np.ndarray, np.ndarray]) -> None:
     distances = list(np.linspace(0.2, 0.6, len(rows[0])))
     samples = feature_samples("art", *rows, lpips_alex=distances)
-    assert ArtFid()(samples) == (1 + sum(distances) / len(distances)) * (1 + Fid("art")(samples))
+    expected = (1 + sum(distances) / len(distances)) * (1 + of_set(Fid("art"), samples))
+    assert of_set(ArtFid(), samples) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(

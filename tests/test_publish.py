@@ -25,7 +25,7 @@ from evaluation.publish.grids import COLUMNS, GAP, STRIP, choose_items
 from evaluation.publish.studies import Study, find_studies, read_experiments, read_sweep
 from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED
-from evaluation.record import SCHEMA
+from evaluation.record import SCHEMA, depends_on
 from evaluation.results import facts
 from evaluation.statistics import estimate
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
@@ -68,6 +68,7 @@ class Maker:
         frozen = {"label": label, "limit": N, "seed": seed, "data": data_of(manifest), "method": dict(method)}
         (out / "config").mkdir(parents=True, exist_ok=True)
         (out / "config" / f"{label}.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(frozen)))
+        made_of = {}
         for index, item in enumerate((items or ids(manifest)) if scores is not None else ()):
             folder = out / "cells" / label / item
             folder.mkdir(parents=True)
@@ -84,12 +85,14 @@ class Maker:
             (folder / "record.json").write_text(json.dumps(record))
             rows = {name: {"value": v[index], "version": 1, "reason": None} for name, v in (scores or {}).items()}
             rows["lpips_alex"] = {"value": None, "version": 1, "reason": MISSING}
-            about = {"image": file_digest(self.result), "size": None}
+            made_of[item] = depends_on(folder, record)
+            about = {"pictures": made_of[item], "size": None}
             (folder / "scores.json").write_text(json.dumps({"metrics": rows, **about}))
         if scores is not None:
             fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 10.0)
             sets = {"fid_efficientnet": {"value": fid, "version": 1, "reason": None}}
-            (out / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, "n": N}))
+            about = {"pictures": made_of, "size": None, "n": N, "items": "all"}
+            (out / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, **about}))
 
     def sweep(self, name: str, manifest: str, labels: Mapping[str, Scores | None]) -> Path:
         for label, scores in {**CALIBRATION, **labels}.items():

@@ -20,7 +20,7 @@ from PIL import Image
 from evaluation import report
 from evaluation.metric import Question
 from evaluation.questions import write_question
-from evaluation.record import ENVIRONMENT, SCHEMA, Request
+from evaluation.record import ENVIRONMENT, SCHEMA, Request, depends_on
 from evaluation.results import read_results
 from evaluation.tables import build
 from stylegallery.matching import Match
@@ -58,8 +58,8 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
             name: {"value": value, "version": 1, "reason": None if value is not None else MISSING}
             for name, value in scores.items()
         }
-        image = hashlib.sha256((folder / "stylised.png").read_bytes()).hexdigest()
-        (folder / "scores.json").write_text(json.dumps({"metrics": metrics, "image": image, "size": None}))
+        about = {"pictures": depends_on(folder, record), "size": None}
+        (folder / "scores.json").write_text(json.dumps({"metrics": metrics, **about}))
 
 
 def write_failed(folder: Path, request: Request, error: str) -> None:

@@ -1,6 +1,5 @@
 """The scoring command on folders of finished cells: what it writes, skips, repairs and reports."""
 
-import hashlib
 import json
 import os
 import re
@@ -16,9 +15,11 @@ from rich.console import Console
 
 from evaluation import score as module
 from evaluation.backbones import MissingWeights
+from evaluation.metrics.fid import Fid
 from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.provenance import file_digest
+from evaluation.results import read_results
 from evaluation.score import Cell, main, read_picture, score
 from stylegallery.errors import InputError
 from stylegallery.weights import table
@@ -110,7 +111,9 @@ def test_every_cell_gets_its_values(out: Path, console: Console) -> None:
         if not folder.is_dir():
             continue
         found = scored(folder)
-        assert found["image"] == hashlib.sha256((folder / "stylised.png").read_bytes()).hexdigest()
+        inputs = json.loads((folder / "record.json").read_text())["inputs"]
+        digests = {"result": file_digest(folder / "stylised.png")} | {r: e["sha256"] for r, e in inputs.items()}
+        assert found["pictures"] == digests
         assert list(found["metrics"]) == ["histogram", "ms_ssim"]
         sample = Cell(folder).sample(None)
         assert sample.content.shape == sample.references[1].shape == sample.image.shape == (1, 3, 64, 80)
@@ -302,6 +305,33 @@ def test_sets_are_computed_again_when_an_item_is_added(out: Path, console: Conso
     after = json.loads((folder / "sets.json").read_text())
     assert (before["n"], after["n"]) == (2, 3)
     assert before["metrics"]["fid_efficientnet"]["value"] != after["metrics"]["fid_efficientnet"]["value"]
+
+
+def test_a_set_has_the_interval_of_its_contents(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eleven items of ten contents; with nine contents there is a reason in place of the interval."""
+    monkeypatch.setattr(Fid, "__call__", lambda self, samples: lambda part: float(part.sum()))
+    out = tmp_path / "out"
+    for number in range(11):
+        folder = cell(out, "m", f"{number:02}")
+        record = json.loads((folder / "record.json").read_text())
+        record["inputs"]["content"] = entry(paint(tmp_path / f"{number % 10}.png", number % 10))
+        (folder / "record.json").write_text(json.dumps(record))
+    assert score(out, ["fid_efficientnet"], None, console)
+    row = rows(out / "cells" / "m", "sets.json")["fid_efficientnet"]
+    half = 2.2622 * (9 / 10 * (10 * 0.3**2)) ** 0.5  # parts of ten items and, once, of nine
+    assert row == {
+        "value": 11.0, "version": 1, "reason": None, "clusters": 10,
+        "low": pytest.approx(11 - half, rel=1e-3), "high": pytest.approx(11 + half, rel=1e-3),
+    }  # fmt: skip
+    (found,) = read_results(out).sets.to_dict("records")
+    assert {key: found[key] for key in row} == row and found["n"] == 11
+    shutil.rmtree(out / "cells" / "m" / "09")
+    assert score(out, ["fid_efficientnet"], None, console)
+    row = rows(out / "cells" / "m", "sets.json")["fid_efficientnet"]
+    assert (row["value"], row["low"], row["high"], row["clusters"]) == (10.0, None, None, 9)
+    assert row["reason"] == "no interval: 9 different contents, fewer than 10"
 
 
 def test_shared_pictures_are_read_once(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Tables from records: what is averaged, marked, footnoted, compared with the paper, and refused."""
 
-import hashlib
 import json
 import re
 import sys
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evaluation.record import depends_on
 from evaluation.reported import read_reported
 from evaluation.results import facts, read_results
 from evaluation.statistics import estimate
@@ -37,8 +37,8 @@ def write_cell(out: Path, label: str, item: str, scores: dict[str, Any] | None, 
     if not error:
         (folder / "stylised.png").write_bytes(item.encode())
     if scores is not None:
-        image = hashlib.sha256(item.encode()).hexdigest()
-        (folder / "scores.json").write_text(json.dumps({"image": image, "size": None, "metrics": scores}))
+        about = {"pictures": depends_on(folder, record), "size": None}
+        (folder / "scores.json").write_text(json.dumps({"metrics": scores, **about}))
 
 
 def score(value: float | None, reason: str | None = None, version: int = 1) -> dict[str, Any]:
@@ -61,7 +61,9 @@ def out(tmp_path: Path) -> Path:
             write_cell(tmp_path, label, item, scores)
         fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 15.0)
         sets = {"fid_art": score(fid), "artfid": score((1 + sum(drawn) / len(drawn)) * (1 + fid))}
-        about = {"n": len(ITEMS), "items": "all"}
+        folder = tmp_path / "cells" / label
+        pictures = {item: depends_on(folder / item, {}) for item in ITEMS}
+        about = {"pictures": pictures, "size": None, "n": len(ITEMS), "items": "all"}
         (tmp_path / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, **about}))
     return tmp_path
 
@@ -163,8 +165,38 @@ def test_scores_of_an_earlier_picture_do_not_count(out: Path) -> None:
     assert found.set_index("metric")["reason"][""] == "not scored: python -m evaluation.score OUT"
 
 
-def test_scores_at_two_sizes_are_refused(out: Path) -> None:
-    path = out / "cells" / "styleid" / ITEMS[2] / "scores.json"
+def test_scores_of_a_set_end_with_any_of_its_pictures(out: Path) -> None:
+    def found() -> dict[str, float]:
+        return ours(build(read_results(out)), "fid_art")["value"].dropna().to_dict()
+
+    assert found()["styleid"] == 15.0 and ours(build(read_results(out)), "fid_art").loc["styleid", "mark"] == "best"
+    write_cell(out, "styleid", "0009__new", None)  # the set is still that of the others, and N says of how many
+    assert found()["styleid"] == 15.0
+    picture = out / "cells" / "styleid" / ITEMS[2] / "stylised.png"
+    picture.write_bytes(b"painted again")
+    table = ours(build(read_results(out)), "fid_art")
+    assert set(found()) == VALUES.keys() - {"styleid"}
+    assert table.loc["styleid", ["mark", "n"]].isna().all()
+    assert table.loc["styleid", "reason"] == "not scored: python -m evaluation.score OUT"
+    picture.write_bytes(ITEMS[2].encode())
+    assert found()["styleid"] == 15.0
+    picture.unlink()
+    assert "styleid" not in found()
+
+
+def test_the_same_picture_of_another_reference_is_not_scored(out: Path) -> None:
+    """As of a method that copies the content: the picture stays, and what it is compared with does not."""
+    inputs = {role: {"path": f"{role}.png", "sha256": role} for role in ("content", "reference 1")}
+    path = out / "cells" / "identity" / ITEMS[0] / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": inputs}))
+    results = read_results(out)
+    assert ours(build(results), "lpips_alex").loc["identity", "n"] == 7
+    assert results.sets.query("label == 'identity'")["value"].isna().all()
+
+
+@pytest.mark.parametrize("name", [f"{ITEMS[2]}/scores.json", "sets.json"])
+def test_scores_at_two_sizes_are_refused(out: Path, name: str) -> None:
+    path = out / "cells" / "styleid" / name
     path.write_text(json.dumps(json.loads(path.read_text()) | {"size": 256}))
     with pytest.raises(InputError, match="scored at sizes 256 and None"):
         read_results(out)

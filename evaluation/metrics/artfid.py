@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from evaluation.backbones import BATCH
-from evaluation.metric import Direction, Sample
+from evaluation.metric import Direction, Sample, ScoreOfPart
 from evaluation.metrics.fid import Fid
 from evaluation.metrics.lpips import Lpips
 
@@ -20,13 +22,14 @@ class ArtFid:
     def __init__(self) -> None:
         self.lpips, self.fid = Lpips("alex"), Fid("art")
 
-    def __call__(self, samples: Sequence[Sample]) -> float:
+    def __call__(self, samples: Sequence[Sample]) -> ScoreOfPart:
         if not samples:
             raise ValueError("ArtFID needs pictures, and there are none")
-        distances: list[float] = []
+        found: list[float] = []
         for start in range(0, len(samples), BATCH):
-            distances += self.lpips([samples[index] for index in range(start, min(start + BATCH, len(samples)))])
-        return compose(sum(distances) / len(distances), self.fid(samples))
+            found += self.lpips([samples[index] for index in range(start, min(start + BATCH, len(samples)))])
+        distances, fid = torch.tensor(found, dtype=torch.float64), self.fid(samples)
+        return lambda part: compose(float(distances[part].mean()), fid(part))
 
 
 def compose(lpips: float, fid: float) -> float:
