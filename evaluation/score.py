@@ -239,10 +239,11 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
     waiting: list[tuple[Cell, dict[str, Any], dict[str, Row]]] = []
     asked = {cell: cell.asked() for cell in cells}
     for cell in cells:
-        about = {"pictures": cell.depends_on(), "size": size}
+        pictures = cell.depends_on()
+        about: dict[str, Any] = {"pictures": pictures, "size": size}
         rows = read_rows(cell.folder / SCORES, about)
         missing = due(metrics, rows, asked[cell])
-        if about["pictures"].get("result") and not missing:
+        if pictures.get("result") and not missing:
             continue
         try:
             samples.append(cell.sample(size))

@@ -314,7 +314,7 @@ def test_a_set_has_the_interval_of_its_contents(
     monkeypatch.setattr(Fid, "__call__", lambda self, samples: lambda part: float(part.sum()))
     out = tmp_path / "out"
     for number in range(11):
-        folder = cell(out, "m", f"{number:02}")
+        folder = cell(out, "m", f"{number:02}", seconds={}, peak_memory_mib=1.0)
         record = json.loads((folder / "record.json").read_text())
         record["inputs"]["content"] = entry(paint(tmp_path / f"{number % 10}.png", number % 10))
         (folder / "record.json").write_text(json.dumps(record))
