@@ -37,6 +37,7 @@ from stylegallery.guidance import Energy, attention_of_each, content_loss, diffe
 from stylegallery.images import open_image
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.regions import flat_labels, mask_on_grid, named_regions
+from stylegallery.settings import Count, NotNegative, Number, Positive, Resolution, Share, Steps, Timestep, checked
 
 ContentTerm = Literal["query", "attention_map", "output"]
 
@@ -52,29 +53,23 @@ class Masks(NamedTuple):
 class AttentionDistillation:
     """`layers` is the first self-attention layer, in execution order, and the one after the last."""
 
+    @checked
     def __init__(
         self,
         model: DiffusionModel,
-        resolution: int,
+        resolution: Resolution,
         resizing: Literal["square", "keep"],
-        steps: int = 200,
-        iterations: int = 1,
-        learning_rate: float = 0.05,
-        content_weight: float = 0.25,
+        steps: Steps = 200,
+        iterations: Count = 1,
+        learning_rate: Positive = 0.05,
+        content_weight: NotNegative = 0.25,
         content_term: ContentTerm = "query",
-        attention_scale: float = 1.0,
+        attention_scale: NotNegative = 1.0,
         layers: Sequence[int] = (10, 16),
-        recolouring: float = 0.0,
-        highest_timestep: int = 1000,
-        projection_timestep: int = 0,
+        recolouring: Share = 0.0,
+        highest_timestep: Number = 1000,
+        projection_timestep: Timestep = 0,
     ) -> None:
-        require(1 <= steps <= 1000, "steps is between 1 and 1000", steps)
-        require(iterations >= 1, "iterations is at least 1", iterations)
-        require(learning_rate > 0, "learning_rate is above 0", learning_rate)
-        require(content_weight >= 0, "content_weight is at least 0", content_weight)
-        require(content_term in CONTENT_TERMS, f"content_term is one of {list(CONTENT_TERMS)}", content_term)
-        require(0 <= recolouring <= 1, "recolouring is between 0 and 1", recolouring)
-        require(0 <= projection_timestep < 1000, "projection_timestep is in 0..999", projection_timestep)
         self.layers = layer_range(model.unet, layers)
         self.model, self.iterations, self.learning_rate = model, iterations, learning_rate
         self.content_weight, self.content_term, self.attention_scale = content_weight, content_term, attention_scale

@@ -17,16 +17,16 @@ from torch import Tensor
 
 from baselines.inputs import PictureReader
 from data.benchmark import Item
-from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.recolouring import transport
+from stylegallery.settings import Resolution, checked
 
 
 class ColorTransfer:
+    @checked
     def __init__(
-        self, resolution: int, resizing: Literal["square", "keep"], mode: Literal["lab", "monge_kantorovich"]
+        self, resolution: Resolution, resizing: Literal["square", "keep"], mode: Literal["lab", "monge_kantorovich"]
     ) -> None:
-        require(mode in ("lab", "monge_kantorovich"), "mode is lab or monge_kantorovich", mode)
         self.read, self.mode = PictureReader(resolution, resizing), mode
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:

@@ -16,13 +16,15 @@ from stylegallery.checkpoints import load_strictly, read_checkpoint
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
+from stylegallery.settings import Number, checked
 from stylegallery.weights import locate
 
 
 class Canny:
     """Canny edges, white on black. No weights. Thresholds of InstantStyle's ControlNet demo."""
 
-    def __init__(self, low: int = 50, high: int = 200) -> None:
+    @checked
+    def __init__(self, low: Number = 50, high: Number = 200) -> None:
         self.low, self.high = low, high
 
     def __call__(self, image: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from data.benchmark import Item
 from stylegallery.checkpoints import load_strictly, read_checkpoint
 from stylegallery.devices import pick_device, repeatable_gradients
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
-from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.settings import Count, NotNegative, Positive, Resolution, checked
 from stylegallery.weights import locate_file
 
 
@@ -70,20 +70,19 @@ class VGG19Features(nn.Module):
 
 
 class Gatys:
+    @checked
     def __init__(
         self,
-        resolution: int,
+        resolution: Resolution,
         resizing: Literal["square", "keep"],
         features: Literal["efficientnet", "vgg19"],
-        steps: int,
-        learning_rate: float,
-        style_weight: float,
-        content_weight: float,
-        smoothness: float,
+        steps: Count,
+        learning_rate: Positive,
+        style_weight: NotNegative,
+        content_weight: NotNegative,
+        smoothness: NotNegative,
         device: str = "auto",
     ) -> None:
-        require(features in ("efficientnet", "vgg19"), "features is efficientnet or vgg19", features)
-        require(steps >= 1, "steps is at least 1", steps)
         self.read = PictureReader(resolution, resizing)
         network = EfficientNetFeatures() if features == "efficientnet" else VGG19Features()
         self.device = pick_device(device)

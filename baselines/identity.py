@@ -7,12 +7,14 @@ import torch
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.method import Progress, Silent, Stylization
+from stylegallery.settings import Resolution, checked
 
 
 class Identity:
     """Needs no weights and draws nothing. Masks, pins and vetoes of an item have no meaning here."""
 
-    def __init__(self, resolution: int, resizing: Literal["square", "keep"]) -> None:
+    @checked
+    def __init__(self, resolution: Resolution, resizing: Literal["square", "keep"]) -> None:
         self.read = PictureReader(resolution, resizing)
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:

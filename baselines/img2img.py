@@ -13,16 +13,20 @@ import torch
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.diffusion import DiffusionModel
-from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.settings import PositiveShare, Resolution, Steps, checked
 
 
 class Img2Img:
+    @checked
     def __init__(
-        self, model: DiffusionModel, resolution: int, resizing: Literal["square", "keep"], steps: int, strength: float
+        self,
+        model: DiffusionModel,
+        resolution: Resolution,
+        resizing: Literal["square", "keep"],
+        steps: Steps,
+        strength: PositiveShare,
     ) -> None:
-        require(1 <= steps <= 1000, "steps is between 1 and 1000", steps)
-        require(0 < strength <= 1, "strength is above 0 and at most 1", strength)
         self.model, self.steps, self.strength = model, steps, strength
         self.read = PictureReader(resolution, resizing, model.stride)
 

@@ -8,18 +8,19 @@ from torch import Tensor
 from data.benchmark import Item
 from stylegallery.errors import InputError, require
 from stylegallery.images import read_image, resize
+from stylegallery.settings import Resolution, check_fields
 
 
 @dataclass(frozen=True)
 class PictureReader:
     """Reads and resizes as StyleGallery does; sides become multiples of `multiple` pixels."""
 
-    resolution: int
+    resolution: Resolution
     resizing: Literal["square", "keep"]
     multiple: int = 8
 
     def __post_init__(self) -> None:
-        require(self.resizing in ("square", "keep"), "resizing is square or keep", self.resizing)
+        check_fields(self)
         smallest = 4 * self.multiple
         require(self.resolution >= smallest, f"resolution is at least {smallest}", self.resolution)
 

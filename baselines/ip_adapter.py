@@ -24,9 +24,9 @@ from baselines.controlnet import UNREADABLE, each_step, finite, load_controlnet,
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.devices import pick_device, pick_dtype
-from stylegallery.errors import require
 from stylegallery.images import to_pixels
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, checked
 from stylegallery.weights import locate
 
 
@@ -34,6 +34,7 @@ class IPAdapter:
     """`adapter` is the repository, `weights` the file in it, `image_encoder` its encoder's folder: beside the file, or
     from the repository's root where the name has a slash. `scale` is a number, or numbers by block as in diffusers."""
 
+    @checked
     def __init__(
         self,
         base: str,
@@ -42,19 +43,18 @@ class IPAdapter:
         weights: str,
         image_encoder: str,
         condition: Callable[[Tensor], Tensor],
-        resolution: int,
+        resolution: Resolution,
         resizing: Literal["square", "keep"],
-        steps: int,
-        guidance_scale: float,
-        controlnet_scale: float,
+        steps: Steps,
+        guidance_scale: NotNegative,
+        controlnet_scale: NotNegative,
         prompt: str,
         negative_prompt: str,
         captions: str | None,
-        scale: float | dict[str, Any] = 1.0,
+        scale: NotNegative | dict[str, Any] = 1.0,
         device: str = "auto",
-        dtype: str = "auto",
+        dtype: Dtype = "auto",
     ) -> None:
-        require(steps >= 1, "steps is at least 1", steps)
         precision = pick_dtype(dtype, pick_device(device))
         self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, precision), device, precision)
         folder, file = locate(adapter), PurePosixPath(weights)

@@ -15,8 +15,8 @@ from torch import Tensor
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.diffusion import DiffusionModel
-from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.settings import Resolution, Share, checked
 
 
 def adain(latent: Tensor, style: Tensor, epsilon: float = 0.0) -> Tensor:
@@ -38,10 +38,10 @@ def pool(latents: Sequence[Tensor]) -> Tensor:
 class LatentAdaIN:
     """`strength` fades between the content's latent and the one with the references' statistics."""
 
+    @checked
     def __init__(
-        self, model: DiffusionModel, resolution: int, resizing: Literal["square", "keep"], strength: float = 1.0
+        self, model: DiffusionModel, resolution: Resolution, resizing: Literal["square", "keep"], strength: Share = 1.0
     ) -> None:
-        require(0 <= strength <= 1, "strength is between 0 and 1", strength)
         self.model, self.strength = model, strength
         self.read = PictureReader(resolution, resizing, model.stride)
 

@@ -16,12 +16,14 @@ from data.benchmark import Item
 from stylegallery.errors import InputError, require
 from stylegallery.images import read_image, resize
 from stylegallery.method import Progress, Silent, Stylization
+from stylegallery.settings import Resolution, checked
 
 
 class Published:
     """Draws nothing. Masks, pins and vetoes of an item have no meaning here."""
 
-    def __init__(self, resolution: int, resizing: Literal["square", "keep"], path: str, pattern: str) -> None:
+    @checked
+    def __init__(self, resolution: Resolution, resizing: Literal["square", "keep"], path: str, pattern: str) -> None:
         require(Path(path).is_dir(), "path is a folder of finished pictures", path)
         try:
             pattern.format(item="", content="", references="")

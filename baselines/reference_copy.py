@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from baselines.inputs import PictureReader, require_reference
 from data.benchmark import Item
-from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stylization
+from stylegallery.settings import Count, Resolution, checked
 
 
 class ReferenceCopy:
@@ -17,8 +17,8 @@ class ReferenceCopy:
     Needs no weights and draws nothing. Masks, pins and vetoes of an item have no meaning here.
     """
 
-    def __init__(self, resolution: int, resizing: Literal["square", "keep"], reference: int = 1) -> None:
-        require(reference >= 1, "reference is counted from 1", reference)
+    @checked
+    def __init__(self, resolution: Resolution, resizing: Literal["square", "keep"], reference: Count = 1) -> None:
         self.read, self.reference = PictureReader(resolution, resizing), reference
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:

@@ -12,15 +12,15 @@ which a text-driven method needs: this is a weak image-to-image baseline). One r
 `reference` is taken, by default the first.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from diffusers.models.attention_processor import Attention
+from pydantic import Field
 from torch import Tensor, nn
 
 from baselines.captions import Captions
@@ -31,6 +31,7 @@ from stylegallery.attention import self_attention_layers
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.settings import Count, Dtype, GuidanceScale, NotNegative, Number, Positive, Resolution, Steps, checked
 
 
 class SharedAttention:
@@ -99,31 +100,28 @@ def blind_to_reference(module: nn.Module, inputs: Any, outputs: tuple[list[Tenso
 class StyleAligned:
     """`condition` is what the ControlNet sees of the content."""
 
+    @checked
     def __init__(
         self,
         base: str,
         controlnet: str,
         condition: Callable[[Tensor], Tensor],
-        resolution: int,
+        resolution: Annotated[Resolution, Field(ge=128)],  # one token has no deviation
         resizing: Literal["square", "keep"],
-        steps: int,
-        inversion_guidance: float,
-        guidance_scale: float,
-        controlnet_scale: float,
+        steps: Steps,
+        inversion_guidance: NotNegative,
+        guidance_scale: GuidanceScale,
+        controlnet_scale: NotNegative,
         shift: float,
-        scale: float,
-        offset: int,
+        scale: Positive,
+        offset: Number,
         prompt: str,
         captions: str | None,
-        reference: int = 1,
+        reference: Count = 1,
         device: str = "auto",
-        dtype: str = "auto",
+        dtype: Dtype = "auto",
     ) -> None:
-        require(resolution >= 128, "resolution is at least 128", resolution)  # one token has no deviation
-        require(reference >= 1, "reference is at least 1", reference)
-        require(guidance_scale > 1, "guidance_scale is above 1", guidance_scale)
-        require(0 <= offset < steps, "offset is at least 0 and below steps", offset)
-        require(shift > -math.inf and scale > 0, "shift is finite and scale above 0", (shift, scale))
+        require(offset < steps, "offset is below steps", offset)
         precision = pick_dtype(dtype, pick_device(device))
         self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, precision), device, precision)
         schedule = self.pipeline.scheduler.config

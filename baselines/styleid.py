@@ -26,9 +26,10 @@ meaning here.
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from baselines.inputs import PictureReader, require_reference
@@ -36,8 +37,8 @@ from baselines.latent_adain import adain
 from data.benchmark import Item
 from stylegallery.attention import InjectingProcessor, layer_range, replaced_processors
 from stylegallery.diffusion import DiffusionModel, timesteps_of
-from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.settings import Count, Positive, Resolution, Share, checked
 
 LAYERS = {"paper": (10, 16), "port": (11, 16)}
 EPSILON = {"paper": 0.0, "port": 1e-4}
@@ -70,25 +71,21 @@ class StyleID:
     self-attention layer, in execution order, and the one after the last. Without `initial_adain` or `injection` that
     part is left out, as in the paper's ablation."""
 
+    @checked
     def __init__(
         self,
         model: DiffusionModel,
-        resolution: int,
+        resolution: Resolution,
         resizing: Literal["square", "keep"],
         mode: Literal["paper", "port"],
-        steps: int,
-        gamma: float = 0.75,
-        temperature: float = 1.5,
+        steps: Annotated[int, Field(ge=2, le=500)],
+        gamma: Share = 0.75,
+        temperature: Positive = 1.5,
         layers: Sequence[int] | None = None,
         initial_adain: bool = True,
         injection: bool = True,
-        reference: int = 1,
+        reference: Count = 1,
     ) -> None:
-        require(mode in LAYERS, f"mode is one of {list(LAYERS)}", mode)
-        require(2 <= steps <= 500, "steps is between 2 and 500", steps)
-        require(0 <= gamma <= 1, "gamma is between 0 and 1", gamma)
-        require(temperature > 0, "temperature is above 0", temperature)
-        require(reference >= 1, "reference is the number of one, from 1", reference)
         self.layers = layer_range(model.unet, layers or LAYERS[mode])
         self.model, self.mode, self.steps, self.reference = model, mode, steps, reference
         self.gamma, self.temperature = gamma, temperature

@@ -33,8 +33,8 @@ from baselines.networks.style_encoder import RESOLUTION, StyleAwareEncoder, cut_
 from data.benchmark import Item
 from stylegallery.checkpoints import load_strictly, part, read_checkpoint
 from stylegallery.devices import pick_device, pick_dtype
-from stylegallery.errors import require
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.settings import Count, Dtype, GuidanceScale, Resolution, Steps, checked
 from stylegallery.weights import locate
 
 TOKENS = 2  # per embedding
@@ -55,28 +55,26 @@ class StyleProjection(nn.Module):
 class StyleShot:
     """`path` is the repository of one of the two checkpoints, `condition` the detector it was trained with."""
 
+    @checked
     def __init__(
         self,
         base: str,
         path: str,
         condition: Contour | Lineart,
-        resolution: int,
+        resolution: Resolution,
         resizing: Literal["square", "keep"],
-        steps: int,
-        guidance_scale: float,
+        steps: Steps,
+        guidance_scale: GuidanceScale,
         prompt: str,
         negative_prompt: str,
         captions: str | None,
-        reference: int = 1,
+        reference: Count = 1,
         device: str = "auto",
-        dtype: str = "auto",
+        dtype: Dtype = "auto",
         encoder_width: int = 1280,
         encoder_layers: int = 32,
         embedding: int = 1024,
     ) -> None:
-        require(steps >= 1, "steps is at least 1", steps)
-        require(reference >= 1, "reference is at least 1", reference)
-        require(guidance_scale > 1, "guidance_scale is above 1", guidance_scale)
         name = "styleshot_lineart" if isinstance(condition, Lineart) else "styleshot"
         folder = locate(path) / "pretrained_weight"
         state = read_checkpoint(folder / "ip.bin", name)

@@ -24,6 +24,7 @@ from stylegallery.devices import pick_device
 from stylegallery.errors import require
 from stylegallery.images import read_image
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.settings import Count, Resolution, checked
 from stylegallery.weights import locate
 
 
@@ -42,11 +43,11 @@ class Parts(NamedTuple):
 class StyTR2:
     """`path` is the folder of the three checkpoints."""
 
-    def __init__(self, path: str, resolution: int = 512, reference: int = 1, device: str = "auto") -> None:
+    @checked
+    def __init__(self, path: str, resolution: Resolution = 512, reference: Count = 1, device: str = "auto") -> None:
         rule = f"resolution is a multiple of {PATCH}, at least {2 * PATCH}"
         require(resolution % PATCH == 0 and resolution >= 2 * PATCH, rule, resolution)
         folder = locate(path)
-        require(reference >= 1, "reference is at least 1", reference)
         self.resolution, self.reference, self.device = resolution, reference, pick_device(device)
         self.parts = Parts.build()
         for name, module in self.parts._asdict().items():

@@ -18,11 +18,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import SubprocessError
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 from rich.console import Console
 
 from data.benchmark import Item, item_generator, load_items
@@ -39,6 +40,15 @@ from evaluation.record import (
 from evaluation.stored import LABEL, read_frozen
 from stylegallery.errors import InputError, require
 from stylegallery.method import Method
+from stylegallery.settings import check, check_values
+
+OF_A_RUN = {
+    "seed": Annotated[int, Field(ge=0, lt=2**63)],
+    "limit": Annotated[int, Field(ge=1)] | None,
+    "out": str | int | float | None,  # a name may look like a number
+    "label": str | int | float | None,
+    "shard": str,
+}
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,10 @@ class Job:
         """
         rule = "label consists of letters, digits and _.@=+,- and begins with a letter, a digit or _"
         require(LABEL.fullmatch(label) is not None, rule, label)
-        limit = config.limit
-        require(limit is None or (isinstance(limit, int) and limit > 0), "limit is null or at least 1", limit)
+        settings = settings_of(config)
+        check(settings["method"], "method")
         out = Path(str(config.out or f"outputs/{config.data.get('manifest', 'folder')}"))
-        items = load_items(config.data)[:limit]
+        items = load_items(config.data)[: config.limit]
         mine = items[parse_shard(str(config.shard))]
         frozen = freeze(out, label, config)
         return cls(out, label, config.seed, frozen["method"], mine)
@@ -90,8 +100,10 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     """Seed, data and method of a composed config, resolved.
 
     Raises:
-        InputError: a number in them is NaN or infinite.
+        InputError: a number in them is NaN or infinite, or a setting of the run is not of its type.
     """
+    given: Any = OmegaConf.to_container(OmegaConf.create({name: config[name] for name in OF_A_RUN}))
+    check_values(given, OF_A_RUN)
     settings: dict[str, Any] = {"seed": config.seed}
     for key in ("data", "method"):
         settings[key] = OmegaConf.to_container(config[key], resolve=True)

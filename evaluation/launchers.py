@@ -16,25 +16,28 @@ from typing import Any, Literal
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from data.benchmark import load_items
 from evaluation.cells import Job, enough_memory, parse_shard, run_cells
 from evaluation.record import computing_on, environment
 from evaluation.stored import read_frozen
-from stylegallery.errors import InputError, require
-from stylegallery.weights import first_line
+from stylegallery.errors import InputError, first_line
+from stylegallery.settings import Count, NotNegative, Number, check, checked
 
 
-def build(node: Any) -> Any:
+def build(node: Any, name: str = "method") -> Any:
     """Instantiate a node of the config; hydra wraps what a constructor raises, the user gets one sentence.
 
     Raises:
         InputError: it cannot be built, for whatever reason: no other item would fare better, another method may.
     """
+    settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    check(settings, name)
     with enough_memory():
         try:
-            return instantiate(node, _convert_="all")
+            return instantiate(settings, _convert_="all")
         except InstantiationException as error:
             cause = error.__cause__ or error
             if isinstance(cause, InputError | torch.OutOfMemoryError):
@@ -48,7 +51,7 @@ def build(node: Any) -> Any:
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
     """Do a job in this process; counts of `done`, `there` and `failed`."""
     console.print(f"{job.label} computes on {computing_on(environment(job.method))}", markup=False)
-    mirror = build(tracker)(job) if tracker else None
+    mirror = build(tracker, "tracker")(job) if tracker else None
     try:
         return run_cells(job, lambda: build(job.method), console, mirror.log if mirror else None)
     finally:
@@ -87,8 +90,8 @@ class Shard:
 class Launcher:
     """Hands the shards of a job to an engine and waits for them."""
 
-    def __init__(self, tasks: int) -> None:
-        require(tasks >= 1, "launcher.tasks is at least 1", tasks)
+    @checked
+    def __init__(self, tasks: Count) -> None:
         self.tasks = tasks
 
     def launch(
@@ -122,8 +125,9 @@ class Submitit(Launcher):
     Requeue-safe: Slurm may requeue a task after a node failure, submitit does after a time-out or preemption.
     """
 
+    @checked
     def __init__(
-        self, cluster: Literal["slurm", "local"], tasks: int, parameters: dict[str, Any], gpus: Sequence[int] = ()
+        self, cluster: Literal["slurm", "local"], tasks: Count, parameters: dict[str, Any], gpus: Sequence[Number] = ()
     ) -> None:
         super().__init__(max(tasks, len(gpus)))
         if cluster == "local" and not gpus and torch.cuda.is_available():  # submitit would hide them from the tasks
@@ -211,7 +215,10 @@ class Ray(Launcher):
     address: of a running cluster, `auto` for the one of this machine, null for a cluster of this process alone.
     """
 
-    def __init__(self, tasks: int, address: str | None, num_gpus: float, num_cpus: float, retries: int) -> None:
+    @checked
+    def __init__(
+        self, tasks: Count, address: str | None, num_gpus: NotNegative, num_cpus: NotNegative, retries: Number
+    ) -> None:
         super().__init__(tasks)
         self.address, self.num_gpus, self.num_cpus, self.retries = address, num_gpus, num_cpus, retries
 

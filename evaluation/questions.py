@@ -36,13 +36,12 @@ from evaluation.progress import Bars
 from evaluation.provenance import weights_digests
 from evaluation.record import Request
 from evaluation.stored import read_frozen
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, first_line
 from stylegallery.files import require_file
 from stylegallery.matching import Match
 from stylegallery.method import Progress, Silent
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count, write_indexed_png
-from stylegallery.weights import first_line
 
 SCHEMA = 1
 QUESTIONS, QUESTION = "questions", "question.json"

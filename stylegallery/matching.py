@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from stylegallery.errors import InputError, require
 from stylegallery.regions import region_count, resize_labels
+from stylegallery.settings import NotNegative, check_fields
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class MatchingConfig:
     """Weights of the three terms (paper §3.2), and how a region is described: the paper's ways are the defaults, the
     others what the published code computes (see docs/deviations.md)."""
 
-    statistics: float = 0.25
-    semantics: float = 1.0
-    geometry: float = 0.125
+    statistics: NotNegative = 0.25
+    semantics: NotNegative = 1.0
+    geometry: NotNegative = 0.125
     aggregation: Literal["attention", "random_transformer", "none"] = "attention"  # of a region before its statistics
     variance: Literal["region", "map"] = "region"  # map: over the whole zero-filled map, divided by the region's size
     encoder_view: Literal["whole", "centre"] = "whole"  # centre: tokens of the central 7/8 are laid over the whole
@@ -35,16 +36,7 @@ class MatchingConfig:
     assignment: Literal["best", "random"] = "best"  # random ignores the scores: what matching buys
 
     def __post_init__(self) -> None:
-        choices = {
-            "aggregation": ("attention", "random_transformer", "none"),
-            "variance": ("region", "map"),
-            "encoder_view": ("whole", "centre"),
-            "lone_token": ("kept", "dropped"),
-            "circle": ("minimum", "centroid"),
-            "assignment": ("best", "random"),
-        }
-        for name, allowed in choices.items():
-            require(getattr(self, name) in allowed, f"matching.{name} is one of {allowed}", getattr(self, name))
+        check_fields(self)
 
 
 @dataclass(frozen=True)

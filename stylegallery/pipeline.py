@@ -18,6 +18,7 @@ from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.recolouring import recolour
 from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, analyse
+from stylegallery.settings import Resolution, Share, checked
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Plan:
 class StyleGallery:
     """Training-free, semantic-aware style transfer from any number of references (CVPR 2026, arXiv 2603.10354)."""
 
+    @checked
     def __init__(
         self,
         model: DiffusionModel,
@@ -39,15 +41,13 @@ class StyleGallery:
         segmentation: SegmentationConfig,
         matching: MatchingConfig,
         guidance: GuidanceConfig,
-        resolution: int,
+        resolution: Resolution,
         resizing: Literal["square", "keep"],
-        recolouring: float = 0.0,
+        recolouring: Share = 0.0,
         depth: Callable[[Tensor], Tensor] | None = None,
         segmenter: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        require(resizing in ("square", "keep"), "resizing is square or keep", resizing)
         require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
-        require(0 <= recolouring <= 1, "recolouring is between 0 and 1", recolouring)
         starts = recolouring == 0 or guidance.initial == "content"
         require(
             starts, "recolouring needs guidance.initial=content, where its colours are what is optimised", recolouring

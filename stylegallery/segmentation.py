@@ -5,14 +5,14 @@ inversion → fused features → smooth → standardise, PCA, K-means with silho
 The paper has neither the smoothing nor the edges.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
@@ -32,37 +32,34 @@ from stylegallery.regions import (
     resize_labels,
     without_gaps,
 )
+from stylegallery.settings import Count, NotNegative, Number, Steps, check_fields
+
+Clusters = Annotated[int, Field(ge=2, le=254)]  # a label map has 255 labels at most
 
 
 @dataclass(frozen=True)
 class SegmentationConfig:
     """Settings of stage 1; the defaults are the paper's for Stable Diffusion 1.5."""
 
-    inversion_steps: int = 15
-    smoothing: int = 1  # cells: window of a mean filter over features before clustering, not in the paper; 1 for none
-    components: int = 60  # of the PCA
-    clusters: tuple[int, int] = (2, 10)  # K is chosen within, by silhouette
-    restarts: int = 10
-    merge_distance: float = 0.85  # between mean latents
-    proposal_merge_distance: float = 0.5  # the same where a segmenter's proposals replace the clusters
+    inversion_steps: Steps = 15
+    smoothing: Count = 1  # cells: window of a mean filter over features before clustering, not in the paper; 1 for none
+    components: Count = 60  # of the PCA
+    clusters: Annotated[tuple[Clusters, Clusters], Field(strict=False)] = (2, 10)  # K is chosen within, by silhouette
+    restarts: Count = 10
+    merge_distance: NotNegative = 0.85  # between mean latents
+    proposal_merge_distance: NotNegative = 0.5  # the same where a segmenter's proposals replace the clusters
     merging: Literal["connected", "sequential"] = "connected"  # see `merge`; the published code's is sequential
-    depth_span: float = 0.75  # 5-95 % span above which a cluster is split, of depth in [0, 1]
-    depth_merge_latent: float = 0.35
-    depth_merge_depth: float = 0.3
-    smallest_component: int = 20  # cells
-    border_margin: float = 0.0  # cells, not in the paper: nearer to a border regions follow the picture; 0 for none
+    depth_span: NotNegative = 0.75  # 5-95 % span above which a cluster is split, of depth in [0, 1]
+    depth_merge_latent: NotNegative = 0.35
+    depth_merge_depth: NotNegative = 0.3
+    smallest_component: Number = 20  # cells
+    border_margin: NotNegative = 0.0  # cells, not in the paper: nearer to a border, regions follow the picture
     masks: Literal["any_size", "published"] = "any_size"  # how a user's mask is read: `regions.read_published_mask`
 
     def __post_init__(self) -> None:
-        require(1 <= self.inversion_steps <= 999, "inversion_steps is between 1 and 999", self.inversion_steps)
-        require(self.components >= 1, "components is at least 1", self.components)
-        require(self.restarts >= 1, "restarts is at least 1", self.restarts)
-        require(self.smoothing % 2 == 1 and self.smoothing > 0, "smoothing is an odd number of cells", self.smoothing)
-        require(0 <= self.border_margin < math.inf, "border_margin is 0 or more cells", self.border_margin)
-        two = len(self.clusters) == 2 and 2 <= self.clusters[0] <= self.clusters[1]
-        require(two, "clusters is [smallest, largest] from 2", self.clusters)
-        require(self.merging in ("connected", "sequential"), "merging is connected or sequential", self.merging)
-        require(self.masks in ("any_size", "published"), "masks is any_size or published", self.masks)
+        check_fields(self)
+        require(self.smoothing % 2 == 1, "smoothing is an odd number of cells", self.smoothing)
+        require(self.clusters[0] <= self.clusters[1], "clusters is [smallest, largest]", self.clusters)
 
 
 @dataclass(frozen=True)

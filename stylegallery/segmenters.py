@@ -1,14 +1,17 @@
 """Segmenters, whose masks may take the place of clusters of diffusion features (paper §3.1)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 from transformers import MaskGenerationPipeline, SamImageProcessor, SamModel
 
 from stylegallery.images import to_pixels
 from stylegallery.loading import pretrained, processor_of
+from stylegallery.settings import Share, checked
 
 
 class SAM:
@@ -17,12 +20,13 @@ class SAM:
     `points_per_side`² points ask for masks; those below the predicted overlap or the stability are dropped.
     """
 
+    @checked
     def __init__(
         self,
         path: str,
-        points_per_side: int = 32,
-        predicted_overlap: float = 0.88,
-        stability: float = 0.95,
+        points_per_side: Annotated[int, Field(ge=1, le=256)] = 32,
+        predicted_overlap: Share = 0.88,
+        stability: Share = 0.95,
         device: str = "auto",
     ) -> None:
         network = pretrained(SamModel, path, "segmenter.path", device)

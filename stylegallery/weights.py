@@ -166,10 +166,6 @@ def locate_file(name: str) -> Path:
     return locate(entry.name) / entry.files[0]
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
 # --- fetch ---
 
 

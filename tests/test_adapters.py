@@ -294,11 +294,11 @@ def test_style_aligned_on_sdxl(folders: dict[str, Path], pictures: Pictures) -> 
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("guidance_scale=1", "guidance_scale is above 1"),
-        ("resolution=64", "resolution is at least 128"),
-        ("dtype=float8", "dtype is one of float32, bfloat16, float16"),
-        ("offset=2", "offset is at least 0 and below steps"),
-        ("scale=0", "shift is finite and scale above 0"),
+        ("guidance_scale=1", "method.guidance_scale is 1; it should be greater than 1"),
+        ("resolution=64", "method.resolution is 64; it should be greater than or equal to 128"),
+        ("dtype=float8", "method.dtype is 'float8'; it should be 'auto', 'float32', 'bfloat16' or 'float16'"),
+        ("offset=2", "offset is below steps"),
+        ("scale=0", "method.scale is 0; it should be greater than 0"),
     ],
 )
 def test_bad_settings_of_style_aligned(folders: dict[str, Path], override: str, says: str) -> None:

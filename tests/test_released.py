@@ -109,7 +109,7 @@ def test_the_last_close_cluster_before_wins_and_the_order_matters() -> None:
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(InputError, match="merging is connected or sequential"):
+    with pytest.raises(InputError, match=r"^segmentation\.merging is .*; it should be 'connected' or 'sequential'"):
         SegmentationConfig(merging="union")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"matching\.circle"):
         MatchingConfig(circle="square")  # type: ignore[arg-type]

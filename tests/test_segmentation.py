@@ -69,7 +69,7 @@ def blocks(seed: int, grid: tuple[int, int] = (12, 15), channels: int = 8, noise
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
     (name,) = settings
-    with pytest.raises(InputError, match=f"^{name} is "):
+    with pytest.raises(InputError, match=rf"^(segmentation\.)?{name} is "):
         SegmentationConfig(**settings)
 
 

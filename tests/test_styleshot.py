@@ -372,7 +372,7 @@ def test_missing_weights(overrides: list[str], tmp_path: Path) -> None:
         build_method("styleshot", *overrides, f"method.path={tmp_path}")
     with pytest.raises(InputError, match=r"ControlNetHED.pth is missing; .*fetch hed"):
         build_method("styleshot", *overrides, f"method.condition.path={tmp_path}")
-    with pytest.raises(InputError, match="guidance_scale is above 1, not 1"):
+    with pytest.raises(InputError, match=r"method\.guidance_scale is 1; it should be greater than 1"):
         build_method("styleshot", *overrides, "method.guidance_scale=1")
 
 
