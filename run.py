@@ -176,6 +176,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: the names of files need not be UTF-8
     main()
     sys.exit(max(codes))

@@ -79,7 +79,7 @@ def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision
 def is_xl(folder: Path) -> bool:
     """Whether a directory holds SDXL rather than Stable Diffusion 1.x, by its index."""
     try:
-        name: str = json.loads((folder / "model_index.json").read_text())["_class_name"]
+        name: str = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     except UNREADABLE as error:
         raise unreadable(folder, "diffusers model", error) from error
     return name.startswith("StableDiffusionXL")

@@ -8,7 +8,6 @@ a GPU of 24 GB in bfloat16. Random weights say nothing of pictures.
 """
 
 import argparse
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from stylegallery.devices import pick_device
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.guidance import GuidanceConfig, optimise
 from stylegallery.matching import Match
+from stylegallery.method import process_peak_mib
 from stylegallery.segmentation import ImageAnalysis, fuse
 
 EXPECTED = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in range(3)]
@@ -110,7 +110,7 @@ def peak() -> str:
     """Of the GPU where there is one, else of the process."""
     if torch.cuda.is_initialized():
         return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+    return f"{process_peak_mib() / 2**10:.2f} GiB"
 
 
 def clock() -> float:

@@ -15,7 +15,8 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from stylegallery.errors import InputError
-from stylegallery.images import list_images
+from stylegallery.files import notice
+from stylegallery.images import SUFFIXES, list_images
 
 MANIFESTS = Path(__file__).parent / "manifests"
 MASKS = Path(__file__).parent / "masks"
@@ -95,7 +96,7 @@ def manifest_items(manifest: str, files: str, root: str | None = None, masks: st
             some = ", ".join(sorted(filter(None, known)))
             raise InputError(f"data.{name} is {value!r}, which this repository does not have; pass one of: {some}")
     folder = root_of(files, root)
-    with (MANIFESTS / f"{manifest}.csv").open(newline="") as table:
+    with (MANIFESTS / f"{manifest}.csv").open(newline="", encoding="utf-8") as table:
         items = [
             Item(row["id"], folder / row["content"], tuple(folder / name for name in row["references"].split()))
             for row in csv.DictReader(table)
@@ -111,7 +112,7 @@ def root_of(files: str, root: str | None = None) -> Path:
 
 def read_digests(files: str) -> dict[str, str]:
     """Path below the root -> sha256, of every picture of a collection; the format is that of `sha256sum`."""
-    lines = (MANIFESTS / f"{files}.sha256").read_text().splitlines()
+    lines = (MANIFESTS / f"{files}.sha256").read_text(encoding="utf-8").splitlines()
     return {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
 
 
@@ -182,8 +183,15 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
         raise InputError(f"data.masks is {masks!r}; pass a folder")
     folders: list[Path] = []
     for source in listed("data.references", references):
-        inner = sorted(path for path in Path(source).glob("*/") if path.is_dir())
+        inside = sorted(path for path in Path(source).glob("*") if not path.name.startswith("."))
+        inner = [path for path in inside if path.is_dir()]
         folders += inner or [Path(source)]
+        if inner and (
+            beside := [path.name for path in inside if path.suffix.lower() in SUFFIXES and path not in inner]
+        ):
+            notice(
+                f"{source}: its {len(inner)} folders are taken, its {len(beside)} pictures ({beside[0]}, ...) are not"
+            )
     sets = [(folder, tuple(list_images(str(folder)))) for folder in folders]
     items: list[Item] = []
     sources: dict[str, str] = {}  # id -> what has it

@@ -145,4 +145,4 @@ def manifests() -> dict[str, list[Row]]:
 
 if __name__ == "__main__":
     for manifest, rows in manifests().items():
-        (MANIFESTS / f"{manifest}.csv").write_text(as_csv(rows))
+        (MANIFESTS / f"{manifest}.csv").write_text(as_csv(rows), encoding="utf-8")

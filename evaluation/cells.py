@@ -14,7 +14,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import SubprocessError
@@ -215,7 +215,8 @@ def claims(job: Job) -> Iterator[Item]:
                     later.append(item)
                     continue
                 try:
-                    Path(claim.lock_file).write_text(f"{socket.gethostname()} {os.getpid()}\n")
+                    with suppress(PermissionError):  # on Windows nobody writes to what is locked
+                        Path(claim.lock_file).write_text(f"{socket.gethostname()} {os.getpid()}\n", encoding="utf-8")
                     yield item
                 finally:
                     claim.release()
@@ -228,7 +229,10 @@ def holder(out: Path, label: str, item: str) -> str | None:
         with FileLock(path, blocking=False) if path.exists() else nullcontext():
             return None
     except (Timeout, PermissionError):
-        return path.read_text().strip() or "starting"
+        try:
+            return path.read_text(encoding="utf-8").strip() or "starting"
+        except PermissionError:  # on Windows nobody reads it either
+            return "a process"
 
 
 # --- running ---

@@ -116,7 +116,9 @@ def kept_digest(path: Path) -> str:
         with suppress(OSError, RuntimeError):
             entry.parent.mkdir(parents=True, exist_ok=True)
             partial = entry.with_name(f"{entry.name}.{os.getpid()}")
-            partial.write_text(f"{digest} {hashlib.sha256(f'{entry.name} {digest}'.encode()).hexdigest()}")
+            partial.write_text(
+                f"{digest} {hashlib.sha256(f'{entry.name} {digest}'.encode()).hexdigest()}", encoding="utf-8"
+            )
             partial.replace(entry)
     return digest
 

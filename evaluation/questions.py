@@ -168,7 +168,7 @@ def asked_with(out: Path) -> list[dict[str, Any]]:
     configs: dict[str, dict[str, Any]] = {}
     for path in sorted((out / QUESTIONS).glob(f"*/{QUESTION}")):
         try:
-            config = json.loads(path.read_text())["config"]
+            config = json.loads(path.read_text(encoding="utf-8"))["config"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if isinstance(config, dict):
@@ -241,11 +241,11 @@ def write_question(folder: Path, question: Question, request: Request) -> None:
             for name, labels in named_maps(question).items():
                 write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
             matches = [asdict(match) for match in question.matches]
-            (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n")
+            (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
             about = {"schema": SCHEMA, "digest": request.digest(), "references": len(question.reference_labels)}
-            (partial / QUESTION).write_text(json.dumps(about | asdict(request), indent=1) + "\n")
+            (partial / QUESTION).write_text(json.dumps(about | asdict(request), indent=1) + "\n", encoding="utf-8")
             for path in sorted(partial.iterdir(), key=lambda path: path.name == QUESTION):
-                with path.open("rb") as file:  # a power cut leaves whole files
+                with path.open("r+b") as file:  # a power cut leaves whole files
                     os.fsync(file.fileno())
                 path.replace(folder / path.name)
     except OSError as error:
@@ -263,7 +263,7 @@ def question_digest(folder: Path) -> str | None:
     """What the question in a folder was made from; None where there is no whole question."""
     try:
         read_question(folder)
-        return str(json.loads((folder / QUESTION).read_text())["digest"])
+        return str(json.loads((folder / QUESTION).read_text(encoding="utf-8"))["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -275,10 +275,10 @@ def read_question(folder: Path) -> Question:
         InputError: there is none, or its files do not fit together.
     """
     try:
-        about = json.loads((folder / QUESTION).read_text())
+        about = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
         content = read_labels(folder / "content.png")
         references = [read_labels(folder / f"reference_{n}.png") for n in range(1, about["references"] + 1)]
-        matches = [Match(**match) for match in json.loads((folder / "matches.json").read_text())]
+        matches = [Match(**match) for match in json.loads((folder / "matches.json").read_text(encoding="utf-8"))]
         counts = [region_count(labels) for labels in references]
         whole = about["schema"] == SCHEMA and sorted(match.content_region for match in matches) == list(
             range(1, region_count(content) + 1)

@@ -221,7 +221,7 @@ def move_in(partial: Path, folder: Path, record: dict[str, Any]) -> None:
     # In ASCII alone, other characters escaped: the names of files need not be UTF-8.
     (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for name in [*record["files"], RECORD]:
-        with (partial / name).open("rb") as file:
+        with (partial / name).open("r+b") as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())
     old = read_record(folder)
     (folder / RECORD).unlink(missing_ok=True)
@@ -256,9 +256,9 @@ def write_files(folder: Path, request: Request, result: Stylization, explain: bo
         write_regions(folder, f"reference_{number}", result.references[number - 1], labels, explain)
     if result.matches:
         matches = [asdict(match) for match in result.matches]
-        (folder / "matches.json").write_text(json.dumps(matches, indent=1) + "\n")
+        (folder / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
     if result.energies:
-        with (folder / "energies.csv").open("w", newline="") as file:
+        with (folder / "energies.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([result.energies[0]._fields, *result.energies])
     if explain:
         from stylegallery import figures  # matplotlib takes a second to import, which cells do without

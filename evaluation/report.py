@@ -273,9 +273,9 @@ def embed(content: dict[str, Any]) -> str:
 
 def page_parts(title: str) -> tuple[str, str, str]:
     """The page before its data, between data and blocks, and after them."""
-    script = "\n".join((PAGE / f"{name}.js").read_text() for name in SCRIPTS)
-    script, style = f'"use strict";\n{script}', (PAGE / "page.css").read_text()
-    page = (PAGE / "page.html").read_text()
+    script = "\n".join((PAGE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    script, style = f'"use strict";\n{script}', (PAGE / "page.css").read_text(encoding="utf-8")
+    page = (PAGE / "page.html").read_text(encoding="utf-8")
     for name, text in (("style", style), ("script", script)):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         page = page.replace(f"{{{{{name}_digest}}}}", f"sha256-{digest}").replace(f"{{{{{name}}}}}", text)

@@ -14,7 +14,7 @@ from evaluation.provenance import file_digest
 from evaluation.questions import read_question
 from stylegallery.errors import InputError
 from stylegallery.figures import heart
-from stylegallery.images import open_image
+from stylegallery.images import read_image, to_pixels
 from stylegallery.regions import colours
 
 QUALITY = 75
@@ -31,7 +31,7 @@ def thumbnail(path: Path, side: int, digest: str | None = None) -> dict[str, str
 
 
 def shrunk(path: Path, side: int, digest: str | None = None) -> Image.Image:
-    """A picture made to fit side x side, RGB on white.
+    """A picture made to fit side x side, as methods see it.
 
     `digest`: the SHA-256 the file had when the results were made; another file is not shown in its place.
 
@@ -40,11 +40,7 @@ def shrunk(path: Path, side: int, digest: str | None = None) -> Image.Image:
     """
     if digest is not None and file_digest(path) != digest:
         raise InputError(f"{path} changed since the results were made")
-    image = open_image(path)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
+    image = Image.fromarray(to_pixels(read_image(path)))
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
     return image
 

@@ -13,7 +13,7 @@ PATH = Path(__file__).with_name("reported.yaml")
 
 @cache
 def read_reported() -> dict[str, Any]:
-    return yaml.safe_load(PATH.read_text())
+    return yaml.safe_load(PATH.read_text(encoding="utf-8"))
 
 
 def columns(ours: set[str]) -> dict[str, str]:

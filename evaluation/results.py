@@ -81,7 +81,7 @@ def read_json(path: Path) -> Any:
         InputError: it is damaged.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

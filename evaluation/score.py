@@ -101,7 +101,7 @@ class Cell:
     def record(self) -> dict[str, Any]:
         """Raises InputError where it cannot be read."""
         try:
-            record = json.loads((self.folder / RECORD).read_text())
+            record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
             return record | {"error": record.get("error")}
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise InputError(f"{self.folder / RECORD} cannot be read ({problem}); delete the folder") from problem
@@ -204,7 +204,7 @@ def evaluate_set(metric: SetMetric, samples: Sequence[Sample], contents: Sequenc
 def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:
     """The rows of a scores file that is about the same pictures and size; none of any other."""
     try:
-        scores = json.loads(path.read_text())
+        scores = json.loads(path.read_text(encoding="utf-8"))
         return scores["metrics"] if all(scores[key] == value for key, value in about.items()) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -225,7 +225,9 @@ def write_rows(path: Path, about: dict[str, Any], rows: dict[str, Row]) -> None:
     """Raises InputError where the file cannot be written."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps({"metrics": dict(sorted(rows.items())), **about}, indent=1) + "\n")
+        temporary.write_text(
+            json.dumps({"metrics": dict(sorted(rows.items())), **about}, indent=1) + "\n", encoding="utf-8"
+        )
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); make room or check permissions") from error

@@ -227,7 +227,7 @@ def main() -> int:
         return 2
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
-    print((arguments.out / "tables" / "table.md").read_text())
+    print((arguments.out / "tables" / "table.md").read_text(encoding="utf-8"))
     return 1 if complaints else 0
 
 

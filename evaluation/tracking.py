@@ -93,7 +93,7 @@ class WandbTracker:
             row["content and references"] = wandb.Image(strip([Path(path) for path in paths]))
             row["stylised"] = wandb.Image(strip([folder / "stylised.png"]))
             if (folder / "scores.json").is_file():
-                scores = json.loads((folder / "scores.json").read_text())["metrics"]
+                scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["metrics"]
                 row |= {name: score["value"] for name, score in scores.items()}
         return row
 

@@ -32,7 +32,7 @@ def write_wide(path: Path, table: pd.DataFrame, notes: Sequence[str], calibratio
             hrules=True, column_format="l" + "r" * len(cells.columns)
         )
         text += "".join(f"% {note}\n" for note in everything)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def escape(text: str) -> str:

@@ -49,13 +49,14 @@ def levels(image: Image.Image, path: Path) -> np.ndarray:
     if smallest < 0:
         raise InputError(f"{path} holds negative values, down to {smallest:g}; export it again as an 8-bit PNG")
     white = max(1.0, largest) if image.mode == "F" else image.info.get("white", 65535)
-    if 0 < largest < DARKEST * white:
+    inverted = image.info.get("inverted", False)
+    if 0 < largest < DARKEST * white and not inverted:
         raise InputError(
             f"{path} holds values up to {largest:.10g} where white is {white:.10g} and would be almost black; "
             "export it again as an 8-bit PNG"
         )
     scaled = (values / np.float32(white)).astype(np.float32)
-    return 1 - scaled if image.info.get("inverted") else scaled
+    return 1 - scaled if inverted else scaled
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

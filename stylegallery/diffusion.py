@@ -86,7 +86,7 @@ class DiffusionModel:
         folder, place = locate(path), pick_device(device)
         precision = pick_dtype(dtype, place)
         try:
-            index = json.loads((folder / "model_index.json").read_text())
+            index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
             scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
             unet = load(folder, index, "unet", precision)
             autoencoder = load(folder, index, "vae", precision)

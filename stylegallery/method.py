@@ -1,7 +1,6 @@
 """The contract of a method: `stylize(item, generator, progress) -> Stylization`. StyleGallery and every baseline
 are this and nothing more."""
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -75,5 +75,14 @@ class Stopwatch:
     def peak_memory_mib(self) -> float:
         if self.device.type == "cuda":
             return round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+        return round(process_peak_mib(), 1)
+
+
+def process_peak_mib() -> float:
+    """The most memory this process has had so far, MiB."""
+    if sys.platform == "win32":  # which has no module `resource`
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

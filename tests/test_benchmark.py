@@ -363,6 +363,18 @@ def test_one_reference_mask_is_a_list_of_one() -> None:
     assert item.masks() == [None, Path("mask.png"), None]
 
 
+def test_hidden_folders_are_no_references(gallery: Gallery, caplog: pytest.LogCaptureFixture) -> None:
+    before = folder_items(str(gallery.contents), str(gallery.references))
+    for name in (".ipynb_checkpoints", ".cache"):
+        (gallery.references / name).mkdir()
+        paint(gallery.references / name / "a.png", 0)
+    paint(gallery.references / "beside.png", 0)
+    (gallery.references / "notes.txt").touch()
+    assert folder_items(str(gallery.contents), str(gallery.references)) == before
+    (message,) = caplog.messages
+    assert message == f"{gallery.references}: its 3 folders are taken, its 1 pictures (beside.png, ...) are not"
+
+
 def test_folder_is_every_content_with_every_set(gallery: Gallery) -> None:
     items = folder_items(str(gallery.contents), str(gallery.references))
     assert len(items) == 12

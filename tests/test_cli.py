@@ -399,7 +399,7 @@ def test_file_without_read_permission(
 
 def test_missing_content_on_the_command_line(run_script: RunCli, pictures: Pictures, tmp_path: Path) -> None:
     process = run_script(*place("content", tmp_path / "nowhere.jpg", pictures), f"out={tmp_path / 'out'}")
-    assert_refused(process, "nowhere.jpg", "check the path")
+    assert_refused(process, "nowhere.jpg", "is missing; pass the path")
     assert process.stdout == ""
     assert_nothing_in(tmp_path / "out")
 

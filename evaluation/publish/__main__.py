@@ -85,10 +85,10 @@ def index(
         "grids": "pictures",
     }
     pages = [f"[{name}.md]({name}.md): {about}" for name, about in others.items() if (docs / f"{name}.md").is_file()]
-    by_hand = [path for path in sorted(docs.glob("*.md")) if not path.read_text().startswith(GENERATED)]
+    by_hand = [path for path in sorted(docs.glob("*.md")) if not path.read_text(encoding="utf-8").startswith(GENERATED)]
     for path in by_hand:
         if path.name != "README.md":
-            heading = path.read_text().partition("\n")[0].lstrip("# ")
+            heading = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
             pages.append(f"[{path.name}]({path.name}): {heading} (written by hand)")
     missing = [one.name for one in experiments if one.name not in {study.experiment.name for study in studies}]
     sweep = studies[0].sweep

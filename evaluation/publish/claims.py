@@ -47,7 +47,7 @@ class Claim:
 def read_claims(path: Path = PATH) -> list[Claim]:
     """Raises InputError where the file cannot be read, or a claim lacks something or has what no claim has."""
     try:
-        rows = yaml.safe_load(path.read_text())["claims"]
+        rows = yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]
         claims = [Claim(**{key: as_claims(key, value) for key, value in row.items()}) for row in rows]
     except (OSError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise InputError(f"{path} is not a list of claims ({' '.join(str(error).split())})") from error

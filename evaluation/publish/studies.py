@@ -104,7 +104,9 @@ def read_experiments() -> list[Experiment]:
     for path in sorted(EXPERIMENTS.glob("*.yaml"), key=lambda path: (path.stem != FIRST, path.stem)):
         node: Any = OmegaConf.to_container(OmegaConf.load(path))
         if node["experiment"]:
-            comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
+            comments = [
+                line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
+            ]
             about = " ".join(comment for comment in comments if not comment.startswith("@package"))
             runs = {str(label): list(overrides) for label, overrides in node["experiment"]["runs"].items()}
             values = node["experiment"]

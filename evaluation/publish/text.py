@@ -34,7 +34,7 @@ def write(path: Path, content: str | bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}")
     try:
-        if path.suffix == ".md" and path.is_file() and not path.read_text().startswith(GENERATED):
+        if path.suffix == ".md" and path.is_file() and not path.read_text(encoding="utf-8").startswith(GENERATED):
             raise InputError(f"{path} was written by hand; rename it or pass another --docs")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)

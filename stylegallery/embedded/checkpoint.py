@@ -37,6 +37,6 @@ class Log:
 
     def __call__(self, step: int, **values: float) -> None:
         row = [self.stage, step, round(time.time() - self.start), *(f"{k}={v:.4f}" for k, v in values.items())]
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(row)
         print(*row, flush=True)

@@ -38,7 +38,7 @@ def export(args: argparse.Namespace) -> None:
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
     }
-    (args.out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (args.out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
