@@ -53,7 +53,7 @@ def read_frozen(path: Path) -> dict[str, Any]:
             not have.
     """
     try:
-        values = yaml.load(read_text(path, encoding="utf-8"), Plain)
+        values = yaml.load(read_text(path), Plain)
         whole = isinstance(values, dict) and values.keys() >= set(FROZEN)
         if not whole or values["label"] != path.stem or not is_frozen(values):
             raise ValueError("it holds other values")
