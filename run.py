@@ -1,5 +1,6 @@
 """Stylise one content picture, or the items of a benchmark: compose → build → run → write records → print a table."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data.benchmark import item_generator, load_items
+from data.benchmark import load_items
 from evaluation.cells import Job, enough_memory, lock, settings_of, writable
 from evaluation.launchers import build, run_job
 from evaluation.progress import Bars
@@ -27,6 +28,7 @@ from evaluation.record import (
     read_record,
     write_result,
 )
+from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 
 
@@ -160,6 +162,11 @@ def summary(record: dict, folder: Path) -> Table:
     return table
 
 
+def readable(override: str) -> str:
+    """Points as keys of pins, '0.4,0.7': [1, 2], as Hydra's grammar has them: it knows no quoted keys."""
+    return re.sub(r"""(?<=[{,\s])(["'])([^"']*)\1(?=\s*:)""", lambda key: key[2].replace(",", "\\,"), override)
+
+
 codes = [0]  # of the jobs of this process, several with -m: one that fails does not keep the next from running
 
 
@@ -176,5 +183,6 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = [readable(given) if given.startswith("pins=") else given for given in sys.argv[1:]]
     main()
     sys.exit(max(codes))

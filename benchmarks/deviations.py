@@ -15,6 +15,8 @@ from hydra.utils import instantiate
 from sklearn.metrics import adjusted_rand_score
 
 from data.benchmark import Item
+from stylegallery.draws import derived
+from stylegallery.images import read_image
 from stylegallery.matching import Wishes, describe, match
 from stylegallery.pipeline import Plan, StyleGallery
 from stylegallery.segmentation import segment
@@ -52,7 +54,7 @@ def items(root: Path, count: int) -> list[Item]:
     return found
 
 
-def replan(method: StyleGallery, plan: Plan, deviation: dict, seed: int) -> Plan:
+def replan(method: StyleGallery, plan: Plan, deviation: dict, seeds: list[int]) -> Plan:
     """The plan with the deviation's settings; the diffusion features of `plan` are used again."""
     segmentation = replace(method.segmentation, **deviation.get("segmentation", {}))
     matching = replace(method.matching, **deviation.get("matching", {}))
@@ -60,10 +62,10 @@ def replan(method: StyleGallery, plan: Plan, deviation: dict, seed: int) -> Plan
     if segmentation != method.segmentation:
         analyses = [
             replace(a, labels=segment(a.features, a.latent[0], image, segmentation, seed))
-            for a, image in zip(analyses, plan.images, strict=True)
+            for a, image, seed in zip(analyses, plan.images, seeds, strict=True)
         ]
     described = [
-        describe(a.labels, a.features, image, method.encoder, matching, seed + int(deviation.get("seed", 0)))
+        describe(a.labels, a.features, image, method.encoder, matching, derived(0) + int(deviation.get("seed", 0)))
         for a, image in zip(analyses, plan.images, strict=True)
     ]
     return Plan(plan.images, analyses, match(described[0], described[1:], matching, Wishes()))
@@ -78,11 +80,11 @@ def main() -> None:
         method = instantiate(compose("config", overrides=["resizing=square"]).method, _convert_="all")
     rows = []
     for item in items(arguments.data, arguments.items):
-        seed = int(torch.randint(2**31, (1,), generator=torch.Generator().manual_seed(0)))
+        seeds = [derived(0, read_image(path)) for path in (item.content, *item.references)]
         paper = method.plan(item, torch.Generator().manual_seed(0))
         image = method.render(paper)[0]
         for name, deviation in DEVIATIONS.items():
-            plan = replan(method, paper, deviation, seed)
+            plan = replan(method, paper, deviation, seeds)
             ari = [
                 adjusted_rand_score(a.labels.flatten(), b.labels.flatten())
                 for a, b in zip(paper.analyses, plan.analyses, strict=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,12 +22,16 @@ MASKS = Path(__file__).parent / "masks"
 LONGEST = 100  # characters of a name in an id: file systems allow 255 bytes for the id of two names and a suffix
 
 
+Region = int | tuple[float, float]  # its number, or a point (x, y) in it: fractions of the picture, from its top left
+
+
 @dataclass(frozen=True)
 class Item:
     """One content picture, its ordered references, and what the user decided about regions.
 
-    Regions and references are numbered from 1. pins: content region -> (reference, region); excluded: references
-    no region may use unless pinned; forbidden: (content region, reference, region) triples, likewise.
+    Regions and references are numbered from 1; a point in a picture names the region that stage 1 finds there.
+    pins: content region -> (reference, region); excluded: references no region may use unless pinned; forbidden:
+    (content region, reference, region) triples, likewise.
     """
 
     id: str
@@ -36,9 +39,9 @@ class Item:
     references: tuple[Path, ...]
     mask: Path | None = None
     reference_masks: tuple[Path | None, ...] = ()
-    pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    pins: Mapping[Region, tuple[int, Region]] = field(default_factory=dict)
     excluded: tuple[int, ...] = ()
-    forbidden: tuple[tuple[int, int, int], ...] = ()
+    forbidden: tuple[tuple[Region, int, Region], ...] = ()
 
     def masks(self) -> list[Path | None]:
         """The masks of content and references, one entry per picture."""
@@ -49,12 +52,6 @@ class Item:
         roles = ["content", *(f"reference {number}" for number in range(1, len(self.references) + 1))]
         masks = {f"mask of {role}": path for role, path in zip(roles, self.masks(), strict=True) if path}
         return dict(zip(roles, [self.content, *self.references], strict=True)) | masks
-
-
-def item_generator(seed: int, item: Item) -> torch.Generator:
-    """The generator of all draws of an item, the same in any order and any shard."""
-    digest = hashlib.sha256(f"{seed} {item.id}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
 
 
 def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list[Item]:
@@ -230,14 +227,15 @@ def custom_item(
     references: str | Sequence[str],
     mask: str | None = None,
     reference_masks: str | Sequence[str | None] = (),
-    pins: Mapping[Any, Sequence[int]] | None = None,
+    pins: Mapping[Any, Sequence[Any]] | None = None,
     excluded: Sequence[int] = (),
-    forbidden: Sequence[Sequence[int]] = (),
+    forbidden: Sequence[Sequence[Any]] = (),
 ) -> Item:
     """An item from what a user passes; references are files, folders or glob patterns.
 
     Raises:
-        InputError: no references, more masks than references, or a pin that is not region:[reference, region].
+        InputError: no references, more masks than references, a pin that is not region:[reference, region], or a
+            point outside a picture.
     """
     for name, path in (("content", content), ("mask", mask or "")):
         if not isinstance(path, str):
@@ -251,12 +249,14 @@ def custom_item(
     if len(masks) > len(paths):
         raise InputError(f"{len(masks)} reference_masks for {len(paths)} references; pass at most one each")
     try:
-        parsed_pins = {int(region): (int(r), int(j)) for region, (r, j) in (pins or {}).items()}
-        parsed_forbidden = tuple((int(i), int(r), int(j)) for i, r, j in forbidden)
+        parsed_pins = {parse_region(i): (parse_number(r), parse_region(j)) for i, (r, j) in (pins or {}).items()}
+        parsed_forbidden = tuple((parse_region(i), parse_number(r), parse_region(j)) for i, r, j in forbidden)
+    except InputError:
+        raise
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
             "pins are written {content region: [reference, region]} and forbidden pairs "
-            "[[content region, reference, region]], all numbers from 1"
+            "[[content region, reference, region]], all numbers from 1, or for a region a point in it such as '0.4,0.7'"
         ) from error
     return Item(
         id=safe_name(Path(content).stem),
@@ -268,3 +268,25 @@ def custom_item(
         excluded=tuple(excluded),
         forbidden=parsed_forbidden,
     )
+
+
+def parse_number(value: Any) -> int:
+    """A whole number. Raises ValueError or TypeError for anything else."""
+    if isinstance(value, bool | float):
+        raise TypeError(value)
+    return int(value)
+
+
+def parse_region(value: Any) -> Region:
+    """A region's number, or the point of `x,y`.
+
+    Raises:
+        ValueError, TypeError: it is neither.
+        InputError: the point lies outside the picture.
+    """
+    if not isinstance(value, str) or "," not in value:
+        return parse_number(value)
+    x, y = (float(part) for part in value.split(","))
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise InputError(f"the point {value} lies outside the picture; pass fractions from 0 to 1, such as '0.4,0.7'")
+    return x, y

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 from rich.console import Console
 
-from data.benchmark import Item, item_generator, load_items
+from data.benchmark import Item, load_items
 from evaluation.progress import Bars
 from evaluation.provenance import code_digest, weights_digests
 from evaluation.record import (
@@ -38,6 +38,7 @@ from evaluation.record import (
     write_result,
 )
 from evaluation.stored import LABEL, read_frozen
+from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, require
 from stylegallery.method import Method
 from stylegallery.settings import check, check_values

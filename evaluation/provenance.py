@@ -28,7 +28,7 @@ WEIGHTS_KEYS = (
 WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json", ".txt", *SUFFIXES}  # pictures: published
 KEPT = Path("~/.cache/stylegallery/digests")  # of large files, not to read gigabytes at every start
 LARGE, SETTLED = 2**20, 2.0  # bytes; seconds since the last change, longer than any file system's clock ticks
-BY_NAME = ("data.benchmark.item_generator", "stylegallery.embedded.autoencoder")  # what runs and no method imports
+BY_NAME = ("stylegallery.draws.item_generator", "stylegallery.embedded.autoencoder")  # what runs and no method imports
 
 
 def file_digest(path: Path) -> str:

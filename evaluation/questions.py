@@ -28,7 +28,7 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from data.benchmark import Item, item_generator, load_items
+from data.benchmark import Item, load_items
 from evaluation.cells import differences, enough_memory, lock, settings_of, writable
 from evaluation.launchers import build
 from evaluation.metric import Question
@@ -36,6 +36,7 @@ from evaluation.progress import Bars
 from evaluation.provenance import weights_digests
 from evaluation.record import Request
 from evaluation.stored import read_frozen
+from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, first_line
 from stylegallery.files import require_file
 from stylegallery.matching import Match

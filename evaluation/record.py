@@ -51,16 +51,17 @@ class Request:
     def of(cls, item: Item, seed: int, config: Mapping[str, Any]) -> "Request":
         """Raises InputError where a file of the item cannot be read or weights are missing."""
         wishes = {
-            "pins": {str(region): list(target) for region, target in item.pins.items()},
-            "excluded": list(item.excluded),
-            "forbidden": [list(triple) for triple in item.forbidden],
+            "pins": sorted(([region, *target] for region, target in item.pins.items()), key=str),
+            "excluded": sorted(item.excluded),
+            "forbidden": sorted(map(list, item.forbidden), key=str),
         }
         inputs = {role: {"path": str(path), "sha256": file_digest(path)} for role, path in item.files().items()}
         return cls(item.id, seed, dict(config), inputs, wishes, weights_digests(config), code_digest(config))
 
     def digest(self) -> str:
-        """Address of the result: file names do not matter, their contents and order do."""
+        """Address of the result: names of files and items do not matter, contents and order of files do."""
         content = asdict(self) | {"inputs": {role: entry["sha256"] for role, entry in self.inputs.items()}}
+        del content["item"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def require_unchanged(self) -> None:
@@ -248,7 +249,7 @@ def not_written(folder: Path, error: OSError) -> InputError:
 
 def write_files(folder: Path, request: Request, result: Stylization, explain: bool) -> None:
     """stylised.png, region maps, matches and energies, as far as the method has them, and figures that explain."""
-    provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code, "item": request.item}
+    provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code}
     write_png(folder / "stylised.png", to_pixels(result.image), provenance)
     if result.content_labels is not None:
         write_regions(folder, "content", result.content, result.content_labels, explain)

@@ -33,7 +33,8 @@ from matplotlib.patches import Rectangle
 from sklearn.metrics import silhouette_score
 
 import stylegallery
-from data.benchmark import item_generator, load_items
+from data.benchmark import load_items
+from stylegallery.draws import derived
 from stylegallery.figures import HALO, energy_figure, heart, match_figure, overlay, overview, show
 from stylegallery.guidance import Energy, guidance_timesteps, style_target
 from stylegallery.images import read_image, resize, to_pixels
@@ -64,13 +65,11 @@ with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
 method = instantiate(config.method, _convert_="all")
 model = method.model
 (item,) = load_items(config.data)
-generator = item_generator(config.seed, item)
-seed = int(torch.randint(2**31, (1,), generator=generator))
 
-images = [
-    resize(read_image(path), method.resolution, method.resizing, model.stride)
-    for path in (item.content, *item.references)
-]
+originals = [read_image(path) for path in (item.content, *item.references)]
+seeds = [derived(config.seed, picture) for picture in originals]  # what is drawn for a picture is its own
+seed = seeds[0]
+images = [resize(picture, method.resolution, method.resizing, model.stride) for picture in originals]
 names = ["content", *(f"reference {number}" for number in range(1, len(images)))]
 
 
@@ -115,7 +114,7 @@ _ = show_row(maps | {"fused": component_colours(fused)}, height=1.9)
 # `analyse` does the whole of stage 1 for a picture. Each picture is cut up alone, the references like the content.
 
 # %%
-analyses = [analyse(model, image, method.segmentation, seed) for image in images]
+analyses = [analyse(model, image, method.segmentation, seed) for image, seed in zip(images, seeds, strict=True)]
 labels = [analysis.labels for analysis in analyses]
 
 features = [component_colours(analysis.features) for analysis in analyses]
@@ -187,10 +186,10 @@ _ = show_row(pieces, height=1.7)
 
 # %%
 descriptors = [
-    describe(analysis.labels, analysis.features, image, method.encoder, method.matching, seed)
+    describe(analysis.labels, analysis.features, image, method.encoder, method.matching, derived(config.seed))
     for analysis, image in zip(analyses, images, strict=True)
 ]
-matches = match(descriptors[0], descriptors[1:], method.matching, Wishes(), seed)
+matches = match(descriptors[0], descriptors[1:], method.matching, Wishes())
 
 candidates = [(i, j) for i, regions in enumerate(labels[1:], 1) for j in range(1, region_count(regions) + 1)]
 terms = np.concatenate([score_terms(descriptors[0], reference) for reference in descriptors[1:]], axis=1)
@@ -307,7 +306,7 @@ overview(result, item.id)
 # %%
 others = [index for index, (reference, _) in enumerate(candidates) if reference != found.reference]
 pin = candidates[max(others, key=lambda index: scores[region - 1, index])]
-pinned_matches = match(descriptors[0], descriptors[1:], method.matching, Wishes({region: pin}), seed)
+pinned_matches = match(descriptors[0], descriptors[1:], method.matching, Wishes({region: pin}))
 pinned_plan = replace(plan, matches=pinned_matches)
 pinned = as_result(pinned_plan, *method.render(pinned_plan))
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data.benchmark import Region
 from stylegallery.errors import InputError, require
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.settings import NotNegative, check_fields
@@ -50,6 +51,42 @@ class Wishes:
     pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     excluded: Sequence[int] = ()
     forbidden: Sequence[tuple[int, int, int]] = ()
+
+
+def wishes_on(
+    labels: Sequence[Tensor],
+    pins: Mapping[Region, tuple[int, Region]],
+    excluded: Sequence[int],
+    forbidden: Sequence[tuple[Region, int, Region]],
+) -> Wishes:
+    """Wishes in numbers, from ones that may name regions by points; `labels` (h, w) are content's and references'.
+
+    Raises:
+        InputError: two pins name one content region and want different targets.
+    """
+
+    def target_at(region: Region, reference: int) -> int:
+        known = reference if 1 <= reference < len(labels) else 0  # `check_wishes` names a reference that is not there
+        return region_at(region, labels[known])
+
+    numbered: dict[int, tuple[int, int]] = {}
+    for region, (reference, target) in pins.items():
+        number, pair = region_at(region, labels[0]), (reference, target_at(target, reference))
+        if numbered.setdefault(number, pair) != pair:
+            raise InputError(
+                f"two pins are in content region {number} and ask for region {numbered[number][1]} of reference "
+                f"{numbered[number][0]} and region {pair[1]} of reference {pair[0]}; leave one of them out"
+            )
+    triples = [(region_at(i, labels[0]), r, target_at(j, r)) for i, r, j in forbidden]
+    return Wishes(numbered, excluded, triples)
+
+
+def region_at(region: Region, labels: Tensor) -> int:
+    """The number of a region of labels (h, w) that is given by its number or by a point (x, y) in it."""
+    if isinstance(region, int):
+        return region
+    row, column = (min(int(part * side), side - 1) for part, side in zip(region[::-1], labels.shape, strict=True))
+    return int(labels[row, column])
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from data.benchmark import Item
 from stylegallery.diffusion import DiffusionModel
+from stylegallery.draws import derived, seed_of_run
 from stylegallery.errors import require
 from stylegallery.guidance import Energy, GuidanceConfig, guidance_timesteps, guided_layers, optimise
 from stylegallery.images import read_image, resize
-from stylegallery.matching import Match, MatchingConfig, Wishes, describe, match
+from stylegallery.matching import Match, MatchingConfig, describe, match, wishes_on
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.recolouring import recolour
 from stylegallery.regions import mask_on_grid, read_published_mask
@@ -87,22 +88,24 @@ class StyleGallery:
     ) -> Plan:
         """Stages 1 and 2: the regions of every picture and where each content region takes its style from.
 
+        What is drawn for a picture comes from the run's seed and its pixels alone.
+
         Raises:
             InputError: as `stylize`.
         """
         watch = watch or Stopwatch(self.model.device)
-        images, masks = [], []
+        images, masks, seeds = [], [], []
         for path, mask_path in zip((item.content, *item.references), item.masks(), strict=True):
             picture = read_image(path)
+            seeds.append(derived(seed_of_run(generator), picture))
             images.append(resize(picture, self.resolution, self.resizing, self.model.stride))
             masks.append(self.read_mask(mask_path, picture, images[-1]) if mask_path else None)
-        seed = int(torch.randint(2**31, (1,), generator=generator))
 
         # Stage 1: semantic regions of every picture (paper §3.1)
         with watch("segmentation"):
             advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(images))
             analyses = []
-            for image, mask in zip(images, masks, strict=True):
+            for image, mask, seed in zip(images, masks, seeds, strict=True):
                 depth = self.depth(image) if self.depth else None
                 proposals = self.segmenter(image) if self.segmenter else None
                 analyses.append(analyse(self.model, image, self.segmentation, seed, mask, depth, proposals, advance))
@@ -110,12 +113,13 @@ class StyleGallery:
         # Stage 2: the best region of any reference for every content region (paper §3.2)
         with watch("matching"):
             advance = progress.stage("2 matches", len(images))
-            descriptors = []
+            descriptors, seed = [], derived(seed_of_run(generator))  # one for all pictures: they are compared
             for image, analysis in zip(images, analyses, strict=True):
                 labels, features = analysis.labels, analysis.features
                 descriptors.append(describe(labels, features, image, self.encoder, self.matching, seed))
                 advance()
-            wishes = Wishes(item.pins, item.excluded, item.forbidden)
+            wishes = wishes_on([found.labels for found in analyses], item.pins, item.excluded, item.forbidden)
+            seed = int(torch.randint(2**31, (1,), generator=generator))
             matches = match(descriptors[0], descriptors[1:], self.matching, wishes, seed)
 
         return Plan(images, analyses, matches)

@@ -22,11 +22,12 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
-from data.benchmark import Item, item_generator
+from data.benchmark import Item
 from evaluation import cells, status
 from evaluation.cells import Job, freeze, holder, lock, parse_shard, run_cells
 from evaluation.provenance import code_digest, sources_digest
 from evaluation.record import PARTIAL, not_written, read_record
+from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
 from stylegallery.method import Stylization

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -128,8 +129,8 @@ def test_folder_is_complete(finished: Finished) -> None:
 def test_provenance_in_the_picture_equals_the_record(finished: Finished) -> None:
     record = record_of(finished.folder)
     with Image.open(finished.folder / "stylised.png") as image:
-        text = {key: image.info[key] for key in ("config", "seed", "code", "item")}
-    assert text == {"config": record["digest"], "seed": "0", "code": record["code"], "item": "content"}
+        text = {key: image.info[key] for key in ("config", "seed", "code")}
+    assert text == {"config": record["digest"], "seed": "0", "code": record["code"]}
 
 
 @pytest.mark.parametrize(
@@ -492,7 +493,7 @@ def test_pin_decides_the_match(finished: Finished, run_inside: RunInside, tmp_pa
     first, *others = matches_of(tmp_path)
     assert (first["reference"], first["reference_region"], first["pinned"]) == (*pinned, True)
     assert others == free[1:]
-    assert record_of(tmp_path)["wishes"]["pins"] == {"1": list(pinned)}
+    assert record_of(tmp_path)["wishes"]["pins"] == [[1, *pinned]]
     assert bytes_of(tmp_path)["stylised.png"] != bytes_of(finished.folder)["stylised.png"]
 
 
@@ -519,6 +520,16 @@ def test_excluded_and_forbidden_are_left_alone(finished: Finished, run_built: Ru
         ("pins={sky:[1,1]}", "pins are written"),
         ("pins={1:[a,b]}", "pins are written"),
         ("pins={1:[1,2,3]}", "pins are written"),
+        ("pins={1:[1.7,1.2]}", "pins are written"),
+        ("pins={1:[true,1]}", "pins are written"),
+        ("pins={0.4:[1,1]}", "pins are written"),
+        ("pins={0.4\\,x:[1,1]}", "pins are written"),
+        ("pins={'0.1,0.1,0.1':[1,1]}".replace("'", "").replace(",", "\\,", 2), "pins are written"),
+        ("pins={1:[1,'0.5,1.5']}", "the point 0.5,1.5 lies outside the picture; pass fractions from 0 to 1"),
+        ("pins={-0.1\\,nan:[1,1]}", "the point -0.1,nan lies outside the picture"),
+        ("pins={0\\,0:[7,'0.5,0.5']}", "pin names reference 7, but there are 2 references"),
+        ("forbidden=[['2,0',1,1]]", "the point 2,0 lies outside"),
+        ("forbidden=[['0,0',3,'1,1']]", "forbidden pair names reference 3, but there are 2 references"),
         ("forbidden=[[1,2]]", "forbidden pairs"),
         ("forbidden=[[1,3,1]]", "forbidden pair names reference 3, but there are 2 references"),
         ("excluded=[3]", "excluded reference 3 does not exist; there are 2"),
@@ -562,6 +573,53 @@ def test_names_of_any_bytes_on_the_command_line(pictures: Pictures, tmp_path: Pa
     process = subprocess.run(command, cwd=ROOT, env=ascii_only, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
     assert record_of(out)["inputs"]["content"]["path"] == str(content)
+
+
+def centre_of(folder: Path, name: str, label: int) -> str:
+    """A point of a region, as `x,y` in fractions of the picture: of its cell that is deepest inside."""
+    labels = read_mask(folder / f"regions_{name}.png")
+    inside = np.pad((labels == label).numpy(), 1)
+    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L1, 3)[1:-1, 1:-1]
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return f"{(column + 0.5) / labels.shape[1]:.3f},{(row + 0.5) / labels.shape[0]:.3f}"
+
+
+def test_pins_by_position(finished: Finished, run_script: RunCli, tmp_path: Path, blank_figures: None) -> None:
+    """A point stands for the region that stage 1 finds there, in quotes or not; two in one region may agree."""
+    content, reference = centre_of(finished.folder, "content", 2), centre_of(finished.folder, "reference_2", 1)
+    numbers = run_script(*finished.pictures.overrides(), "pins={2: [2, 1]}", f"out={tmp_path / 'a'}")
+    points = run_script(
+        *finished.pictures.overrides(), f"pins={{'{content}': [2, '{reference}'], 2: [2, 1]}}", f"out={tmp_path / 'b'}"
+    )
+    assert (numbers.returncode, points.returncode) == (0, 0), points.stderr
+    assert matches_of(tmp_path / "a") == matches_of(tmp_path / "b")
+    assert [match["pinned"] for match in matches_of(tmp_path / "b")] == [False, True, False]
+    escaped = content.replace(",", "\\,")
+    clash = run_script(*finished.pictures.overrides(), f"pins={{{escaped}:[2,1],2:[1,1]}}", f"out={tmp_path / 'c'}")
+    assert_refused(clash, "two pins are in content region 2", "leave one of them out")
+    veto = f"forbidden=[['{content}',2,'{reference}']]"
+    run_script(*finished.pictures.overrides(), veto, "excluded=[1]", f"out={tmp_path / 'd'}")
+    assert (matches_of(tmp_path / "d")[1]["reference"], matches_of(tmp_path / "d")[1]["reference_region"]) != (2, 1)
+
+
+def test_names_and_company_of_pictures_decide_nothing(finished: Finished, run_built: RunInside, tmp_path: Path) -> None:
+    """Another name, another file format, another place in the list: the same regions, and the same bytes."""
+    content = tmp_path / "foo.tif"
+    Image.open(finished.pictures.content).save(content)
+    first, second = finished.pictures.first, tmp_path / "bar.png"
+    Image.open(finished.pictures.second).convert("RGB").save(second)
+    run_built(f"content={content}", f"references=[{first},{second}]", f"out={tmp_path / 'same'}")
+    for name in ("regions_content.png", "matches.json", "energies.csv"):
+        assert bytes_of(tmp_path / "same")[name] == bytes_of(finished.folder)[name]
+    pixels = [np.asarray(Image.open(folder / "stylised.png")) for folder in (tmp_path / "same", finished.folder)]
+    np.testing.assert_array_equal(*pixels)
+    copied = shutil.copy(finished.pictures.content, tmp_path / "copied.png")
+    run_built(f"content={copied}", finished.pictures.overrides()[1], f"out={tmp_path / 'copy'}")
+    assert bytes_of(tmp_path / "copy")["stylised.png"] == bytes_of(finished.folder)["stylised.png"]
+    run_built(f"content={copied}", f"references=[{second}]", f"out={tmp_path / 'alone'}")
+    alone = bytes_of(tmp_path / "alone")
+    assert alone["regions_content.png"] == bytes_of(finished.folder)["regions_content.png"]
+    assert alone["regions_reference_1.png"] == bytes_of(finished.folder)["regions_reference_2.png"]
 
 
 def test_bad_pin_on_the_command_line(run_script: RunCli, pictures: Pictures, tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""What is drawn comes from the seed of the run and the pixels of pictures: never from a name, a place or an order."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from data.benchmark import Item
+from stylegallery.images import read_image
+
+
+class ItemGenerator(torch.Generator):
+    """The generator of all draws of an item; `seed_of_run` is what the draws of its single pictures start from."""
+
+    seed_of_run: int
+
+
+def item_generator(seed: int, item: Item) -> ItemGenerator:
+    """A generator from the run's seed and the pictures of an item: content, then references in their order.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    generator = ItemGenerator()
+    generator.manual_seed(derived(seed, *(read_image(path) for path in (item.content, *item.references))))
+    generator.seed_of_run = seed
+    return generator
+
+
+def seed_of_run(generator: torch.Generator) -> int:
+    """The seed of the run that a generator belongs to; a plain generator's is its own."""
+    return generator.seed_of_run if isinstance(generator, ItemGenerator) else generator.initial_seed()
+
+
+def derived(seed: int, *pictures: Tensor) -> int:
+    """A seed below 2**31 from another one and pictures (1, 3, H, W): the same for the same pixels in any file."""
+    digest = hashlib.sha256(str(seed).encode())
+    for picture in pictures:
+        digest.update(str(tuple(picture.shape)).encode() + picture.contiguous().numpy().tobytes())
+    return int.from_bytes(digest.digest()[:4], "big") >> 1
