@@ -20,14 +20,17 @@ from evaluation.cells import Job, enough_memory, lock, settings_of, writable
 from evaluation.launchers import build, run_job
 from evaluation.progress import Bars
 from evaluation.record import (
+    RECORD,
+    WRITTEN,
     Request,
-    clear_partial,
     computing_on,
     environment,
     prepare_folder,
     read_record,
+    require_free,
     write_result,
 )
+from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 
@@ -46,7 +49,8 @@ def run_one(config: DictConfig, console: Console) -> bool:
     folder = Path(str(config.out or f"outputs/{item.id}-{request.digest()}"))
     prepare_folder(folder)
     with claim(folder):
-        clear_partial(folder)
+        clear_partial(folder, WRITTEN, RECORD)
+        require_free(folder, item)
         record = read_record(folder)
         if record is not None and record["digest"] == request.digest():
             console.print(f"{folder} already holds this result; nothing to do")

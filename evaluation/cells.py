@@ -30,14 +30,17 @@ from data.benchmark import Item, load_items
 from evaluation.progress import Bars
 from evaluation.provenance import code_digest, weights_digests
 from evaluation.record import (
+    RECORD,
+    WRITTEN,
     Request,
-    clear_partial,
     prepare_folder,
     read_record,
+    require_apart,
     write_failure,
     write_result,
 )
 from evaluation.stored import LABEL, read_frozen
+from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, require
 from stylegallery.method import Method
@@ -258,10 +261,11 @@ def run_cells(
         bar = bars.add_task(job.label, total=len(job.items))
         for item in claims(job):
             folder = job.folder(item)
-            prepare_folder(folder)
-            clear_partial(folder)
+            prepare_folder(folder, job.out / "cells")
+            clear_partial(folder, WRITTEN, RECORD)
             request, error, of_settings = None, "", False
             try:
+                require_apart(folder, item)
                 request = Request.of(item, job.seed, job.method)
             except InputError as problem:
                 error = str(problem)

@@ -11,9 +11,8 @@ matches.json, and question.json, which is written last and says what the questio
 
 import argparse
 import json
-import os
+import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -34,8 +33,9 @@ from evaluation.launchers import build
 from evaluation.metric import Question
 from evaluation.progress import Bars
 from evaluation.provenance import weights_digests
-from evaluation.record import Request
-from evaluation.stored import read_frozen
+from evaluation.record import Request, prepare_folder
+from evaluation.stored import METHODS, read_frozen, require_declared
+from evaluation.whole import clear_partial, replaced
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, first_line
 from stylegallery.files import require_file
@@ -46,6 +46,7 @@ from stylegallery.regions import region_count, write_indexed_png
 
 SCHEMA = 1
 QUESTIONS, QUESTION = "questions", "question.json"
+WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of a question
 CONFIGS = Path(__file__).parent.parent / "conf"
 TARGET = "stylegallery.pipeline.StyleGallery"
 PLACES = ("data.root=", "device=")  # where pictures and models are; settings say what is asked
@@ -140,7 +141,9 @@ def settings_of_run(out: Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[st
     """Raises InputError where OUT has no label of StyleGallery, or several that find other regions and matches."""
     found = candidates(runs)
     if len(found) == 1:
-        return next(iter(found.values()))
+        ((label, settings),) = found.items()
+        require_declared(settings, METHODS, out / "config" / f"{label}.yaml")
+        return settings
     has = f"several ways to find regions and matches ({', '.join(found)})" if found else "no run of method=stylegallery"
     raise InputError(
         f"{out} holds {has}, so that the settings to ask with must be given: "
@@ -234,21 +237,16 @@ def write_question(folder: Path, question: Question, request: Request) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
+    prepare_folder(folder, folder.parent)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / QUESTION).unlink(missing_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
-            partial = Path(temporary)
+        clear_partial(folder, WRITTEN, QUESTION)
+        with replaced(folder, WRITTEN, QUESTION) as partial:
             for name, labels in named_maps(question).items():
                 write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
             matches = [asdict(match) for match in question.matches]
             (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
             about = {"schema": SCHEMA, "digest": request.digest(), "references": len(question.reference_labels)}
             (partial / QUESTION).write_text(json.dumps(about | asdict(request), indent=1) + "\n", encoding="utf-8")
-            for path in sorted(partial.iterdir(), key=lambda path: path.name == QUESTION):
-                with path.open("r+b") as file:  # a power cut leaves whole files
-                    os.fsync(file.fileno())
-                path.replace(folder / path.name)
     except OSError as error:
         raise InputError(
             f"the question could not be written to {folder} ({error.strerror or error}); make room or pass another out="

@@ -3,8 +3,8 @@
 import csv
 import hashlib
 import json
-import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from data.benchmark import Item
 from evaluation.provenance import code_digest, file_digest, nodes, weights_digests
+from evaluation.whole import replaced
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
@@ -27,7 +28,10 @@ from stylegallery.regions import colours, region_count, write_indexed_png
 
 SCHEMA = 1
 RECORD = "record.json"
-PARTIAL = ".partial-"
+WRITTEN = re.compile(  # what the files of a result are called
+    r"stylised\.png|overview\.png|(matches|energies)\.png|matches\.json|energies\.csv"
+    r"|(regions|overlay)_(content|reference_[1-9][0-9]*)\.png"
+)
 ENVIRONMENT = ("torch", "diffusers", "transformers", "scikit-learn", "numpy")
 
 
@@ -73,12 +77,19 @@ class Request:
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a finished result in a folder; None where there is none or it is not whole."""
+    record = own_record(folder)
+    whole = record and record["schema"] == SCHEMA and all((folder / name).is_file() for name in record["files"])
+    return record if whole else None
+
+
+def own_record(folder: Path) -> dict[str, Any] | None:
+    """A record of this program, whether or not its files are there; None for anything else of that name."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        whole = record["schema"] == SCHEMA and all((folder / name).is_file() for name in record["files"])
+        own = "schema" in record and all(WRITTEN.fullmatch(name) for name in record["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return record if whole else None
+    return record if own else None
 
 
 def pictures_of(folder: Path, record: Any) -> dict[str, tuple[Path, str]]:
@@ -108,18 +119,41 @@ def depends_on(folder: Path, record: Any) -> dict[str, str | None]:
     return result | {role: digest for role, (_, digest) in pictures_of(folder, record).items()}
 
 
-def prepare_folder(folder: Path) -> None:
+def prepare_folder(folder: Path, inside: Path | None = None) -> None:
     """Make sure a result can be written before anything is computed.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be made or written, or is below `inside` by its name and elsewhere by a link.
     """
+    if inside and not folder.resolve().is_relative_to(inside.resolve()):
+        raise InputError(f"{folder} leads outside {inside} by a link; remove the link or pass another out=")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise InputError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
+
+
+def require_free(folder: Path, item: Item) -> None:
+    """Raises InputError where a result in a folder would replace a file that no result left there, or its own input."""
+    require_apart(folder, item)
+    record = own_record(folder)
+    left = {RECORD, *record["files"]} if record else set()
+    others = [path.name for path in folder.iterdir() if WRITTEN.fullmatch(path.name) or path.name == RECORD]
+    if foreign := sorted(set(others) - left):
+        raise InputError(
+            f"{folder} holds a file {foreign[0]} that no record of a result names, so it is not replaced; move it away "
+            "or pass another out="
+        )
+
+
+def require_apart(folder: Path, item: Item) -> None:
+    """Raises InputError where an input of an item is one of the files that its result replaces."""
+    for role, path in item.files().items():
+        for place in (path.resolve(), path.parent.resolve() / path.name):
+            if place.parent == folder.resolve() and WRITTEN.fullmatch(place.name):
+                raise InputError(f"{path}, the {role}, would be replaced by the result; move it or pass another out=")
 
 
 def write_result(folder: Path, request: Request, result: Stylization, explain: bool = True) -> dict[str, Any]:
@@ -129,8 +163,7 @@ def write_result(folder: Path, request: Request, result: Stylization, explain: b
         InputError: the disk is full or the folder not writable.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as temporary:
-            partial = Path(temporary)
+        with replaced(folder, WRITTEN, RECORD) as partial:
             write_files(partial, request, result, explain)
             record = {
                 "schema": SCHEMA,
@@ -142,7 +175,7 @@ def write_result(folder: Path, request: Request, result: Stylization, explain: b
                 "environment": environment(request.config),
                 "files": sorted(path.name for path in partial.iterdir()),
             }
-            move_in(partial, folder, record)
+            write_record(partial, record)
     except OSError as error:
         raise not_written(folder, error) from error
     return record
@@ -165,8 +198,8 @@ def write_failure(folder: Path, item: Item, seed: int, request: Request | None, 
         "files": [],
     }
     try:
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as temporary:
-            move_in(Path(temporary), folder, record)
+        with replaced(folder, WRITTEN, RECORD) as partial:
+            write_record(partial, record)
     except OSError as failure:
         raise not_written(folder, failure) from failure
     return record
@@ -213,29 +246,9 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def move_in(partial: Path, folder: Path, record: dict[str, Any]) -> None:
-    """Put whole files and, last, their record in place of what is in the folder.
-
-    A folder without record is not a result, so that a full disk, a kill or a power cut at any moment leaves the old
-    result, none, or the new one.
-    """
-    # In ASCII alone, other characters escaped: the names of files need not be UTF-8.
-    (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    for name in [*record["files"], RECORD]:
-        with (partial / name).open("r+b") as file:  # Windows flushes only what may be written
-            os.fsync(file.fileno())
-    old = read_record(folder)
-    (folder / RECORD).unlink(missing_ok=True)
-    for name in set(old["files"] if old else ()) - set(record["files"]):
-        (folder / name).unlink(missing_ok=True)
-    for name in [*record["files"], RECORD]:
-        (partial / name).replace(folder / name)
-
-
-def clear_partial(folder: Path) -> None:
-    """Remove what killed processes left half written; only for whoever holds the lock of the folder."""
-    for path in folder.glob(f"{PARTIAL}*"):
-        shutil.rmtree(path, ignore_errors=True)
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """In ASCII alone, other characters escaped: the names of files need not be UTF-8."""
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def not_written(folder: Path, error: OSError) -> InputError:

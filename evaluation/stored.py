@@ -11,38 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from evaluation.provenance import nodes
 from stylegallery.errors import InputError
+from stylegallery.files import read_yaml
 
 CONFIGS = Path(__file__).parent.parent / "conf"
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@=+,-]*")  # the name of a folder, and no formula of a spreadsheet
+METHODS = ("method", "model", "encoder", "depth", "segmenter", "condition")  # the groups that a method is made of
 FROZEN = ("label", "limit", "seed", "data", "method")
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-LARGEST = 2**26  # bytes of a text: two hundred times the largest that the product writes
-
-
-class Plain(yaml.SafeLoader):
-    """YAML of plain values, without the aliases that let a few lines stand for billions of values."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it holds aliases")
-        return super().compose_node(parent, index)
-
-
-def read_text(path: Path) -> str:
-    """A file of text.
-
-    Raises:
-        OSError: it is missing or cannot be read. ValueError: it is no regular file, too large, or not UTF-8.
-    """
-    if path.exists() and not path.is_file():
-        raise ValueError("it is not a regular file")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"it has more than {LARGEST >> 20} MiB")
-    return path.read_text(encoding="utf-8")
 
 
 def read_frozen(path: Path) -> dict[str, Any]:
@@ -53,16 +30,16 @@ def read_frozen(path: Path) -> dict[str, Any]:
             not have.
     """
     try:
-        values = yaml.load(read_text(path), Plain)
+        values = read_yaml(path)
         whole = isinstance(values, dict) and values.keys() >= set(FROZEN)
         if not whole or values["label"] != path.stem or not is_frozen(values):
             raise ValueError("it holds other values")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise InputError(
-            f"{path} is not the frozen settings of a label ({' '.join(str(error).split())[:200]}); restore it, remove "
+            f"{path} is not the frozen settings of a label ({str(error).removeprefix(f'{path} ')}); restore it, remove "
             "it to run the label again, or pass another out="
         ) from error
-    require_declared(values["data"], "data", path)
+    require_declared(values["data"], ("data",), path)
     data = {key: value for key, value in values["data"].items() if key != "root"}  # a place on this machine
     return {key: values[key] for key in FROZEN} | {"data": data}
 
@@ -89,18 +66,18 @@ def texts(value: object) -> Iterator[str]:
             yield from texts(inner)
 
 
-def require_declared(settings: object, group: str, path: Path) -> None:
-    """Raises InputError where settings read from `path` name code that no file of conf/<group> declares."""
+def require_declared(settings: object, groups: tuple[str, ...], path: Path) -> None:
+    """Raises InputError where settings read from `path` name code that no file of these groups of conf/ declares."""
     named = {str(node["_target_"]) for _, node in nodes(settings) if "_target_" in node}
-    if unknown := sorted(named - declared(group)):
+    if unknown := sorted(named - declared(groups)):
         raise InputError(
-            f"{path} names {unknown[0]}, which no file of conf/{group} declares, so it is not called; add one that "
+            f"{path} names {unknown[0]}, which no file of conf/{groups[0]} declares, so it is not called; add one that "
             "does, or remove the file"
         )
 
 
 @cache
-def declared(group: str) -> frozenset[str]:
-    """Every `_target_` in the files of conf/<group>."""
-    files = [yaml.load(path.read_text(encoding="utf-8"), Plain) for path in sorted((CONFIGS / group).glob("*.yaml"))]
+def declared(groups: tuple[str, ...]) -> frozenset[str]:
+    """Every `_target_` in the files of these groups of conf/."""
+    files = [read_yaml(path) for group in groups for path in sorted((CONFIGS / group).glob("*.yaml"))]
     return frozenset(str(node["_target_"]) for _, node in nodes(files) if "_target_" in node)

@@ -22,7 +22,8 @@ from rich.console import Console
 
 from data.benchmark import folder_items
 from evaluation.cells import Job, run_cells
-from evaluation.record import PARTIAL, read_record
+from evaluation.record import read_record
+from evaluation.whole import PARTIAL
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["evaluation.cells", "fake_method"])

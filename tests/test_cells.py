@@ -26,7 +26,8 @@ from data.benchmark import Item
 from evaluation import cells, status
 from evaluation.cells import Job, freeze, holder, lock, parse_shard, run_cells
 from evaluation.provenance import code_digest, sources_digest
-from evaluation.record import PARTIAL, not_written, read_record
+from evaluation.record import not_written, read_record
+from evaluation.whole import PARTIAL
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels

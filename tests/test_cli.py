@@ -32,7 +32,8 @@ from conftest import (
 from PIL import Image
 
 from evaluation.cells import lock
-from evaluation.record import PARTIAL, read_record
+from evaluation.record import read_record
+from evaluation.whole import PARTIAL
 from stylegallery.errors import InputError
 from stylegallery.regions import region_count
 

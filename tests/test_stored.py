@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import paint
+from conftest import Gallery, paint
 
 from data.benchmark import load_items
 from evaluation import questions, results, score, status, tables
+from evaluation.provenance import file_digest
 from evaluation.publish import __main__ as publishing
 from evaluation.publish.commands import as_override
+from evaluation.record import depends_on
 from evaluation.stored import read_frozen
 from stylegallery.errors import InputError
 
@@ -45,16 +47,14 @@ def out(tmp_path: Path) -> Path:
     folder = tmp_path / "out" / "cells" / "identity" / "0001__ChineseStyle__1__a"
     folder.mkdir(parents=True)
     picture = paint(folder / "stylised.png", 1)
-    inputs = {
-        role: {"path": str(picture), "sha256": results.file_digest(picture)} for role in ("content", "reference 1")
-    }
+    inputs = {role: {"path": str(picture), "sha256": file_digest(picture)} for role in ("content", "reference 1")}
     record = {
         "schema": 1, "digest": "d", "item": folder.name, "seed": 0, "config": METHOD, "inputs": inputs, "code": "c",
         "size": [64, 64], "seconds": {"all": 1.0}, "peak_memory_mib": 1.0, "environment": {}, "files": ["stylised.png"],
     }  # fmt: skip
     (folder / "record.json").write_text(json.dumps(record))
     scores = {"metrics": {"lpips_alex": {"value": 0.5, "version": 1, "reason": None}}, "size": None}
-    (folder / "scores.json").write_text(json.dumps(scores | {"image": results.file_digest(picture)}))
+    (folder / "scores.json").write_text(json.dumps(scores | {"pictures": depends_on(folder, record)}))
     freeze(tmp_path / "out", FROZEN)
     return tmp_path / "out"
 
@@ -112,6 +112,24 @@ def test_only_what_the_repository_declares_as_a_benchmark_is_one(out: Path, data
 def test_frozen_settings_are_plain_values(out: Path, values: object) -> None:
     with pytest.raises(InputError, match=r"identity\.yaml is not the frozen settings of a label \(.*\); restore it"):
         read_frozen(freeze(out, values))
+
+
+@pytest.mark.parametrize("place", ["model", "encoder", "segmentation"])
+def test_questions_are_asked_with_no_code_from_the_folder(
+    out: Path, gallery: Gallery, tmp_path: Path, call: Call, place: str
+) -> None:
+    data = {
+        "_target_": "data.benchmark.folder_items",
+        "contents": str(gallery.contents),
+        "references": str(gallery.references),
+    }
+    theirs = {"_target_": "os.mkdir", "path": str(tmp_path / "made by their command")}
+    method = {"_target_": questions.TARGET, "matching": {}, place: theirs, "resolution": 64, "resizing": "square"}
+    freeze(out, FROZEN | {"data": data, "method": method})
+    code, said = call("questions", out)
+    assert not (tmp_path / "made by their command").exists()
+    assert code == 2
+    assert "config/identity.yaml names os.mkdir, which no file of conf/method declares, so it is not called" in said
 
 
 @pytest.mark.parametrize("setting", ["manifest", "files", "masks"])
