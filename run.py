@@ -30,6 +30,7 @@ from evaluation.record import (
     require_free,
     write_result,
 )
+from evaluation.sweeps import difference
 from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
@@ -46,7 +47,7 @@ def run(config: DictConfig, console: Console) -> bool:
 def run_one(config: DictConfig, console: Console) -> bool:
     (item,) = load_items(config.data)
     request = Request.of(item, config.seed, settings_of(config)["method"])
-    folder = Path(str(config.out or f"outputs/{item.id}-{request.digest()}"))
+    folder = Path(str(config.out), difference("out")) if config.out else Path(f"outputs/{item.id}-{request.digest()}")
     prepare_folder(folder)
     with claim(folder):
         clear_partial(folder, WRITTEN, RECORD)
@@ -111,11 +112,15 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     """Label and config of every run: that of the command line, or those of an experiment, `only` some of them or all.
 
     The command line comes after the settings of a run and wins; its `method.` settings go to methods that have them
-    (`++method.steps=50` where StyleGallery itself has none).
+    (`++method.steps=50` where StyleGallery itself has none). Jobs of a sweep (`-m`) have labels of their own:
+    `stylegallery@seed=1`.
     """
+    told_apart = ["out", "label", "experiment", *(["method"] if config.label is None else [])]
+    name = difference(*told_apart, *([] if config.out else ["data"]))
+    job = f"@{name}" if name else ""
     if config.experiment is None:
         label = HydraConfig.get().runtime.choices.method if config.label is None else config.label
-        yield str(label), config
+        yield f"{label}{job}", config
         return
     labels = [str(label) for label in config.experiment.runs]
     given_only = config.only if OmegaConf.is_list(config.only) else [config.only]
@@ -137,7 +142,7 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         of_all = [*data, *overrides, *(override for override in given if override not in some)]
         bare = compose("config", overrides=of_all)
         own = [override for override in some if OmegaConf.select(bare, key_of(override), default=bare) != bare]
-        yield str(label), compose("config", overrides=[*of_all, *own]) if own else bare
+        yield f"{label}{job}", compose("config", overrides=[*of_all, *own]) if own else bare
 
 
 def key_of(override: str) -> str:
