@@ -8,9 +8,8 @@ import torch
 from scipy import stats
 
 from evaluation.metric import ScoreOfPart
+from evaluation.statistics import ALPHA, FEWEST
 
-LEVEL = 0.95
-FEWEST = 10  # contents; from fewer a 95 % interval covers far less
 GROUPS = 50  # parts that are left out in turn, at most
 
 
@@ -46,5 +45,5 @@ def estimate_set(score: ScoreOfPart, contents: Sequence[str], bounds: tuple[floa
     groups = np.array_split(np.arange(len(names)), min(GROUPS, len(names)))
     without = np.array([score(~torch.isin(owner, torch.from_numpy(group))) for group in groups])
     error = ((len(groups) - 1) * without.var()) ** 0.5
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(groups) - 1) * error)
+    half = float(stats.t.ppf(1 - ALPHA / 2, len(groups) - 1) * error)
     return SetEstimate(value, max(value - half, bounds[0]), min(value + half, bounds[1]), len(names))

@@ -19,7 +19,8 @@ METRICS = Path(__file__).parents[1] / "conf" / "metric"
 SCORE = "python -m evaluation.score"
 COSTS = ("seconds", "peak_memory_mib")
 EMBEDDED = "embedded"
-SET_COLUMNS = ["label", "metric", "value", "version", "n", "items", "low", "high", "clusters", "reason"]
+ITEM_COLUMNS = ["label", "item", "content", "metric", "value", "version", "reason"]
+SET_COLUMNS = ["label", "metric", "value", "low", "high", "version", "n", "contents", "items", "reason"]
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,19 @@ def facts(metric: str) -> Facts:
 
 @dataclass(frozen=True)
 class Results:
-    """items: label, item, metric, value, version, reason (one row per score, costs among them; an item without
-    scores has the reason under the metric "");
-    sets: label, metric, value, version, n, items (digest of their ids), low, high (95 % interval), clusters (how many
-    different contents they have), reason (why there is no value or no interval; one row per score of a whole set);
+    """items: label, item, content (digest of the picture, which says what items resemble each other), metric, value,
+    version, reason (one row per score, costs among them; an item without scores has the reason under the metric "");
+    sets: label, metric, value, low, high, version, n, contents (their number), items (digest of their ids), reason (why
+    there is no value or no interval; one row per score of a whole set);
     models: label -> what its settings load, such as a diffusion model and an adapter, or "none"."""
 
     items: pd.DataFrame
     sets: pd.DataFrame
     models: dict[str, str]
+
+    def contents(self) -> pd.Series:
+        """item -> its content."""
+        return self.items.groupby("item")["content"].first()
 
 
 def model_name(config: Mapping[str, Any]) -> str:
@@ -111,12 +116,10 @@ def read_results(out: Path) -> Results:
     ]
     sets = [row for folder in labels for row in set_rows(folder, sets_scored[folder], made_of)]
     results = Results(
-        pd.DataFrame(items, columns=["label", "item", "metric", "value", "version", "reason"]).astype(
-            {"value": float, "version": "Int64"}
-        ),
+        pd.DataFrame(items, columns=ITEM_COLUMNS).astype({"value": float, "version": "Int64"}),
         pd.DataFrame(sets, columns=SET_COLUMNS).astype(
             dict.fromkeys(("value", "low", "high"), float)
-            | dict.fromkeys(("version", "n", "clusters"), "Int64")
+            | dict.fromkeys(("version", "n", "contents"), "Int64")
             | dict.fromkeys(("items", "reason"), object)
         ),
         {folder.parent.name: model_name(configs.get(folder.parent.name, {})) for folder in folders},
@@ -135,15 +138,17 @@ def item_rows(folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any]
     reason in the place of every score."""
     label, item = folder.parent.name, folder.name
     if record.get("error"):
-        return [(label, item, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
+        return [(label, item, None, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
+    content = record["inputs"]["content"]["sha256"][:12]
     costs = {"seconds": sum(record["seconds"].values()), "peak_memory_mib": record["peak_memory_mib"]}
     rows: list[tuple[Any, ...]] = [
-        (label, item, name, value or None, None, None if value else "not measured") for name, value in costs.items()
+        (label, item, content, name, value or None, None, None if value else "not measured")
+        for name, value in costs.items()
     ]
     if scores is None or scores.get("pictures") != made_of:  # none, or of other pictures
-        return [*rows, (label, item, "", None, None, f"not scored: {SCORE} OUT")]
+        return [*rows, (label, item, content, "", None, None, f"not scored: {SCORE} OUT")]
     for metric, score in sorted(scores["metrics"].items()):
-        rows.append((label, item, metric, score["value"], score["version"], score["reason"]))
+        rows.append((label, item, content, metric, score["value"], score["version"], score["reason"]))
     return rows
 
 
@@ -156,6 +161,8 @@ def set_rows(folder: Path, scores: Any, made_of: Mapping[Path, Any]) -> list[dic
     same = bool(pictures) and all(made_of.get(folder / item) == these for item, these in pictures.items())
     about = {"label": folder.name, **({"n": scores["n"], "items": scores["items"]} if same else {})}
     return [
-        about | {"metric": metric} | (score if same else {"reason": f"not scored: {SCORE} OUT"})
+        about
+        | {"metric": metric}
+        | (score | {"contents": score.get("clusters")} if same else {"reason": f"not scored: {SCORE} OUT"})
         for metric, score in sorted(scores["metrics"].items())
     ]

@@ -33,7 +33,8 @@ from evaluation.backbones import BATCH, MissingWeights
 from evaluation.metric import Metric, Question, Sample, SetMetric
 from evaluation.questions import question_digest, read_question
 from evaluation.record import RECORD, depends_on, file_digest, pictures_of, read_record
-from evaluation.resampling import FEWEST, estimate_set
+from evaluation.resampling import estimate_set
+from evaluation.statistics import FEWEST
 from stylegallery.errors import InputError, require
 from stylegallery.images import SMALLEST_SIDE, read_image
 

@@ -14,21 +14,26 @@ import pandas as pd
 
 from evaluation.reported import reported_rows
 from evaluation.results import COSTS, Results, embedded, facts, read_results
-from evaluation.statistics import common_items, estimate, mean_ranks, paired_tests
+from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
 from evaluation.wide import write_wide
 from stylegallery.errors import InputError
 
 IDENTITY, COPY = "identity", "reference_copy"
 CALIBRATION = (IDENTITY, COPY)
 UNRANKED = ("peak_memory_mib",)  # on a CPU that of the process so far, whichever method needed it
-INDEPENDENT = (
-    "Intervals and tests take items for independent. Those of one content resemble each other, so where a benchmark "
-    "has many items of a content both are too sure of themselves."
+INFERENCE = (
+    "Intervals and tests take contents for independent draws and items of one content for alike: they say what other "
+    "photos would bring, with these references. With fewer than "
+    f"{FEWEST} contents there are neither intervals nor tests."
 )
 ARTFID_TOLERANCE = 0.006  # what the rounding of published tables leaves
 COLUMNS = [
-    "source", "label", "metric", "direction", "version", "value", "low", "high", "n", "left_out", "mean_rank", "mark",
-    "reported", "difference", "reason",
+    "source", "label", "metric", "direction", "version", "value", "low", "high", "n", "contents", "left_out",
+    "mean_rank", "mark", "reported", "difference", "reason",
+]  # fmt: skip
+TEST_COLUMNS = [
+    "metric", "method", "against", "n", "contents", "left_out", "mean_difference", "low", "high", "rank_biserial", "p",
+    "p_holm",
 ]  # fmt: skip
 
 
@@ -38,8 +43,8 @@ def build(results: Results) -> pd.DataFrame:
     Means, ranks and marks of a metric are over the items that every method with any value has; `left_out` counts the
     others of a method. A set score is marked only where all methods have the same N.
     """
-    rows = []
-    labels = sorted(set(results.items["label"]))
+    rows: list[dict[str, object]] = []
+    labels, contents = sorted(set(results.items["label"])), results.contents()
     scored = results.items[results.items["metric"] != ""]
     unscored = (
         results.items[results.items["metric"] == ""]
@@ -59,9 +64,8 @@ def build(results: Results) -> pd.DataFrame:
             row = {"label": label, "metric": name, "version": here["version"].max() if len(here) else pd.NA}
             own = int(values[label].notna().sum())
             if label in common and len(common):
-                mean = estimate(common[label].to_numpy(dtype=float))
-                row |= {"value": mean.mean, "low": mean.low, "high": mean.high, "n": mean.n, "left_out": own - mean.n}
-                row |= {"mean_rank": ranks.get(label, np.nan)}
+                mean = estimate(common[label].to_numpy(dtype=float), contents[common.index].to_numpy())
+                row |= mean_cells(mean) | {"left_out": own - mean.n, "mean_rank": ranks.get(label, np.nan)}
             elif own:
                 row |= {"reason": "no item in common with the other methods", "n": 0, "left_out": own}
             else:
@@ -78,7 +82,12 @@ def build(results: Results) -> pd.DataFrame:
         for index, mark in marks(group, facts(str(metric)).direction).items():
             table.loc[index, "mark"] = mark
     table = pd.concat([table, reported_rows(table, embedded(results.models))], ignore_index=True)[COLUMNS]
-    return table.astype({"version": "Int64", "n": "Int64", "left_out": "Int64"})
+    return table.astype(dict.fromkeys(("version", "n", "contents", "left_out"), "Int64"))
+
+
+def mean_cells(mean: Estimate) -> dict[str, object]:
+    """The columns of a row that its estimate fills."""
+    return {"value": mean.mean, "low": mean.low, "high": mean.high, "n": mean.n, "contents": mean.contents}
 
 
 def different_items(sets: pd.DataFrame) -> list[tuple[str, list[int]]]:
@@ -108,9 +117,9 @@ def paired_table(results: Results, against: str) -> pd.DataFrame:
             columns=list(CALIBRATION), errors="ignore"
         )
         if facts(str(metric)).kind != "cost" and against in values and values[against].notna().any():
-            frames.append(paired_tests(values, against).assign(metric=metric, against=against))
-    columns = ["metric", "method", "against", "n", "left_out", "mean_difference", "p", "p_holm"]
-    return pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns)
+            tests = paired_tests(values, against, results.contents())
+            frames.append(tests.assign(metric=metric, against=against))
+    return pd.concat(frames)[TEST_COLUMNS] if frames else pd.DataFrame(columns=TEST_COLUMNS)
 
 
 def out_of_order(table: pd.DataFrame) -> list[str]:
@@ -152,9 +161,9 @@ def wrong_artfid(table: pd.DataFrame) -> list[str]:
 def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[str]:
     """What a reader has to know beside the numbers."""
     lines = [
-        "Means over the items that all methods with the metric have (N in the header), with 95 % bootstrap intervals "
-        "over items; the best method is bold, the second underlined; calibration and reported rows are not ranked.",
-        INDEPENDENT,
+        "Means over the items that all methods with the metric have (N in the header), with 95 % intervals; "
+        "the best method is bold, the second underlined; calibration and reported rows are not ranked.",
+        INFERENCE,
         "Memory on a CPU is that of the process so far, other methods included, and is not ranked.",
         "Methods that take one reference get the first reference of each item.",
     ]

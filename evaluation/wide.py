@@ -67,11 +67,17 @@ def lay_out(table: pd.DataFrame, calibration: Sequence[str]) -> tuple[pd.DataFra
 
 
 def header(rows: pd.DataFrame) -> str:
-    """`lpips_alex v1 ↓ (N=30)`; N only where all methods have the same."""
+    """`lpips_alex v1 ↓ (N=30 of 15 contents)`; N only where all methods have the same."""
     measured = rows[(rows["source"] == "ours") & rows["value"].notna()]
     version = f" v{measured['version'].max()}" if measured["version"].notna().any() else ""
-    count = f" (N={measured['n'].iloc[0]})" if measured["n"].nunique() == 1 else ""
+    count = f" ({items_of(measured.iloc[0])})" if measured["n"].nunique() == 1 else ""
     return f"{rows['metric'].iloc[0]}{version} {ARROWS[rows['direction'].iloc[0]]}{count}"
+
+
+def items_of(row: pd.Series) -> str:
+    """`N=30`, `N=30 of 15 contents`."""
+    few = "" if pd.isna(row["contents"]) or row["contents"] == row["n"] else f" of {row['contents']} contents"
+    return f"N={row['n']}{few}"
 
 
 def cell(row: pd.Series | None, reasons: list[str], column: str) -> str:
@@ -83,7 +89,7 @@ def cell(row: pd.Series | None, reasons: list[str], column: str) -> str:
             reasons.append(reason)
         return f"– [{reasons.index(reason) + 1}]"
     interval = "" if pd.isna(row["low"]) else f" [{row['low']:.4g}, {row['high']:.4g}]"
-    return f"{row['value']:.4g}{interval}" + ("" if "(N=" in column or pd.isna(row["n"]) else f" (N={row['n']})")
+    return f"{row['value']:.4g}{interval}" + ("" if "(N=" in column or pd.isna(row["n"]) else f" ({items_of(row)})")
 
 
 def paper_cell(row: pd.Series) -> str:

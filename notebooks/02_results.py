@@ -89,9 +89,9 @@ table = build(results)
 # %% [markdown]
 # ## The table
 #
-# Means over the items that all methods have, with 95 % bootstrap intervals over items. The best method is bold, the
-# second underlined; the two calibration rows are not ranked. They must lie as expected: `identity` leads every score of
-# structure, `reference_copy` every score of style.
+# Means over the items that all methods have, with 95 % intervals: contents, not items, count as independent, and below
+# ten contents there are none. The best method is bold, the second underlined; the two calibration rows are not ranked.
+# They must lie as expected: `identity` leads every score of structure, `reference_copy` every score of style.
 
 
 # %%
@@ -172,8 +172,8 @@ scatter(table)
 # ## Item by item
 #
 # Methods do the same items, so differences of an item say more than differences of means: what makes an item hard is
-# hard for all. Each dot is one item, the bar the mean difference with its 95 % interval. An interval that crosses zero
-# shows no difference at this number of items.
+# hard for all. Each dot is one item, the bar the mean difference with its 95 % interval, if there are ten contents.
+# An interval that crosses zero shows no difference at this number of contents.
 
 
 # %%
@@ -182,7 +182,7 @@ def differences(items: pd.DataFrame, against: str) -> None:
     scored = items[~items["metric"].isin(COSTS) & ~items["label"].isin(CALIBRATION)].dropna(subset=["value"])
     wide = scored.pivot(index=["metric", "item"], columns="label", values="value")
     deltas = wide.drop(columns=against).sub(wide[against], axis=0).dropna(how="all")
-    metrics = list(deltas.index.unique("metric"))
+    metrics, contents = list(deltas.index.unique("metric")), items.groupby("item")["content"].first()
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
     figure, axes = plt.subplots(
@@ -193,10 +193,10 @@ def differences(items: pd.DataFrame, against: str) -> None:
     for axis, metric in zip(axes.flat, metrics, strict=False):
         axis.axvline(0, color="0.6", linewidth=0.8)
         for place, label in enumerate(deltas.columns):
-            values = deltas.loc[metric, label].dropna().to_numpy()
+            values = deltas.loc[metric, label].dropna()
             if not len(values):
                 continue
-            mean, color = estimate(values), palette[label]
+            mean, color = estimate(values.to_numpy(), contents[values.index].to_numpy()), palette[label]
             axis.scatter(values, place + draw.uniform(-0.22, 0.22, len(values)), s=14, color=color, alpha=0.45, lw=0)
             axis.plot([mean.low, mean.high], [place, place], color=color, linewidth=3, solid_capstyle="butt")
             axis.plot(mean.mean, place, "|", color="black", markersize=13)

@@ -83,7 +83,15 @@ def ask(out: Path, request: Request, references: int, size: int = 16) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_contents() -> Iterator[None]:
+    """Intervals of three contents already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluation.statistics.FEWEST", 3)
+        yield
+
+
+@pytest.fixture(scope="module")
+def results(few_contents: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten items; stylegallery is best on structure, `attention` on odd items; __proto__ failed once; the last item
     has a hostile name, no question, and a reference that is gone."""
     root = tmp_path_factory.mktemp("report")

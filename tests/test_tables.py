@@ -1,5 +1,6 @@
 """Tables from records: what is averaged, marked, footnoted, compared with the paper, and refused."""
 
+import hashlib
 import json
 import re
 import sys
@@ -26,13 +27,22 @@ VALUES = {  # label -> lpips_alex, style_blocks_efficientnet of an average item
     "identity": (0.0, 0.40),
     "reference_copy": (0.70, 1.0),
 }
-ITEMS = [f"000{number}__VanGogh__1__a" for number in range(8)]
+ITEMS = [f"00{number:02d}__VanGogh__1__a" for number in range(12)]
+
+
+def inputs_of(item: str) -> dict[str, Any]:
+    return {"content": {"path": "a.png", "sha256": hashlib.sha256(item[:4].encode()).hexdigest()}}
 
 
 def write_cell(out: Path, label: str, item: str, scores: dict[str, Any] | None, error: str = "") -> None:
     folder = out / "cells" / label / item
     folder.mkdir(parents=True)
-    record: dict[str, Any] = {"item": item, "seconds": {"a": 1.5, "b": 0.5}, "peak_memory_mib": 800.0}
+    record: dict[str, Any] = {
+        "item": item,
+        "inputs": inputs_of(item),
+        "seconds": {"a": 1.5, "b": 0.5},
+        "peak_memory_mib": 800.0,
+    }
     (folder / "record.json").write_text(json.dumps({"item": item, "error": error} if error else record))
     if not error:
         (folder / "stylised.png").write_bytes(item.encode())
@@ -62,7 +72,7 @@ def out(tmp_path: Path) -> Path:
         fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 15.0)
         sets = {"fid_art": score(fid), "artfid": score((1 + sum(drawn) / len(drawn)) * (1 + fid))}
         folder = tmp_path / "cells" / label
-        pictures = {item: depends_on(folder / item, {}) for item in ITEMS}
+        pictures = {item: depends_on(folder / item, {"inputs": inputs_of(item)}) for item in ITEMS}
         about = {"pictures": pictures, "size": None, "n": len(ITEMS), "items": "all"}
         (tmp_path / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, **about}))
     return tmp_path
@@ -87,9 +97,9 @@ def test_means_intervals_and_counts_are_those_of_the_items(out: Path) -> None:
     results = read_results(out)
     table = ours(build(results), "lpips_alex")
     mine = results.items.query("label == 'styleid' and metric == 'lpips_alex'")["value"].to_numpy()
-    expected = estimate(mine)
-    assert table.loc["styleid", ["value", "low", "high", "n"]].tolist() == [
-        expected.mean, expected.low, expected.high, 8,
+    expected = estimate(mine, np.arange(12))
+    assert table.loc["styleid", ["value", "low", "high", "n", "contents"]].tolist() == [
+        expected.mean, expected.low, expected.high, 12, 12,
     ]  # fmt: skip
     assert table.loc["stylegallery", "mean_rank"] == 1
     assert np.isnan(table.loc["identity", "mean_rank"])
@@ -105,7 +115,7 @@ def test_methods_are_compared_on_the_items_all_have(out: Path) -> None:
     rescore(out, "styleid", "lpips_alex", score(None, "failed: the image is damaged"), ITEMS[:3])
     write_tables(out, "stylegallery")
     table = ours(build(read_results(out)), "lpips_alex")
-    assert (table["n"] == 5).all()
+    assert (table["n"] == 9).all() and table["low"].isna().all()  # of nine contents, too few for intervals
     assert table["left_out"].to_dict() == {label: 0 if label == "styleid" else 3 for label in VALUES}
     text = (out / "tables" / "table.md").read_text()
     assert "lpips_alex: items left out because another method lacks them" in text and "stylegallery 3" in text
@@ -120,7 +130,7 @@ def test_failed_and_unscored_items_have_their_reason(out: Path) -> None:
     text = (out / "tables" / "table.md").read_text()
     assert "ccpl: the item itself failed: out of memory (1 items" in text
     assert "not scored: python -m evaluation.score OUT" in text
-    assert ours(build(read_results(out)), "lpips_alex").loc["stylegallery", "n"] == 8
+    assert ours(build(read_results(out)), "lpips_alex").loc["stylegallery", "n"] == 12
 
 
 # --- marks ---
@@ -139,7 +149,7 @@ def test_best_and_second_are_marked_by_rule_and_calibration_and_paper_rows_never
 
 
 @pytest.mark.parametrize(
-    ("change", "says"), [({"n": 4}, "(N 4 and 8)"), ({"items": "others"}, "(other items of the same number)")]
+    ("change", "says"), [({"n": 4}, "(N 4 and 12)"), ({"items": "others"}, "(other items of the same number)")]
 )
 def test_sets_of_different_items_are_not_ranked(out: Path, change: dict[str, Any], says: str) -> None:
     path = out / "cells" / "styleid" / "sets.json"
@@ -160,7 +170,7 @@ def test_memory_is_not_ranked(out: Path) -> None:
 def test_scores_of_an_earlier_picture_do_not_count(out: Path) -> None:
     (out / "cells" / "styleid" / ITEMS[2] / "stylised.png").write_bytes(b"painted again")
     results = read_results(out)
-    assert ours(build(results), "lpips_alex").loc["styleid", "n"] == 7
+    assert ours(build(results), "lpips_alex").loc["styleid", "n"] == 11
     found = results.items[(results.items["label"] == "styleid") & (results.items["item"] == ITEMS[2])]
     assert found.set_index("metric")["reason"][""] == "not scored: python -m evaluation.score OUT"
 
@@ -190,7 +200,7 @@ def test_the_same_picture_of_another_reference_is_not_scored(out: Path) -> None:
     path = out / "cells" / "identity" / ITEMS[0] / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": inputs}))
     results = read_results(out)
-    assert ours(build(results), "lpips_alex").loc["identity", "n"] == 7
+    assert ours(build(results), "lpips_alex").loc["identity", "n"] == 11
     assert results.sets.query("label == 'identity'")["value"].isna().all()
 
 
@@ -209,7 +219,7 @@ def test_markdown_has_arrows_marks_dashes_and_rules(out: Path) -> None:
     assert write_tables(out, "stylegallery") == []
     lines = (out / "tables" / "table.md").read_text().splitlines()
     header, row = lines[0], next(line for line in lines if line.startswith("| stylegallery "))
-    assert "lpips_alex v1 ↓ (N=8)" in header and "style_blocks_efficientnet v1 ↑ (N=8)" in header
+    assert "lpips_alex v1 ↓ (N=12)" in header and "style_blocks_efficientnet v1 ↑ (N=12)" in header
     assert re.search(r"\*\*0\.3\d+ \[0\.3\d+, 0\.3\d+\]\*\*", row) and "– [1]" in row
     assert f"- [1] {COMMAND}" in lines
     assert any("one reference get the first reference" in line for line in lines)
@@ -223,7 +233,7 @@ def test_latex_is_booktabs_with_marks_by_commands(out: Path) -> None:
     write_tables(out, "stylegallery")
     text = (out / "tables" / "table.tex").read_text()
     body = text[: text.index(r"\end{tabular}")]
-    assert r"\toprule" in body and r"\textbf{0.3" in body and r"\underline{0.3" in body and r"$\downarrow$" in body
+    assert r"\toprule" in body and r"\textbf{0.3" in body and r"\underline{0.4" in body and r"$\downarrow$" in body
     assert not re.search(r"(?<!\\)_", body) and body.isascii()
 
 
@@ -245,8 +255,10 @@ def test_paired_tests_against_the_chosen_method(out: Path) -> None:
     write_tables(out, "styleid")
     tests = pd.read_csv(out / "tables" / "tests.csv").set_index(["metric", "method"])
     row = tests.loc[("lpips_alex", "stylegallery")]
-    assert row["against"] == "styleid" and row["n"] == 8 and row["mean_difference"] == pytest.approx(-0.1, abs=0.03)
-    assert row["p"] == 2 / 2**8 and row["p_holm"] == 2 * row["p"]  # all eight pairs have one sign; two methods
+    assert row["against"] == "styleid" and row["n"] == 12 and row["mean_difference"] == pytest.approx(-0.1, abs=0.03)
+    assert row["rank_biserial"] == pytest.approx(-1) and row["p"] < 1e-3
+    assert row["p_holm"] == pytest.approx(2 * row["p"])  # two methods
+    assert row["low"] < row["mean_difference"] < row["high"] < 0
     assert "identity" not in tests.index.get_level_values("method")
     write_tables(out, "nobody")
     assert len(pd.read_csv(out / "tables" / "tests.csv")) == 0

@@ -11,8 +11,17 @@ from evaluation.publish.studies import OURS, Study, model_lines, same_but_seed
 from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.reported import other_backbones, read_reported
 from evaluation.results import COSTS, facts
-from evaluation.statistics import common_items, estimate
-from evaluation.tables import CALIBRATION, build, different_items, notes, out_of_order, paired_table, wrong_artfid
+from evaluation.statistics import ALPHA, common_items, estimate, side
+from evaluation.tables import (
+    CALIBRATION,
+    build,
+    different_items,
+    mean_cells,
+    notes,
+    out_of_order,
+    paired_table,
+    wrong_artfid,
+)  # fmt: skip
 from evaluation.wide import cell, header, paper_cell
 
 REPORTED = {"table1": "comparison", "ablation_losses": "ablation", "ablation_content_weight": "ablation"}
@@ -22,7 +31,6 @@ SECTIONS = {  # title -> kinds of metrics; ArtFID is the paper's summary of styl
 KINDS = [kind for kinds in SECTIONS.values() for kind in kinds]
 ORACLE_OF, ORACLE_BY = "ablation_matching", "regional_style_efficientnet"
 NO_RUN = "picked from other rows: no run of its own"
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -80,20 +88,23 @@ def find_oracle(study: Study, columns: Sequence[str]) -> Oracle | None:
     best = values.idxmax(axis=1) if facts(ORACLE_BY).direction == "up" else values.idxmin(axis=1)
     picks = {str(item): str(label) for item, label in best.items()}
     label = f"oracle (best of {len(values.columns)})"
-    rows = []
+    rows: list[dict[str, object]] = []
+    contents = study.results.contents()
     for metric, group in items[items["metric"] != ""].groupby("metric", sort=True):
         known = facts(str(metric))
         common = common_items(group.pivot(index="item", columns="label", values="value"))
         shared = [item for item in common.index if item in picks and picks[item] in common.columns]
-        row = {"source": "ours", "label": label, "metric": metric, "direction": known.direction, "reason": NO_RUN}
+        row: dict[str, object] = {"source": "ours", "label": label, "metric": metric, "direction": known.direction}
+        row |= {"reason": NO_RUN}
         if known.kind != "cost" and shared:
-            mean = estimate(np.array([common.loc[item, picks[item]] for item in shared], dtype=float))
-            row |= {"value": mean.mean, "low": mean.low, "high": mean.high, "n": mean.n, "reason": None}
+            values = np.array([common.loc[item, picks[item]] for item in shared], dtype=float)
+            row |= mean_cells(estimate(values, contents[shared].to_numpy())) | {"reason": None}
         rows.append(row)
     for metric in sorted(set(study.results.sets["metric"])):
         row = {"source": "ours", "label": label, "metric": metric, "direction": facts(metric).direction}
         rows.append(row | {"reason": NO_RUN})
-    return Oracle(label, picks, pd.DataFrame(rows, columns=columns).astype({"n": "Int64", "version": "Int64"}))
+    table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("n", "contents", "version"), "Int64"))
+    return Oracle(label, picks, table)
 
 
 # --- blocks of the page ---
@@ -189,7 +200,7 @@ def sheet_notes(sheet: Sheet) -> list[str]:
 def paired_block(sheet: Sheet) -> str:
     """Every run against StyleGallery: mean difference, Holm-corrected p and which is better, where it is certain."""
     tests = paired_table(sheet.study.results, OURS)
-    tests = tests[tests["p_holm"].notna()]
+    tests = tests[tests["n"] > 0]
     if tests.empty:
         return f"## Paired tests\n\nNone: no run shares an item and a score with `{OURS}`."
     metrics = sorted(set(tests["metric"]), key=lambda metric: (KINDS.index(facts(metric).kind), metric))
@@ -198,18 +209,19 @@ def paired_block(sheet: Sheet) -> str:
         own = tests[tests["method"] == label].set_index("metric")
         rows.append([label, *[difference_cell(own.loc[m]) if m in own.index else "–" for m in metrics]])
     about = (
-        f"Mean difference to `{OURS}` over the items both have, with the p of a two-sided Wilcoxon signed-rank test, "
-        f"Holm-corrected over the runs of a metric; *better* or *worse* than `{OURS}` where p < {LEVEL}."
+        f"Mean difference to `{OURS}` over the items both have, with the p of a two-sided signed-rank test, "
+        f"Holm-corrected over the runs of a metric; *better* or *worse* than `{OURS}` where p < {ALPHA} and the 95 % "
+        "interval of the difference and the ranks lie on one side of 0."
     )
     return f"## Paired tests\n\n{about}\n\n" + pipe_table(["", *metrics], rows)
 
 
 def difference_cell(row: pd.Series) -> str:
     """`+0.012, p 0.003, worse`, of the row named by its metric."""
-    text = f"{row['mean_difference']:+.3g}, p {row['p_holm']:.2g}"
-    if row["p_holm"] >= LEVEL or row["mean_difference"] == 0:
-        return text
-    return f"{text}, *{'better' if facts(str(row.name)).better(row['mean_difference'], 0) else 'worse'}*"
+    p = "too few contents" if pd.isna(row["p_holm"]) else f"p {row['p_holm']:.2g}"
+    certain = side(row["low"], row["high"], row["rank_biserial"], row["p_holm"])
+    word = f", *{'better' if facts(str(row.name)).better(certain, 0) else 'worse'}*" if certain else ""
+    return f"{row['mean_difference']:+.3g}, {p}{word}"
 
 
 def spread_block(sheet: Sheet, labels: Sequence[str]) -> str:
@@ -251,4 +263,4 @@ def item_scores(study: Study) -> pd.DataFrame:
     """One row per label, item and metric that has a value."""
     items = study.results.items.dropna(subset=["value"])
     items = items[items["metric"] != ""].sort_values(["metric", "label", "item"], ignore_index=True)
-    return items[["label", "item", "metric", "value"]]
+    return items[["label", "item", "content", "metric", "value"]]

@@ -1,4 +1,4 @@
-// The results table: methods × metrics as mean with 95 % interval over items.
+// The results table: methods × metrics as mean with 95 % interval.
 const commonN = metrics.map((_, index) => {
   const counts = new Set(data.rows.map((row) => row.cells[index].n).filter((n) => n !== null));
   return counts.size === 1 ? [...counts][0] : null; // where the rows differ, every cell says its own
@@ -54,7 +54,7 @@ function resultsNotes() {
     });
   }
   const legend = el("p", {}, el("strong", {}, "best"), " and ", el("u", {}, "second"),
-    " among methods by the mean, which stands above its 95 % interval over items; arrows show which way is better.");
+    " among methods by the mean, which stands above its 95 % interval; arrows show which way is better.");
   const list = [...reasons].map(([text, names]) => el("li", {}, el("span", { class: "names" }, [...names].join(", ")), ": ", el("code", {}, text)));
   const twins = data.rows.some((row) => row.cells.some((cell) => cell.twin));
   if (twins) legend.append(" † reported with another backbone than ours: compare orders, not values.");
