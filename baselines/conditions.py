@@ -7,15 +7,14 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from baselines.networks.annotators import HolisticEdges, LineDrawing
 from stylegallery.checkpoints import load_strictly, read_checkpoint
 from stylegallery.devices import pick_device
-from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
+from stylegallery.loading import pretrained, processor_of
 from stylegallery.settings import Number, checked
 from stylegallery.weights import locate
 
@@ -67,15 +66,8 @@ class Depth:
     """Monocular depth, stretched to [0, 1], near is bright: any depth estimation model of transformers."""
 
     def __init__(self, path: str, device: str = "auto") -> None:
-        folder = locate(path)
-        try:
-            self.processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            network = AutoModelForDepthEstimation.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise InputError(
-                f"{folder} is not a readable depth model; download it again or pass another condition.path"
-            ) from error
-        self.network = network.eval().requires_grad_(False).to(pick_device(device))
+        self.network = pretrained(AutoModelForDepthEstimation, path, "condition.path", device)
+        self.processor = processor_of(AutoImageProcessor, path, "condition.path")
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:

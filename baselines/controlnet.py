@@ -1,8 +1,6 @@
 """Stable Diffusion 1.x and SDXL with a ControlNet, from local directories in diffusers layout."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,16 +12,14 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.utils.logging import disable_progress_bar
-from safetensors import SafetensorError
 from torch import Tensor
 
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
+from stylegallery.loading import UNREADABLE, ModelFiles, model_files, tokenizer_of, unusable, variant_of, whole
 from stylegallery.weights import locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
-
-UNREADABLE = (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError)
 
 
 def load_controlnet(base: str, controlnet: str | None, precision: torch.dtype) -> ControlNetModel:
@@ -32,64 +28,53 @@ def load_controlnet(base: str, controlnet: str | None, precision: torch.dtype) -
     Raises:
         InputError: the directory is missing or cannot be read.
     """
-    folder = locate(controlnet) if controlnet else locate(base) / "unet"
+    folder = locate(controlnet) if controlnet else model_files(base).folder / "unet"
     try:
         if controlnet:
-            return ControlNetModel.from_pretrained(folder, torch_dtype=precision, local_files_only=True)
+            options = {"variant": variant_of(folder), "local_files_only": True, "output_loading_info": True}
+            return whole(ControlNetModel.from_pretrained(folder, dtype=precision, **options))
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
         controlnet_of_unet = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
         return controlnet_of_unet.to(precision) if precision != torch.float32 else controlnet_of_unet
     except UNREADABLE as error:
-        raise unreadable(folder, "ControlNet", error) from error
+        raise unusable(folder, "ControlNet", "method.controlnet", error) from error
 
 
 def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision: torch.dtype) -> Any:
-    """The text-to-image pipeline with ControlNet of a Stable Diffusion 1.x or SDXL directory.
+    """The text-to-image pipeline with ControlNet of a Stable Diffusion 1.x or SDXL model: a directory or one file.
 
     No safety checker, which blackens art, no watermark, no progress bar of its own.
 
     Raises:
-        InputError: the directory is missing or cannot be read.
+        InputError: the model is missing or cannot be read.
     """
-    folder = locate(base)
-    options: dict[str, Any] = {"torch_dtype": precision, "local_files_only": True}
-    pipeline: Any
-    xl = is_xl(folder)
+    files = model_files(base)
+    options: dict[str, Any] = {"controlnet": controlnet, "dtype": precision, "local_files_only": True}
     try:
-        if xl:
-            pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(
-                folder, controlnet=controlnet, add_watermarker=False, **options
-            )
+        family: Any
+        if is_xl(files):
+            family, options = StableDiffusionXLControlNetPipeline, options | {"add_watermarker": False}
+        else:  # the feature extractor is the safety checker's, which nobody needs to download
+            family = StableDiffusionControlNetPipeline
+            options |= {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
+        if files.file is None:
+            pipeline = family.from_pretrained(files.folder, variant=variant_of(files.folder / "unet"), **options)
         else:
-            pipeline = StableDiffusionControlNetPipeline.from_pretrained(
-                folder,
-                controlnet=controlnet,
-                safety_checker=None,
-                requires_safety_checker=False,
-                feature_extractor=None,  # the safety checker's, which nobody needs to download
-                **options,
-            )
+            index = files.index()
+            tokenizers = {part: tokenizer_of(files, index, part) for part in index if part.startswith("tokenizer")}
+            pipeline = family.from_single_file(str(files.file), config=str(files.folder), **tokenizers, **options)
+    except InputError:
+        raise
     except UNREADABLE as error:
-        raise unreadable(folder, "diffusers model", error) from error
+        raise unusable(files.place, "diffusers model", "method.base", error) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(pick_device(device))
 
 
-def is_xl(folder: Path) -> bool:
-    """Whether a directory holds SDXL rather than Stable Diffusion 1.x, by its index."""
-    try:
-        name: str = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
-    except UNREADABLE as error:
-        raise unreadable(folder, "diffusers model", error) from error
-    return name.startswith("StableDiffusionXL")
-
-
-def unreadable(folder: Path, kind: str, error: Exception) -> InputError:
-    first_line = str(error).partition("\n")[0]
-    return InputError(
-        f"{folder} is not a readable {kind} ({type(error).__name__}: {first_line}); restore the folder or pass another"
-    )
+def is_xl(files: ModelFiles) -> bool:
+    """Whether a model is SDXL rather than Stable Diffusion 1.x, by its index."""
+    return bool(files.index()["_class_name"].startswith("StableDiffusionXL"))
 
 
 def finite(images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 from baselines.controlnet import is_xl
 from baselines.ip_adapter import IPAdapter
-from stylegallery.weights import locate
+from stylegallery.loading import model_files
 
 Scale = dict[str, Any]
 STYLE: dict[bool, Scale] = {  # by whether the model is SDXL
@@ -30,6 +30,6 @@ class InstantStyle(IPAdapter):
     """`layout` adds the blocks that carry the reference's composition. The other settings are IPAdapter's."""
 
     def __init__(self, base: str, layout: bool = False, **settings: Any) -> None:
-        xl = is_xl(locate(base))
+        xl = is_xl(model_files(base))
         scale = STYLE[xl] | LAYOUT[xl] if layout else STYLE[xl]
         super().__init__(base=base, scale=scale, **settings)

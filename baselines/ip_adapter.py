@@ -20,11 +20,12 @@ from PIL import Image
 from torch import Tensor
 
 from baselines.captions import Captions
-from baselines.controlnet import UNREADABLE, each_step, finite, load_controlnet, load_pipeline, unreadable
+from baselines.controlnet import each_step, finite, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import to_pixels
+from stylegallery.loading import UNREADABLE, unusable
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, checked
 from stylegallery.weights import locate
@@ -68,7 +69,7 @@ class IPAdapter:
             )
             self.pipeline.set_ip_adapter_scale(scale)
         except UNREADABLE as error:
-            raise unreadable(folder / file, "IP-Adapter of this model", error) from error
+            raise unusable(folder / file, "IP-Adapter of this model", "method.adapter", error) from error
         self.condition, self.captions, self.negative_prompt = condition, Captions(captions, prompt), negative_prompt
         self.read = PictureReader(resolution, resizing, self.pipeline.vae_scale_factor)
         self.steps, self.guidance_scale, self.controlnet_scale = steps, guidance_scale, controlnet_scale

@@ -5,7 +5,6 @@ Grid, channels, layer numbers, null prompt and prediction type all come from the
 chosen dtype; what goes in and comes out, and its gradients, are float32.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 
 from stylegallery.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.devices import pick_device, pick_dtype
-from stylegallery.errors import InputError, first_line, require
-from stylegallery.loading import UNREADABLE, compile_blocks, fuse_lora, load, null_prompts
+from stylegallery.errors import InputError, require
+from stylegallery.loading import UNREADABLE, compile_blocks, fuse_lora, load, model_files, null_prompts, unusable
 from stylegallery.settings import Dtype, checked
-from stylegallery.weights import locate, locate_file
+from stylegallery.weights import locate_file
 
 PARAMETRISATIONS = ("epsilon", "v_prediction")
 GRADIENT_SCALE = 2.0**12  # of gradients on their way through a float16 UNet, where those of mean losses would underflow
@@ -74,7 +73,8 @@ class DiffusionModel:
         compile: bool = False,
         channels_last: bool = False,
     ) -> "DiffusionModel":
-        """Load a directory in diffusers layout; a name that is no directory is looked up in the local hub cache.
+        """Load a directory in diffusers layout, or a one-file checkpoint of Stable Diffusion 1.x or XL; a name that is
+        neither is looked up in the local hub cache.
 
         `lora` is a file or the name of one, fused into the UNet; `schedule` chooses the timesteps to optimise at:
         the model's own, its trailing ones (Hyper-SD) or LCM's. `compile` leaves attention eager: its processors are
@@ -83,20 +83,19 @@ class DiffusionModel:
         Raises:
             InputError: the model or LoRA is not on this machine, or a part of it cannot be read.
         """
-        folder, place = locate(path), pick_device(device)
+        files, place = model_files(path), pick_device(device)
         precision = pick_dtype(dtype, place)
         try:
-            index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-            scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
-            unet = load(folder, index, "unet", precision)
-            autoencoder = load(folder, index, "vae", precision)
-            prompts = [prompt.to(place, precision) for prompt in null_prompts(folder, index, unet)]
-            accelerated = load(folder, index, "unet", torch.float32) if lora else unet
+            index = files.index()
+            scheduler = DDIMScheduler.from_pretrained(files.part("scheduler"))
+            unet = load(files, index, "unet", precision)
+            autoencoder = load(files, index, "vae", precision)
+            prompts = [prompt.to(place, precision) for prompt in null_prompts(files, index, unet)]
+            accelerated = load(files, index, "unet", torch.float32) if lora else unet
+        except InputError:
+            raise
         except UNREADABLE as error:
-            raise InputError(
-                f"{folder} is not a readable diffusers model ({type(error).__name__}: {first_line(error)}); "
-                "restore the folder or pass another model.path"
-            ) from error
+            raise unusable(files.place, "diffusers model", "model.path", error) from error
         if lora:
             fuse_lora(accelerated, locate_file(lora))
             accelerated.to(precision)

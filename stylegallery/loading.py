@@ -1,9 +1,12 @@
 """Read pretrained networks from local directories: the parts of a diffusers model, LoRAs, models of transformers."""
 
 import importlib
+import json
+import re
 import warnings
+from json import JSONDecodeError
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.attention import FeedForward
@@ -14,11 +17,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError, first_line
-from stylegallery.weights import locate
+from stylegallery.one_file import clip_tokenizer, topology_of
+from stylegallery.weights import local_path, locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
 
 COMPONENT_LIBRARIES = {"diffusers", "transformers", "stylegallery.embedded.autoencoder"}
+DAMAGED = (SafetensorError, JSONDecodeError, UnicodeDecodeError, EOFError)
+SAID_OF_DAMAGED = ("Unable to load weights", "weights are missing", "valid JSON", "SafetensorError", "no mapping")
 UNREADABLE = (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError)
 
 
@@ -29,14 +35,33 @@ def pretrained(family: Any, path: str, setting: str, device: str) -> Any:
         InputError: it is not on this machine, or the directory holds another model, or not all of its weights.
     """
     folder = locate(path)
+    options = {"variant": variant_of(folder), "local_files_only": True, "output_loading_info": True}
     try:
-        network = whole(family.from_pretrained(folder, local_files_only=True, output_loading_info=True))
+        network = whole(family.from_pretrained(folder, **options))
     except UNREADABLE as error:
-        raise InputError(
-            f"{folder} is not a readable {family.__name__} ({first_line(error)}); "
-            f"download it again or pass another {setting}"
-        ) from error
+        raise unusable(folder, family.__name__, setting, error) from error
     return network.eval().requires_grad_(False).to(pick_device(device))
+
+
+def unusable(place: Path, kind: str, setting: str, error: Exception) -> InputError:
+    """What to tell of a model that cannot be read: only what is damaged is to be got again."""
+    remedy = ""
+    if isinstance(error, DAMAGED) or any(word in str(error) for word in SAID_OF_DAMAGED):
+        remedy = "restore it or "
+    elif isinstance(error, OSError):
+        remedy = "add what is missing or "
+    reason = f"{type(error).__name__}: {first_line(error)}"
+    return InputError(f"{place} is not a readable {kind} ({reason}); {remedy}pass another {setting}")
+
+
+def variant_of(folder: Path) -> str | None:
+    """The variant of the weights that a folder holds, `fp16` of model.fp16.safetensors; None where the plain ones are
+    there too."""
+    stem = re.compile(r"(?:diffusion_pytorch_|pytorch_)?model(?:\.([\w-]+?))?(?:-\d{5}-of-\d{5})?\.(?:safetensors|bin)")
+    variants = {match[1] for file in folder.glob("*") if (match := stem.fullmatch(file.name))}
+    if None in variants:
+        return None
+    return "fp16" if "fp16" in variants else min(variants, default=None)
 
 
 def whole(loaded: tuple[Any, dict[str, Any]]) -> Any:
@@ -66,6 +91,53 @@ def processor_of(family: Any, path: str, setting: str) -> Any:
 # --- diffusers ---
 
 
+class ModelFiles(NamedTuple):
+    """A diffusion model on disk: the folder of its configs, which has its weights too unless they are in one file."""
+
+    folder: Path
+    file: Path | None
+
+    @property
+    def place(self) -> Path:
+        """What the user passed, for messages."""
+        return self.file or self.folder
+
+    def part(self, name: str) -> Path:
+        """The folder of a part; without this question the libraries would look for it on the hub."""
+        if not (self.folder / name).is_dir():
+            raise FileNotFoundError(f"it has no folder {name}")
+        return self.folder / name
+
+    def index(self) -> dict[str, Any]:
+        """model_index.json, by which a part is of which class."""
+        path = self.folder / "model_index.json"
+        if not path.is_file() and (files := sorted(self.folder.glob("*.safetensors"))):
+            raise InputError(
+                f"{self.folder} has no model_index.json and is no diffusers model; if {files[0].name} holds a whole "
+                "model, pass the path of that file"
+            )
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
+            raise ValueError(f"{path.name} is no mapping with a _class_name")
+        if "unet" not in index:
+            raise InputError(
+                f"{self.folder} is a {index['_class_name']}, which has no UNet; pass a model of Stable Diffusion 1.x, "
+                "2.x or XL"
+            )
+        return index
+
+
+def model_files(path: str) -> ModelFiles:
+    """A diffusion model by its folder, name or hub repository as `locate`, or by a one-file checkpoint.
+
+    Raises:
+        InputError: as `locate` and `topology_of`.
+    """
+    if (local := local_path(path)) and local.is_file():
+        return ModelFiles(topology_of(local), local)
+    return ModelFiles(locate(path), None)
+
+
 def component(index: dict[str, Any], part: str) -> Any:
     """The class that model_index.json names for a part; only from libraries this project trusts."""
     library, name = index[part]
@@ -74,14 +146,40 @@ def component(index: dict[str, Any], part: str) -> Any:
     return getattr(importlib.import_module(library), name)
 
 
-def load(folder: Path, index: dict[str, Any], part: str, dtype: torch.dtype) -> Any:
-    """A network of the directory, on the CPU."""
-    options = {"dtype": dtype, "local_files_only": True, "output_loading_info": True}
-    return whole(component(index, part).from_pretrained(folder / part, **options))
+def load(files: ModelFiles, index: dict[str, Any], part: str, dtype: torch.dtype) -> Any:
+    """A network of the model, on the CPU."""
+    family = component(index, part)
+    if files.file is None:
+        folder = files.part(part)
+        options = {"dtype": dtype, "local_files_only": True, "output_loading_info": True}
+        return whole(family.from_pretrained(folder, variant=variant_of(folder), **options))
+    from diffusers.loaders import single_file_utils  # slow to import, and seldom needed
+
+    options = {"config": str(files.folder), "subfolder": part, "torch_dtype": dtype, "local_files_only": True}
+    try:
+        if hasattr(family, "from_single_file"):
+            network = family.from_single_file(str(files.file), **options)
+        else:
+            weights = single_file_utils.load_single_file_checkpoint(str(files.file))
+            network = single_file_utils.create_diffusers_clip_model_from_ldm(family, weights, **options)
+    except single_file_utils.SingleFileComponentError as error:
+        raise ValueError(f"it has no weights for the {part}") from error
+    except NotImplementedError as error:  # what the file lacks has no memory that could be moved
+        raise ValueError(f"weights are missing of the {part}") from error
+    if any(parameter.is_meta for parameter in network.parameters()):
+        raise ValueError(f"weights are missing of the {part}")
+    return network
+
+
+def tokenizer_of(files: ModelFiles, index: dict[str, Any], part: str) -> Any:
+    """A tokenizer of the model: `tokenizer` or, of SDXL, `tokenizer_2`."""
+    if files.file is None:
+        return component(index, part).from_pretrained(files.part(part))
+    return clip_tokenizer("!") if part == "tokenizer_2" else clip_tokenizer()
 
 
 @torch.no_grad()
-def null_prompts(folder: Path, index: dict[str, Any], unet: Any) -> list[Tensor]:
+def null_prompts(files: ModelFiles, index: dict[str, Any], unet: Any) -> list[Tensor]:
     """Embedding (1, n, d) of the empty prompt; for a UNet with added conditions also the pooled one (1, p).
 
     SDXL was trained with zeros in place of the empty prompt; its index says so, and no text encoder is needed.
@@ -93,9 +191,9 @@ def null_prompts(folder: Path, index: dict[str, Any], unet: Any) -> list[Tensor]
         return [torch.zeros(1, 1, unet.config["cross_attention_dim"]), torch.zeros(1, pooled)]
     outputs = []
     for number in ("", "_2") if "text_encoder_2" in index else ("",):
-        tokenizer = component(index, f"tokenizer{number}").from_pretrained(folder / f"tokenizer{number}")
+        tokenizer = tokenizer_of(files, index, f"tokenizer{number}")
         tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
-        encoder = load(folder, index, f"text_encoder{number}", torch.float32)
+        encoder = load(files, index, f"text_encoder{number}", torch.float32)
         outputs.append(encoder(tokens.input_ids, output_hidden_states=True))
     if len(outputs) == 1:
         return [outputs[0].last_hidden_state]

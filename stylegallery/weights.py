@@ -11,6 +11,7 @@ by default ~/.cache/stylegallery/<name>.
 import argparse
 import difflib
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -36,6 +37,7 @@ from stylegallery.files import unreachable
 from stylegallery.transfer import Advance, check, download, explained, require_space
 
 FETCH = "python -m stylegallery.weights fetch"
+FILES = {".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".gguf"}  # of paths that are no names of repositories
 MOVE = "set HF_HOME, TORCH_HOME or STYLEGALLERY_WEIGHTS to another folder"
 
 
@@ -131,12 +133,16 @@ def locate(path: str) -> Path:
     """
     if path == "embedded":
         return Path(__file__).parent / "embedded" / "weights"
-    if (local := local_path(path)) and local.is_dir():
-        return local
+    if local := local_path(path):
+        if local.is_dir():
+            return local
+        raise InputError(f"{path} is a file where a folder is needed; pass the folder that holds the model")
     entry = find(path)
     if entry is None:
         if folder := snapshot(path):
             return folder
+        if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path) or Path(path).suffix in FILES:
+            raise InputError(f"{path} is neither a folder nor a name in weights.yaml; check the path")
         raise InputError(
             f"model {path} is neither a directory, a name in weights.yaml nor in the local Hugging Face cache; "
             f"pass another path or download it with: hf download {path}"

@@ -336,7 +336,7 @@ def test_depth_spans_zero_to_one(tmp_path: Path, pictures: Pictures) -> None:
     assert depth.shape == image.shape
     assert depth.min() == 0 and depth.max() == pytest.approx(1, abs=1e-6)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="is not a readable depth model"):
+    with pytest.raises(InputError, match="is not a readable AutoModelForDepthEstimation"):
         Depth(str(tmp_path), "cpu")
 
 

@@ -417,7 +417,7 @@ def test_unusable_model_is_an_input_error(
     with pytest.raises(InputError) as caught:
         run_inside(*pictures.overrides(), f"model.path={path}", f"out={tmp_path / 'out'}")
     assert str(path) in str(caught.value)
-    assert ("download it" if broken == "no folder" else "restore the folder") in str(caught.value)
+    assert ("check the path" if broken == "no folder" else "add what is missing or") in str(caught.value)
     assert_nothing_in(tmp_path / "out")
 
 

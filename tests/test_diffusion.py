@@ -300,13 +300,13 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["unet", "vae", "scheduler", "text_encoder", "model_index.json"])
 def test_a_missing_part(copied: Path, part: str) -> None:
     shutil.rmtree(copied / part) if (copied / part).is_dir() else (copied / part).unlink()
-    with pytest.raises(InputError, match="restore the folder"):
+    with pytest.raises(InputError, match="; add what is missing or pass another"):
         DiffusionModel.from_directory(str(copied), device="cpu")
 
 
 def test_a_missing_tokenizer(copied: Path) -> None:
     shutil.rmtree(copied / "tokenizer")
-    with pytest.raises(InputError, match="restore the folder"):
+    with pytest.raises(InputError, match="; add what is missing or pass another"):
         DiffusionModel.from_directory(str(copied), device="cpu")
 
 
@@ -314,14 +314,14 @@ def test_a_missing_tokenizer(copied: Path) -> None:
 def test_truncated_weights(copied: Path, part: str) -> None:
     (weights,) = (copied / part).glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
-    with pytest.raises(InputError, match="restore the folder"):
+    with pytest.raises(InputError, match="; restore it or pass another"):
         DiffusionModel.from_directory(str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("text", ["{not json", "[]", "{}"])
 def test_an_index_that_says_nothing(copied: Path, text: str) -> None:
     (copied / "model_index.json").write_text(text)
-    with pytest.raises(InputError, match="restore the folder"):
+    with pytest.raises(InputError, match="; restore it or pass another"):
         DiffusionModel.from_directory(str(copied), device="cpu")
 
 

@@ -126,7 +126,7 @@ def test_dinov2_is_frozen(dinov2: Path) -> None:
 
 
 def test_a_model_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="hf download"):
+    with pytest.raises(InputError, match="check the path"):
         DINOv2Encoder(str(tmp_path / "no-such-model"))
 
 
