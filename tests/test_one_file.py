@@ -8,18 +8,17 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from composing import build_method
-from conftest import Pictures
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers_parts import save_controlnet, save_xl
 from original_layout import save_one_file
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from data.benchmark import Item
+from baselines.controlnet import load_controlnet, load_pipeline
 from evaluation.provenance import weights_digest
 from stylegallery import loading, one_file
 from stylegallery.diffusion import DiffusionModel
+from stylegallery.encoders import DINOv2Encoder
 from stylegallery.errors import InputError
 from stylegallery.one_file import TOPOLOGIES, clip_tokenizer
 
@@ -80,19 +79,15 @@ def test_one_file_in_half_precision(tiny_topologies: Path, tmp_path: Path) -> No
     assert torch.allclose(model.predict_noise(latents, 401), expected, atol=1e-2, rtol=1e-2)
 
 
-def test_a_baseline_on_one_file(tiny_topologies: Path, tiny_model: Path, pictures: Pictures, tmp_path: Path) -> None:
-    """The pipelines of the baselines read the same file, with the same prompt."""
-    from diffusers_parts import save_adapter
-
+def test_the_pipeline_of_the_baselines_reads_one_file(tiny_topologies: Path, tiny_model: Path, tmp_path: Path) -> None:
     file = save_one_file(tiny_model, tmp_path / "traded.safetensors")
-    adapter = save_adapter(tiny_model, tmp_path / "adapter", "models/ip-adapter_sd15.safetensors")
-    options = ["resizing=square", "method.resolution=64", "method.steps=2", f"method.adapter={adapter}"]
-    options.append(f"method.controlnet={save_controlnet(tiny_model, tmp_path / 'controlnet')}")
-    item, results = Item("a", pictures.content, (pictures.first,)), []
-    for base in (file, tiny_model):
-        method: Any = build_method("ip_adapter", *options, f"method.base={base}")
-        results.append(method.stylize(item, torch.Generator().manual_seed(0)).image)
-    assert torch.allclose(*results, atol=1e-4)
+    controlnet = load_controlnet(str(file), None, torch.float32)  # on the meta device
+    one, other = (load_pipeline(str(base), controlnet.to_empty(device="cpu"), "cpu", torch.float32)
+                  for base in (file, tiny_model))  # fmt: skip
+    prompts = [pipeline.encode_prompt("a cat", "cpu", 1, True, "dog") for pipeline in (one, other)]
+    assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*prompts, strict=True))
+    for weights in zip(one.unet.parameters(), other.unet.parameters(), strict=True):
+        assert torch.equal(*weights)
 
 
 def test_the_digest_of_one_file_is_that_of_its_weights(tiny_model: Path, tmp_path: Path) -> None:
@@ -199,8 +194,6 @@ def test_a_variant_beside_the_weights_is_left_alone(copied: Path, tiny_model: Pa
 
 
 def test_a_pipeline_and_a_controlnet_of_variants(copied: Path, tiny_model: Path, tmp_path: Path) -> None:
-    from baselines.controlnet import load_controlnet, load_pipeline
-
     controlnet = save_controlnet(tiny_model, tmp_path / "controlnet")
     for part in (copied / "unet", copied / "vae", copied / "text_encoder", controlnet):
         (file,) = part.glob("*.safetensors")
@@ -228,7 +221,7 @@ def test_an_intact_folder_is_not_to_be_restored(copied: Path, tmp_path: Path) ->
         with pytest.raises(InputError, match=r"is neither a folder nor a name in weights\.yaml; check the path"):
             DiffusionModel.from_directory(path)
     with pytest.raises(InputError, match=r"traded\.safetensors is a file where a folder is needed; pass the folder"):
-        build_method("stylegallery", "encoder=dinov2", f"encoder.path={copied / 'traded.safetensors'}")
+        DINOv2Encoder(str(copied / "traded.safetensors"))
 
 
 def test_a_part_of_other_sizes_is_not_damaged(copied: Path) -> None:
