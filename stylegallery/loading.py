@@ -4,9 +4,10 @@ import importlib
 import json
 import re
 import warnings
+from dataclasses import dataclass
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from diffusers.models.attention import FeedForward
@@ -91,7 +92,8 @@ def processor_of(family: Any, path: str, setting: str) -> Any:
 # --- diffusers ---
 
 
-class ModelFiles(NamedTuple):
+@dataclass(frozen=True)
+class ModelFiles:
     """A diffusion model on disk: the folder of its configs, which has its weights too unless they are in one file."""
 
     folder: Path
