@@ -93,7 +93,7 @@ def run_benchmark(config: DictConfig, console: Console) -> bool:
     tracker = OmegaConf.to_container(config.tracker) if config.tracker else None
     tally: Counter[str] = Counter()
     if config.launcher:
-        tally = build(config.launcher, "launcher").launch(jobs, config.data.get("root"), tracker, console)
+        tally = build(config.launcher, "launcher").launch(jobs, tracker, console)
     for job in [] if config.launcher else jobs:
         try:
             tally.update(run_job(job, tracker, console))

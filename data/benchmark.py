@@ -76,6 +76,27 @@ def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list
     return items
 
 
+PLACES = ("contents", "references", "masks", "content", "mask", "reference_masks")
+
+
+def places(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a `conf/data/*.yaml` that say where pictures are, absolute and in one spelling: another process
+    may read them in another folder."""
+    if "manifest" in data:
+        return {"root": str(root_of(data["files"], data.get("root")).absolute())}
+    found = {key: data[key] for key in PLACES if data.get(key)}
+    if isinstance(found.get("references"), str):
+        found["references"] = [found["references"]]
+    return {key: absolute(value) for key, value in found.items()}
+
+
+def absolute(value: Any) -> Any:
+    """A path, or every path of a list, from the root on; what is no path is left to those who refuse it."""
+    if isinstance(value, list | tuple):
+        return [absolute(inner) for inner in value]
+    return str(Path(value).absolute()) if isinstance(value, str) else value
+
+
 # --- benchmarks with a manifest ---
 
 

@@ -7,13 +7,14 @@ done. Across machines this needs a file system with shared locks (NFS 4, Lustre 
 give every machine a shard of its own. Even without locks nothing is corrupted: results move in whole.
 """
 
+import hashlib
 import json
 import math
 import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,15 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 from rich.console import Console
 
-from data.benchmark import Item, load_items
+from data.benchmark import PLACES, Item, load_items, places
 from evaluation.progress import Bars
-from evaluation.provenance import code_digest, weights_digests
+from evaluation.provenance import (
+    code_digest,
+    file_digest,
+    weights_digests,
+    with_absolute_paths,
+    without_places,
+)
 from evaluation.record import (
     RECORD,
     WRITTEN,
@@ -64,6 +71,8 @@ class Job:
     seed: int
     method: dict[str, Any]
     items: list[Item]
+    settings: str | None = None  # digest of what is frozen, which must stay so; None where nothing is
+    root: str | None = None  # of the benchmark's pictures, where it has one
 
     def __post_init__(self) -> None:
         code_digest(self.method)  # of the sources as they are now, although other jobs may run before this one
@@ -80,10 +89,11 @@ class Job:
         settings = settings_of(config)
         check(settings["method"], "method")
         out = Path(str(config.out or f"outputs/{config.data.get('manifest', 'folder')}"))
-        items = load_items(config.data)[: config.limit]
-        mine = items[parse_shard(str(config.shard))]
-        frozen = freeze(out, label, config)
-        return cls(out, label, config.seed, frozen["method"], mine)
+        items = load_items(config.data)
+        mine = items[: config.limit][parse_shard(str(config.shard))]
+        frozen = freeze(out, label, config, items)
+        root = places(settings["data"]).get("root")
+        return cls(out, label, config.seed, frozen["method"], mine, settings_digest(frozen), root)
 
     def folder(self, item: Item) -> Path:
         return self.out / "cells" / self.label / item.id
@@ -128,24 +138,28 @@ def not_finite(value: object, name: str = "") -> Iterator[str]:
         yield name
 
 
-def freeze(out: Path, label: str, config: DictConfig) -> dict[str, Any]:
+def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()) -> dict[str, Any]:
     """Write what decides the results of a label to OUT/config/<label>.yaml, or compare it with what is there.
 
-    Returns seed, data, method (resolved) and limit. Where the pictures are is left out; limit, the number of items
-    that are planned, may change, and everything as long as there are no results.
+    Returns seed, data, method (resolved, paths absolute) and limit. The root of a benchmark's pictures is left out;
+    limit, the number of items that are planned, may change, where things lie too, as long as they are the same
+    things (`items` are all of the benchmark), and everything as long as there are no results.
 
     Raises:
         InputError: the label was made with other settings, which the message names, or OUT cannot be written.
     """
     now = {"label": label, "limit": config.limit, **settings_of(config)}
+    now["data"] |= places(now["data"])
     now["data"].pop("root", None)
+    now["method"] = with_absolute_paths(now["method"])
     prepare_folder(out / "config")
     with writable(out), lock(out, "config"):
         path = out / "config" / f"{label}.yaml"
         if path.exists():
             old = read_frozen(path)
             changed = differences(old | {"limit": config.limit}, now)
-            if changed and in_use(out, label):
+            elsewhere = not differences(deciding(old), deciding(now)) and same_things(out, label, now, items)
+            if changed and not elsewhere and in_use(out, label):
                 raise InputError(
                     f"{out} holds {label} with other settings ({'; '.join(changed[:5])}"
                     f"{f'; {len(changed) - 5} more' if len(changed) > 5 else ''}); "
@@ -158,6 +172,43 @@ def freeze(out: Path, label: str, config: DictConfig) -> dict[str, Any]:
         finally:
             temporary.unlink(missing_ok=True)  # left by a full disk
     return now
+
+
+def deciding(frozen: Mapping[str, Any]) -> dict[str, Any]:
+    """Frozen settings without the places of pictures and weights, and without the limit."""
+    data = {key: value for key, value in frozen["data"].items() if "manifest" in frozen["data"] or key not in PLACES}
+    return {"seed": frozen["seed"], "data": data, "method": without_places(frozen["method"])}
+
+
+def same_things(out: Path, label: str, frozen: Mapping[str, Any], items: Sequence[Item]) -> bool:
+    """Whether the results of a label were made of the pictures and the weights that settings name now, wherever these
+    lay: a folder that was moved, or is spelled differently."""
+    records = [record for folder in (out / "cells" / label).glob("*/") if (record := read_record(folder))]
+    done = [record for record in records if "error" not in record]
+    known = {item.id: item for item in items}
+    return bool(done) and all(
+        record["weights"] == weights_digests(frozen["method"])
+        and record["item"] in known
+        and inputs_digest(known[record["item"]]) == digest_of({r: e["sha256"] for r, e in record["inputs"].items()})
+        for record in done
+    )
+
+
+def inputs_digest(item: Item) -> str:
+    """Digest of all that an item reads, by roles; "unreadable" where that cannot be done."""
+    try:
+        return digest_of({role: file_digest(path) for role, path in item.files().items()})
+    except InputError:
+        return "unreadable"
+
+
+def settings_digest(frozen: Mapping[str, Any]) -> str:
+    """Digest of frozen settings; the limit may change."""
+    return digest_of({key: frozen[key] for key in ("seed", "data", "method")})
+
+
+def digest_of(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def in_use(out: Path, label: str) -> bool:
@@ -221,9 +272,25 @@ def claims(job: Job) -> Iterator[Item]:
                 try:
                     with suppress(PermissionError):  # on Windows nobody writes to what is locked
                         Path(claim.lock_file).write_text(f"{socket.gethostname()} {os.getpid()}\n", encoding="utf-8")
+                    require_settings(job)
                     yield item
                 finally:
                     claim.release()
+
+
+def require_settings(job: Job) -> None:
+    """Raise InputError where the frozen settings of a job are no longer those that it was made with.
+
+    Asked with the lock of an item held: who freezes other settings meanwhile sees that lock, or is seen here.
+    """
+    if job.settings is not None:
+        with lock(job.out, "config"):
+            frozen = read_frozen(job.out / "config" / f"{job.label}.yaml")
+        if settings_digest(frozen) != job.settings:
+            raise InputError(
+                f"{job.out} holds {job.label} with settings of another start, which came after this one; "
+                "pass label= with a new name or another out="
+            )
 
 
 def holder(out: Path, label: str, item: str) -> str | None:
@@ -310,7 +377,7 @@ def attempt(
             raise  # by the signal that ends this task of a cluster, not by the item
         console.print_exception()
         return None, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", False
-    return write_result(folder, request, result, explain=False), "", False
+    return write_result(folder, request, result, explain=False, settings=job.settings), "", False
 
 
 @contextmanager

@@ -4,6 +4,7 @@ An engine gets frozen settings (OUT/config/<label>.yaml) and a shard of the item
 a shard that is killed, requeued or submitted again does what is missing. Logs lie in OUT/jobs.
 """
 
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -19,8 +20,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from data.benchmark import load_items
-from evaluation.cells import Job, enough_memory, parse_shard, run_cells
+from data.benchmark import load_items, places
+from evaluation.cells import Job, enough_memory, inputs_digest, run_cells, settings_digest
 from evaluation.record import computing_on, environment
 from evaluation.stored import read_frozen
 from stylegallery.errors import InputError, first_line
@@ -61,13 +62,15 @@ def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Count
 
 @dataclass(frozen=True)
 class Shard:
-    """What one task of an engine does: a shard of the first `limit` items of a frozen job, with the pictures in `root`.
+    """What one task of an engine does: a shard of a frozen job, with the pictures in `root`.
 
-    Holds plain values only, as it travels. The limit is that of the start: another one may be frozen while it waits.
+    Holds plain values only, as it travels. It waits, perhaps for days, and starts on another machine: `settings` and
+    `items` (id -> digest of its inputs) are those of the start, and nothing else is done.
     """
 
     frozen: str
-    limit: int
+    settings: str | None
+    items: dict[str, str]
     shard: str
     root: str | None
     tracker: dict[str, Any] | None
@@ -75,9 +78,16 @@ class Shard:
     def __call__(self) -> dict[str, int]:
         path = Path(self.frozen)
         frozen = read_frozen(path)
+        if settings_digest(frozen) != self.settings:
+            raise InputError(f"{path} holds settings of a later start than this task's, so it does nothing")
         data = frozen["data"] | ({"root": self.root} if self.root else {})
-        items = load_items(data)[: self.limit][parse_shard(self.shard)]
-        job = Job(path.parent.parent, frozen["label"], frozen["seed"], frozen["method"], items)
+        items = [item for item in load_items(data) if item.id in self.items]
+        if {item.id: inputs_digest(item) for item in items} != self.items:
+            raise InputError(
+                f"the pictures on {socket.gethostname()} are not those that the task was started with; put them "
+                f"where they were on the machine that started it ({places(data)}), or start again"
+            )
+        job = Job(path.parent.parent, frozen["label"], frozen["seed"], frozen["method"], items, self.settings)
         return dict(run_job(job, self.tracker, Console()))
 
     def checkpoint(self) -> Any:
@@ -94,9 +104,7 @@ class Launcher:
     def __init__(self, tasks: Count) -> None:
         self.tasks = tasks
 
-    def launch(
-        self, jobs: list[Job], root: str | None, tracker: dict[str, Any] | None, console: Console
-    ) -> Counter[str]:
+    def launch(self, jobs: list[Job], tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
         """Counts over all shards of jobs, which hold all their items and are cut into shards here.
 
         A shard that did not end counts as `lost`, with its reason printed.
@@ -104,9 +112,10 @@ class Launcher:
         shards = [
             Shard(
                 str((job.out / "config" / f"{job.label}.yaml").resolve()),
-                len(job.items),
+                job.settings,
+                {item.id: inputs_digest(item) for item in job.items[number :: self.tasks]},
                 f"{number}/{self.tasks}",
-                root,
+                job.root,
                 tracker,
             )
             for job in jobs

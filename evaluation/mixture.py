@@ -1,10 +1,14 @@
 """What the results under one label do not share, although they are averaged: code, seed, weights, versions, machine."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FIELDS = ("code", "seed", "settings", "weights")  # of a record
+from evaluation.provenance import without_places
+
+FIELDS = ("code", "seed", "config", "weights")  # of a record
 ENVIRONMENT = ("torch", "device", "dtype", "threads")  # of its environment; threads decide the last bits on a CPU
 
 
@@ -12,13 +16,13 @@ def mixtures(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """A sentence for every label whose results (label -> records; failures are left out) differ in something that may
     change them, and one for every such thing that differs between labels whose own results agree.
 
-    Code, seed, settings and weights are a label's own: these are only compared within labels.
+    Code, seed, config and weights are a label's own: these are only compared within labels.
     """
     sentences, own = [], {}
     for label, some in records.items():
         done = [record for record in some if "error" not in record]
         found = {
-            name: Counter(text_of(source.get(name)) for source in sources)
+            name: Counter(text_of(name, source.get(name)) for source in sources)
             for names, sources in ((FIELDS, done), (ENVIRONMENT, [record.get("environment", {}) for record in done]))
             for name in names
         }
@@ -38,8 +42,10 @@ def mixtures(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     return sentences
 
 
-def text_of(value: object) -> str:
-    """A value as it is told apart and printed; of weights the digests in their order."""
+def text_of(name: str, value: Any) -> str:
+    """A value as it is told apart and printed: settings by a digest, wherever weights lie, weights by theirs."""
+    if name == "config":
+        return hashlib.sha256(json.dumps(without_places(value), sort_keys=True).encode()).hexdigest()[:12]
     if isinstance(value, Mapping):
         return " ".join(str(value[key]) for key in sorted(value)) or "none"
     return "unknown" if value is None else str(value)

@@ -66,6 +66,26 @@ def weights_digests(config: object) -> dict[str, str]:
     }
 
 
+def without_places(config: Any) -> Any:
+    """Settings without those that name weights: they say where these lie, and `weights_digests` what they are."""
+    if isinstance(config, Mapping):
+        named = {key for key in config if key in WEIGHTS_KEYS and isinstance(config[key], str)}
+        return {key: without_places(value) for key, value in config.items() if key not in named}
+    return [without_places(value) for value in config] if isinstance(config, list) else config
+
+
+def with_absolute_paths(config: Any) -> Any:
+    """Settings whose weights that lie on this machine are named from the root on: for processes in other folders."""
+    if isinstance(config, Mapping):
+        return {
+            key: str(Path(value).absolute())
+            if key in WEIGHTS_KEYS and isinstance(value, str) and local_path(value)
+            else with_absolute_paths(value)
+            for key, value in config.items()
+        }
+    return [with_absolute_paths(value) for value in config] if isinstance(config, list) else config
+
+
 @cache  # a process loads weights once: later changes on disk are not what it computes with
 def weights_digest(name: str) -> str:
     """Digest of every file that decides what is loaded, whole; in a folder its name there counts too.

@@ -32,7 +32,7 @@ from evaluation.cells import differences, enough_memory, lock, settings_of, writ
 from evaluation.launchers import build
 from evaluation.metric import Question
 from evaluation.progress import Bars
-from evaluation.provenance import weights_digests
+from evaluation.provenance import weights_digests, with_absolute_paths
 from evaluation.record import Request, prepare_folder
 from evaluation.stored import METHODS, read_frozen, require_declared
 from evaluation.whole import clear_partial, replaced
@@ -119,7 +119,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
         raise InputError(
             f"{' '.join(overrides)} are no settings of method=stylegallery ({first_line(error)})"
         ) from error
-    settings: dict[str, Any] = settings_of(config)["method"]
+    settings: dict[str, Any] = with_absolute_paths(settings_of(config)["method"])
     return settings
 
 

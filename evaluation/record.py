@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from data.benchmark import Item
-from evaluation.provenance import code_digest, file_digest, nodes, weights_digests
+from evaluation.provenance import code_digest, file_digest, nodes, weights_digests, without_places
 from evaluation.whole import replaced
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
 from stylegallery.errors import InputError
@@ -59,12 +59,15 @@ class Request:
             "excluded": sorted(item.excluded),
             "forbidden": sorted(map(list, item.forbidden), key=str),
         }
-        inputs = {role: {"path": str(path), "sha256": file_digest(path)} for role, path in item.files().items()}
+        inputs = {
+            role: {"path": str(path.absolute()), "sha256": file_digest(path)} for role, path in item.files().items()
+        }
         return cls(item.id, seed, dict(config), inputs, wishes, weights_digests(config), code_digest(config))
 
     def digest(self) -> str:
-        """Address of the result: names of files and items do not matter, contents and order of files do."""
+        """Address of the result: names and places of files and items do not matter, contents and order of files do."""
         content = asdict(self) | {"inputs": {role: entry["sha256"] for role, entry in self.inputs.items()}}
+        content["config"] = without_places(self.config)
         del content["item"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -156,8 +159,11 @@ def require_apart(folder: Path, item: Item) -> None:
                 raise InputError(f"{path}, the {role}, would be replaced by the result; move it or pass another out=")
 
 
-def write_result(folder: Path, request: Request, result: Stylization, explain: bool = True) -> dict[str, Any]:
-    """Write all files of a result and, last, its record; `explain` adds figures for the eye.
+def write_result(
+    folder: Path, request: Request, result: Stylization, explain: bool = True, settings: str | None = None
+) -> dict[str, Any]:
+    """Write all files of a result and, last, its record; `explain` adds figures for the eye, `settings` is the digest
+    of the frozen settings of a label.
 
     Raises:
         InputError: the disk is full or the folder not writable.
@@ -169,6 +175,7 @@ def write_result(folder: Path, request: Request, result: Stylization, explain: b
                 "schema": SCHEMA,
                 "digest": request.digest(),
                 **asdict(request),
+                "settings": settings,
                 "size": [result.image.shape[-1], result.image.shape[-2]],
                 "seconds": result.seconds,
                 "peak_memory_mib": result.peak_memory_mib,

@@ -21,6 +21,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
+from evaluation.moved import Pictures, root_of
 from evaluation.record import read_record
 from evaluation.report_pictures import COLOURS, question_block, thumbnail
 from evaluation.reported import other_backbones, read_reported
@@ -41,13 +42,15 @@ Cells = dict[str, dict[str, dict[str, Any] | None]]  # label -> item -> record; 
 # --- from records to what the page shows ---
 
 
-def read_cells(out: Path) -> Cells:
-    """The record of every cell, methods first and calibration rows last."""
+def read_cells(out: Path, root: str | None = None) -> Cells:
+    """The record of every cell, methods first and calibration rows last; inputs where they are now, maybe in `root`."""
     folders = sorted(path.parent for path in out.glob("cells/*/*/record.json"))
     labels = sorted({folder.parent.name for folder in folders}, key=lambda label: (label in CALIBRATION, label))
     cells: Cells = {label: {} for label in labels}
+    pictures = Pictures(out, root)
     for folder in folders:
-        cells[folder.parent.name][folder.name] = read_record(folder)
+        record = read_record(folder)
+        cells[folder.parent.name][folder.name] = pictures.relocated(record) if record else None
     return cells
 
 
@@ -166,14 +169,14 @@ def page_notes(results: Results, table: pd.DataFrame, models: dict[str, str]) ->
 # --- the page ---
 
 
-def write_report(out: Path, side: int) -> Path:
+def write_report(out: Path, side: int, root: str | None = None) -> Path:
     """Write OUT/report.html with outputs made to fit side x side pixels.
 
     Raises:
         InputError: no records, damaged files, or the page cannot be written.
     """
     results = read_results(out)
-    table, cells = build(results), read_cells(out)
+    table, cells = build(results), read_cells(out, root)
     items = sorted({item for records in cells.values() for item in records})
     models = {label: results.models[label] for label in cells}
     metrics = describe_metrics(table, set(results.items["metric"]))
@@ -288,9 +291,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m evaluation.report", description=__doc__)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of a benchmark run")
     parser.add_argument("--side", type=int, default=160, help="larger side of embedded outputs in pixels (default 160)")
+    parser.add_argument(
+        "places", nargs="*", metavar="data.root=FOLDER", help="where the pictures are now, if elsewhere"
+    )
     options = parser.parse_args(arguments)
     try:
-        path = write_report(options.out, options.side)
+        path = write_report(options.out, options.side, root_of(options.places))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,6 +1,6 @@
 """Score every finished cell of a benchmark run; what is already scored is left alone.
 
-    python -m evaluation.score OUT [--metrics lpips_alex,csd] [--size 256]
+    python -m evaluation.score OUT [data.root=FOLDER] [--metrics lpips_alex,csd] [--size 256]
 
 Each cell (OUT/cells/<label>/<item>/) gets scores.json beside its record, each label sets.json with the metrics of the
 whole set. A result that cannot be read, or whose content or references are lost or were replaced since, gets reasons in
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from evaluation.backbones import BATCH, MissingWeights
 from evaluation.metric import Metric, Question, Sample, SetMetric
+from evaluation.moved import Pictures, root_of
 from evaluation.questions import question_digest, read_question
 from evaluation.record import RECORD, depends_on, file_digest, pictures_of, read_record
 from evaluation.resampling import estimate_set
@@ -89,6 +90,7 @@ class Cell:
     """One item done by one method. `features` lives as long as the cell, pictures only as long as they are used."""
 
     folder: Path
+    pictures: Pictures = field(compare=False, repr=False)
     features: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -103,7 +105,7 @@ class Cell:
         """Raises InputError where it cannot be read."""
         try:
             record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
-            return record | {"error": record.get("error")}
+            return self.pictures.relocated(record | {"error": record.get("error")})
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise InputError(f"{self.folder / RECORD} cannot be read ({problem}); delete the folder") from problem
 
@@ -273,7 +275,7 @@ def score_set(folder: Path, cells: Sequence[Cell], metrics: Sequence[SetMetric],
     items = hashlib.sha256(json.dumps(list(pictures)).encode()).hexdigest()
     about = {"pictures": pictures, "items": items, "size": size, "n": len(cells)}
     rows = read_rows(folder / SETS, about)
-    fresh = [Cell(cell.folder) for cell in cells]  # with features of their own, freed with the set
+    fresh = [Cell(cell.folder, cell.pictures) for cell in cells]  # with features of their own, freed with the set
     contents = [str(made_of["content"]) for made_of in pictures.values()]
     for metric in due(metrics, rows):
         rows[metric.name] = evaluate_set(metric, ReadWhenIndexed(fresh, size), contents)
@@ -299,14 +301,15 @@ def common_size(cells: Sequence[Cell], console: Console) -> int | None:
     return smallest
 
 
-def score(out: Path, names: Sequence[str] | None, size: int | None, console: Console) -> bool:
-    """Score a run and print a summary; whether every cell could be scored.
+def score(out: Path, names: Sequence[str] | None, size: int | None, console: Console, root: str | None = None) -> bool:
+    """Score a run and print a summary; whether every cell could be scored. `root` is where pictures were moved to.
 
     Raises:
         InputError: no cells in `out`, an unknown metric, or a file that cannot be written.
     """
     require(size is None or size >= SMALLEST_SIDE, f"--size is at least {SMALLEST_SIDE}", size)
-    cells = [Cell(path.parent) for path in out.glob(f"cells/*/*/{RECORD}")]
+    pictures = Pictures(out, root)
+    cells = [Cell(path.parent, pictures) for path in out.glob(f"cells/*/*/{RECORD}")]
     if not cells:
         raise InputError(f"{out} holds no finished cells (cells/<label>/<item>/{RECORD}); pass the folder of a run")
     cells.sort(key=lambda cell: (cell.item, cell.label))
@@ -352,9 +355,13 @@ def main() -> None:
         type=int,
         help="side in px all pictures are resized to (default: the results' own, the smallest where they differ)",
     )
+    parser.add_argument(
+        "places", nargs="*", metavar="data.root=FOLDER", help="where the pictures are now, if elsewhere"
+    )
     options = parser.parse_args()
     try:
-        whole = score(options.out, options.metrics and options.metrics.split(","), options.size, Console())
+        names, root = options.metrics and options.metrics.split(","), root_of(options.places)
+        whole = score(options.out, names, options.size, Console(), root)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from data.benchmark import load_items
 from evaluation.cells import holder
-from evaluation.provenance import code_digest
+from evaluation.provenance import code_digest, without_places
 from evaluation.record import read_record
 from evaluation.stored import read_frozen
 from stylegallery.errors import InputError
@@ -46,8 +46,10 @@ def status_of(path: Path) -> Status:
     code, seconds = code_digest(frozen["method"]), []
     for item in items:
         record = read_record(out / "cells" / status.label / item.id)
-        current = record is not None and (record.get("config"), record.get("seed"), record.get("code")) == (
-            frozen["method"], frozen["seed"], code,
+        current = record is not None and (
+            without_places(record.get("config")), record.get("seed"), record.get("code"),
+        ) == (
+            without_places(frozen["method"]), frozen["seed"], code,
         )  # fmt: skip
         if record and current and "error" not in record:
             status.done.append(item.id)

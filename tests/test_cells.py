@@ -25,6 +25,7 @@ from rich.console import Console
 from data.benchmark import Item
 from evaluation import cells, status
 from evaluation.cells import Job, freeze, holder, lock, parse_shard, run_cells
+from evaluation.launchers import Shard
 from evaluation.provenance import code_digest, sources_digest
 from evaluation.record import not_written, read_record
 from evaluation.whole import PARTIAL
@@ -635,3 +636,88 @@ def test_equal_failures_of_items_do_not_end_the_sweep(job: Job, error: Exception
     tally = run_cells(job, lambda: method, Console(quiet=True))
     assert tally == Counter(done=12 - len(at), there=0, failed=len(at))
     assert len(stamps(job)) == 12
+
+
+# --- what a label's settings are ---
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("launched", [False, True])
+def test_two_starts_on_one_folder_never_mix(fake_config: Compose, out: Path, moved: bool, launched: bool) -> None:
+    """Whichever froze its settings last goes on; the other one stops at its next item, and so do its tasks."""
+    first = Job.of(fake_config(f"out={out}"), "fake")
+    shard = Shard(str(out / "config" / "fake.yaml"), first.settings, ids_of(first), "0/1", None, None)
+    second = Job.of(fake_config(f"out={out}", "seed=1" if moved else "method.strength=0.25"), "fake")
+    says = "settings of a later start" if launched else "settings of another start, which came after this one"
+    with pytest.raises(InputError, match=says):
+        shard() if launched else run(first)
+    assert not list(out.glob("cells/*/*/record.json"))
+    run(second)
+    with pytest.raises(InputError, match=says):
+        shard() if launched else run(first)
+    records = [json.loads(path.read_text()) for path in out.glob("cells/fake/*/record.json")]
+    assert {record["seed"] for record in records} == {second.seed}
+    assert {record["config"]["strength"] for record in records} == {second.method["strength"]}
+    assert {record["settings"] for record in records} == {second.settings} != {first.settings}
+
+
+def test_settings_cannot_change_under_the_first_item(fake_config: Compose, out: Path) -> None:
+    """Although nothing has been written yet: its lock is seen."""
+    job = Job.of(fake_config(f"out={out}"), "fake")
+    items = cells.claims(job)
+    next(items)
+    with pytest.raises(InputError, match=r"fake with other settings \(seed: 0 there, 1 now\)"):
+        Job.of(fake_config(f"out={out}", "seed=1"), "fake")
+    items.close()
+    Job.of(fake_config(f"out={out}", "seed=1"), "fake")
+
+
+def test_a_task_does_only_what_it_was_started_for(fake_config: Compose, gallery: Gallery, out: Path) -> None:
+    """Pictures that came later, or are others on the machine of the task, are not recorded."""
+    job = Job.of(fake_config(f"out={out}", "limit=2"), "fake")
+    shard = Shard(str(out / "config" / "fake.yaml"), job.settings, ids_of(job), "0/1", None, None)
+    paint(gallery.contents / "a_first.png", 77)
+    assert shard()["done"] == 2
+    assert sorted(path.name for path in out.glob("cells/fake/*")) == sorted(item.id for item in job.items)
+    paint(job.items[0].content, 78)
+    with pytest.raises(InputError, match="are not those that the task was started with"):
+        shard()
+
+
+def ids_of(job: Job) -> dict[str, str]:
+    return {item.id: cells.inputs_digest(item) for item in job.items}
+
+
+# --- places and spellings ---
+
+
+def test_the_spelling_of_a_place_changes_nothing(
+    fake_config: Compose, gallery: Gallery, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(Job.of(fake_config(f"out={out}"), "fake"))
+    monkeypatch.chdir(gallery.contents.parent)
+    for contents, references in (
+        ("contents/", "references"), ("./contents", "references/"), (f"{gallery.contents}/../contents", "[references]"),
+        ("contents/*.png", "[references/set1,references/set2/,references/set3]"),
+    ):  # fmt: skip
+        again = Job.of(
+            fake_config(f"out={out}", f"data.contents='{contents}'", f"data.references={references}"), "fake"
+        )
+        assert run(again)[0] == {"done": 0, "there": 12, "failed": 0}
+    data = cells.read_frozen(out / "config" / "fake.yaml")["data"]
+    assert all(Path(path).is_absolute() for path in (data["contents"], *data["references"]))
+
+
+def test_a_moved_folder_is_the_same_and_another_one_is_not(fake_config: Compose, gallery: Gallery, out: Path) -> None:
+    run(Job.of(fake_config(f"out={out}"), "fake"))
+    moved = gallery.contents.rename(gallery.contents.parent / "moved")
+    again = Job.of(fake_config(f"out={out}", f"data.contents={moved}"), "fake")
+    assert run(again)[0] == {"done": 0, "there": 12, "failed": 0}
+    other = paint_gallery(out.parent / "other")
+    for picture in other.contents.iterdir():
+        paint(picture, 50)
+    with pytest.raises(InputError, match=r"fake with other settings \(data\.contents: .*moved there, .*other"):
+        Job.of(fake_config(f"out={out}", f"data.contents={other.contents}"), "fake")
+    (moved / "c0.png").unlink()
+    with pytest.raises(InputError, match="with other settings"):
+        Job.of(fake_config(f"out={out}", f"data.contents={moved.rename(out.parent / 'less')}"), "fake")

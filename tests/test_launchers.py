@@ -163,7 +163,7 @@ def test_a_task_does_what_was_asked_when_it_was_started(
     launcher = Later(2)
     for limit in (7, 2):
         job = Job.of(fake_config(f"out={tmp_path / 'out'}", f"limit={limit}"), "fake")
-        launcher.launch([job], None, None, Console(quiet=True))
+        launcher.launch([job], None, Console(quiet=True))
     assert [shard()["done"] for shard in launcher.waiting] == [4, 3, 0, 0]
 
 
@@ -287,7 +287,7 @@ def test_local_processes_with_one_killed(gallery: Gallery, one_process: Path, tm
 
 
 def shard(label: str, number: str) -> Shard:
-    return Shard(f"config/{label}.yaml", 12, number, None, None)
+    return Shard(f"config/{label}.yaml", None, {}, number, None, None)
 
 
 def test_tasks_share_the_gpus_that_were_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from evaluation.backbones import MissingWeights
 from evaluation.metrics.fid import Fid
 from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
+from evaluation.moved import Pictures
 from evaluation.provenance import file_digest
 from evaluation.results import read_results
 from evaluation.score import Cell, main, read_picture, score
@@ -115,7 +116,7 @@ def test_every_cell_gets_its_values(out: Path, console: Console) -> None:
         digests = {"result": file_digest(folder / "stylised.png")} | {r: e["sha256"] for r, e in inputs.items()}
         assert found["pictures"] == digests
         assert list(found["metrics"]) == ["histogram", "ms_ssim"]
-        sample = Cell(folder).sample(None)
+        sample = Cell(folder, Pictures(folder.parents[2])).sample(None)
         assert sample.content.shape == sample.references[1].shape == sample.image.shape == (1, 3, 64, 80)
         expected = {"value": MsSsim()([sample])[0], "version": 1, "reason": None}
         assert found["metrics"]["ms_ssim"] == expected
@@ -129,7 +130,7 @@ def test_size_resizes_everything_and_is_part_of_what_is_scored(out: Path, consol
     score(out, ["ms_ssim"], 48, console)
     assert scored(folder)["size"] == 48
     assert rows(folder)["ms_ssim"]["value"] != native
-    assert Cell(folder).sample(48).references[0].shape == (1, 3, 48, 48)
+    assert Cell(folder, Pictures(folder.parents[2])).sample(48).references[0].shape == (1, 3, 48, 48)
 
 
 def test_only_what_is_due_is_computed(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,7 +350,7 @@ def test_order_of_ten_references(tmp_path: Path) -> None:
         name: entry(paint(tmp_path / f"{name}.png", 10 + index)) for index, name in enumerate(names)
     }
     folder = cell(tmp_path / "out", "m", "many", inputs=dict(sorted(inputs.items())))
-    references = Cell(folder).sample(64).references
+    references = Cell(folder, Pictures(folder.parents[2])).sample(64).references
     expected = [module.picture(tmp_path / f"{name}.png", (64, 64)) for name in names]
     assert all(torch.equal(a, b) for a, b in zip(references, expected, strict=True))
 
