@@ -197,7 +197,8 @@ class VGG19(Backbone):
 class DinoKeys(Backbone):
     """Keys of the last layer of DINO ViT-B/8, all heads, class token first: tokens (1 + N, 768).
 
-    The picture is resized to about 224² px with its aspect kept, in whole patches (Splice: short side 224).
+    The picture is resized to about 224² px with its aspect kept, in whole patches, bicubic and antialiased (Splice:
+    short side 224, bilinear).
     """
 
     def load(self) -> nn.Module:
@@ -227,9 +228,7 @@ class DinoKeys(Backbone):
 
 def clip_input(images: Tensor) -> Tensor:
     """The preprocessing of CLIP: short side 224 (bicubic, antialiased), centre crop, its normalisation."""
-    height, width = images.shape[-2:]
-    scale = 224 / min(height, width)
-    size = [round(height * scale), round(width * scale)]
+    size = [224 * side // min(images.shape[-2:]) for side in images.shape[-2:]]  # cut, not rounded, as torchvision does
     images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
     return normalise(center_crop(images, [224, 224]), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 
@@ -287,7 +286,7 @@ class Inception(Backbone):
         torch.save(read_checkpoint(path, "inception"), plain)
         plain.seek(0)
         try:
-            return NoTrainInceptionV3("inception-v3-compat", ["2048"], plain)
+            return NoTrainInceptionV3("inception-v3-compat", ["2048"], plain, antialias=False)
         except RuntimeError as error:
             raise unfit(path, "inception", "the Inception of FID", error) from error
 
