@@ -14,7 +14,7 @@ from typing import Any
 from stylegallery.errors import InputError
 from stylegallery.files import require_file, unreachable
 from stylegallery.images import SUFFIXES
-from stylegallery.weights import find, local_path, locate
+from stylegallery.weights import EMBEDDED, find, local_path, locate, table
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS_KEYS = (
@@ -53,16 +53,16 @@ def nodes(config: object, name: str = "") -> Iterator[tuple[str, Mapping[str, An
 
 
 def weights_digests(config: object) -> dict[str, str]:
-    """Dotted name of every setting that names weights -> digest of these.
+    """Dotted name of every setting that names weights -> digest of these: by its key, or by a name of weights.yaml.
 
     Raises:
         InputError: they are not on this machine; the message has the command that gets them.
     """
     return {
-        f"{name}.{key}".lstrip("."): weights_digest(node[key])
+        f"{name}.{key}".lstrip("."): weights_digest(value)
         for name, node in nodes(config)
-        for key in WEIGHTS_KEYS
-        if isinstance(node.get(key), str)
+        for key, value in node.items()
+        if isinstance(value, str) and (key in WEIGHTS_KEYS or value in table())
     }
 
 
@@ -79,7 +79,7 @@ def with_absolute_paths(config: Any) -> Any:
     if isinstance(config, Mapping):
         return {
             key: str(Path(value).absolute())
-            if key in WEIGHTS_KEYS and isinstance(value, str) and local_path(value)
+            if key in WEIGHTS_KEYS and isinstance(value, str) and value != EMBEDDED and local_path(value)
             else with_absolute_paths(value)
             for key, value in config.items()
         }

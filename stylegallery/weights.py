@@ -38,6 +38,7 @@ from stylegallery.transfer import Advance, check, download, explained, require_s
 
 FETCH = "python -m stylegallery.weights fetch"
 FILES = {".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".gguf"}  # of paths that are no names of repositories
+EMBEDDED = "embedded"  # the name of the shipped model, whatever else is called so
 MOVE = "set HF_HOME, TORCH_HOME or STYLEGALLERY_WEIGHTS to another folder"
 
 
@@ -131,7 +132,7 @@ def locate(path: str) -> Path:
     Raises:
         InputError: it is not on this machine; the message has the command that gets it.
     """
-    if path == "embedded":
+    if path == EMBEDDED:
         return Path(__file__).parent / "embedded" / "weights"
     if local := local_path(path):
         if local.is_dir():

@@ -15,7 +15,7 @@ from PIL import Image
 from data.benchmark import Item, custom_item
 from evaluation import provenance
 from evaluation import record as recording
-from evaluation.provenance import code_digest, weights_digest
+from evaluation.provenance import code_digest, weights_digest, with_absolute_paths, without_places
 from evaluation.record import Request, prepare_folder, read_record, write_result
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
@@ -154,10 +154,34 @@ def test_weights_anywhere_in_the_settings_decide(pictures: Pictures, tmp_path: P
     one, same, other = (weights_of(tmp_path / name, value) for name, value in (("a", b"1"), ("b", b"1"), ("c", b"2")))
     nested = {"method": {"model": {"path": str(one), "lora": str(other / "model.safetensors")}, "base": str(same)}}
     digests = Request.of(item_of(pictures), 0, nested).weights
-    assert list(digests) == ["method.base", "method.model.path", "method.model.lora"]
+    assert set(digests) == {"method.base", "method.model.path", "method.model.lora"}
     assert digests["method.base"] == digests["method.model.path"] != digests["method.model.lora"]
     with pytest.raises(InputError, match="download it with"):
         Request.of(item_of(pictures), 0, {"encoder": {"path": "nobody/nothing"}})
+
+
+def test_weights_that_another_setting_names_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `features: vgg19` of Gatys does."""
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    digests = []
+    for value in (b"1", b"2"):
+        provenance.weights_digest.cache_clear()
+        weights_of(tmp_path / "checkpoints", b"").joinpath("vgg19-dcbb9e9d.pth").write_bytes(value)
+        digests.append(provenance.weights_digests({"features": "vgg19", "resizing": "keep"}))
+    assert digests[0].keys() == {"features"} and digests[0] != digests[1]
+    assert provenance.weights_digests({"features": "efficientnet"}) == {}
+    provenance.weights_digest.cache_clear()
+
+
+def test_paths_of_weights_for_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is a path, nor is the name of the shipped model, although a folder here is called so."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("embedded", "mine", "square"):
+        (tmp_path / name).mkdir()
+    given = {"model": {"path": "embedded"}, "resizing": "square", "parts": [{"base": "mine/"}, {"lora": "no/such"}]}
+    assert with_absolute_paths(given) == given | {"parts": [{"base": str(tmp_path / "mine")}, {"lora": "no/such"}]}
+    moved = {"model": {"path": "/x"}, "resizing": "square", "parts": [{"base": "/y"}, {"lora": "z"}]}
+    assert without_places(moved) == without_places(given) != without_places(given | {"resizing": "keep"})
 
 
 def digest_of_weights(path: Path) -> str:
