@@ -28,6 +28,7 @@ from stylegallery.regions import colours, region_count, write_indexed_png
 
 SCHEMA = 1
 RECORD = "record.json"
+BY_NAMES = ("captions", "pattern")  # settings of methods that look something up by the names of an item's files
 WRITTEN = re.compile(  # what the files of a result are called
     r"stylised\.png|overview\.png|(matches|energies)\.png|matches\.json|energies\.csv"
     r"|(regions|overlay)_(content|reference_[1-9][0-9]*)\.png"
@@ -65,10 +66,16 @@ class Request:
         return cls(item.id, seed, dict(config), inputs, wishes, weights_digests(config), code_digest(config))
 
     def digest(self) -> str:
-        """Address of the result: names and places of files and items do not matter, contents and order of files do."""
+        """Address of the result: names and places of files and items do not matter, contents and order of files do.
+
+        A method that reads prompts or pictures by the names of an item's files is the exception.
+        """
         content = asdict(self) | {"inputs": {role: entry["sha256"] for role, entry in self.inputs.items()}}
         content["config"] = without_places(self.config)
-        del content["item"]
+        if not any(node.get(key) for _, node in nodes(self.config) for key in BY_NAMES):
+            del content["item"]
+        else:
+            content["names"] = {role: Path(entry["path"]).parts[-2:] for role, entry in self.inputs.items()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def require_unchanged(self) -> None:

@@ -73,6 +73,12 @@ def test_digest_repeats_and_ignores_where_files_lie(pictures: Pictures, tmp_path
         copy.rename(path)
     assert digest_of(item_of(pictures)) == digest_of(item_of(pictures)) == moved
     assert digest_of(item_of(pictures, id="other")) == moved
+    for looks_up in ({"pattern": "{item}.png"}, {"nested": {"captions": __file__}}):  # of a method that goes by names
+        seen = {digest_of(item_of(pictures, id=name), config=looks_up) for name in ("item", "other")}
+        renamed = paint(tmp_path / "renamed.png", 1, (80, 64))
+        assert renamed.read_bytes() == pictures.content.read_bytes()
+        seen.add(digest_of(item_of(pictures, content=renamed), config=looks_up))
+        assert len(seen) == 3
     one, other = (1, 2, 1), ((0.5, 0.5), 1, 1)
     assert digest_of(item_of(pictures, forbidden=(one, other), pins={1: (1, 1), 2: (2, 2)}, excluded=(1, 2))) == (
         digest_of(item_of(pictures, forbidden=(other, one), pins={2: (2, 2), 1: (1, 1)}, excluded=(2, 1)))
