@@ -1,6 +1,5 @@
 """Stylise one content picture, or the items of a benchmark: compose → build → run → write records → print a table."""
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +9,9 @@ import hydra
 from filelock import AcquireReturnProxy, Timeout
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +19,7 @@ from rich.table import Table
 from data.benchmark import load_items
 from evaluation.cells import Job, enough_memory, lock, settings_of, writable
 from evaluation.launchers import build, run_job
+from evaluation.overrides import as_hydra_reads, in_one_sentence
 from evaluation.progress import Bars
 from evaluation.record import (
     RECORD,
@@ -171,11 +173,7 @@ def summary(record: dict, folder: Path) -> Table:
     return table
 
 
-def readable(override: str) -> str:
-    """Points as keys of pins, '0.4,0.7': [1, 2], as Hydra's grammar has them: it knows no quoted keys."""
-    return re.sub(r"""(?<=[{,\s])(["'])([^"']*)\1(?=\s*:)""", lambda key: key[2].replace(",", "\\,"), override)
-
-
+unresolved: list[Exception] = []  # what settings refer to and is not there, said at the end
 codes = [0]  # of the jobs of this process, several with -m: one that fails does not keep the next from running
 
 
@@ -186,12 +184,21 @@ def main(config: DictConfig) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         codes.append(2)
+    except (HydraException, OmegaConfBaseException) as error:
+        unresolved.append(error)
     except FloatingPointError as error:
         print(f"error: {error}; use model.dtype=float32 or a smaller learning rate", file=sys.stderr)
         codes.append(1)
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = [readable(given) if given.startswith("pins=") else given for given in sys.argv[1:]]
-    main()
+    sys.argv[1:] = [as_hydra_reads(given) for given in sys.argv[1:]]
+    try:
+        with in_one_sentence(sys.argv[1:]):
+            main()
+            if unresolved:
+                raise unresolved[0]
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        codes.append(2)
     sys.exit(max(codes))

@@ -314,7 +314,9 @@ def run_script(
     """The same in this process: run.py as a script, with its exit code and what it printed."""
 
     def call(*overrides: str) -> "subprocess.CompletedProcess[str]":
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "run.py"), *small, *overrides])
+        flags = [override for override in overrides if override.startswith("-")]  # argparse wants them first
+        settings = [*small, *(override for override in overrides if override not in flags)]
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "run.py"), *flags, *settings])
         with pytest.raises(SystemExit) as exit:
             runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
         return subprocess.CompletedProcess(sys.argv, int(exit.value.code or 0), *capfd.readouterr())

@@ -1,0 +1,113 @@
+"""Overrides of the command line: what Hydra and OmegaConf say of those they cannot use, in one sentence."""
+
+import difflib
+import os
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stylegallery.errors import InputError
+
+CONFIGS = Path(__file__).parent.parent / "conf"
+LIBRARIES = ("hydra.", "omegaconf.", "antlr4.")
+FULL = "HYDRA_FULL_ERROR"
+
+
+@contextmanager
+def in_one_sentence(overrides: Sequence[str]) -> Iterator[None]:
+    """Raises InputError in place of what Hydra and OmegaConf raise; HYDRA_FULL_ERROR=1 lets all of it through."""
+    before = os.environ.get(FULL)
+    os.environ[FULL] = "1"  # Hydra raises instead of printing and leaving
+    try:
+        yield
+    except Exception as error:
+        if before == "1" or isinstance(error, InputError) or not of_libraries(error):
+            raise
+        raise InputError(sentence(error, overrides)) from error
+    finally:
+        if before is None:
+            del os.environ[FULL]
+        else:
+            os.environ[FULL] = before
+
+
+def as_hydra_reads(override: str) -> str:
+    """Points as keys of pins, '0.4,0.7': [1, 2], as Hydra's grammar has them: it knows no quoted keys."""
+    if not override.startswith("pins="):
+        return override
+    return re.sub(r"""(?<=[{,\s])(["'])([^"']*)\1(?=\s*:)""", lambda key: key[2].replace(",", "\\,"), override)
+
+
+def of_libraries(error: Exception) -> bool:
+    """Whether an error comes from composing or resolving settings, not from what is done with them."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return True
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].startswith(LIBRARIES)
+
+
+def sentence(error: Exception, overrides: Sequence[str]) -> str:
+    """What is wrong and what to write instead."""
+    message = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        close = difflib.get_close_matches(option, error.options, n=1)
+        hint = f"did you mean {close[0]}? There are" if close else "pass one of"
+        return f"{group}={option} does not exist; {hint} {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        if "=" not in error.override:
+            return f"{error.override} is not NAME=VALUE; python run.py --help shows how to write settings"
+        return (
+            f"{error.override!r} cannot be read; a value with spaces, commas, brackets, quotes, ~ or = takes quotes of "
+            "its own, such as 'content=\"my photo (1).jpg\"', and a list is written [a,b]"
+        )
+    if found := re.search(r"Could not override '(.+?)'|key: '(.+?)'", message):
+        name = found[1] or found[2]
+        return f"{name} is not a setting; {nearest(name, overrides)}"
+    if found := re.search(r"Could not append to config\. An item is already at '(.+?)'", message):
+        return f"{found[1]} is a setting already; write {found[1]}= without the +"
+    if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:$| requires)", message, re.M):
+        return (
+            f"{found[1]} is several values; write [a,b] for a list, put quotes around a text, or put -m before the "
+            "settings to run one after the other"
+        )
+    named = re.search(r"full_key: (\S+)", message)
+    lines = [line.strip() for line in message.partition("Config search path:")[0].splitlines()]
+    said = " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type", "See http")))
+    return f"{named[1] if named else 'these settings'} cannot be resolved ({said}); python run.py --help lists all"
+
+
+def nearest(name: str, overrides: Sequence[str]) -> str:
+    """A hint which setting was meant: one that ends alike, or is spelled alike."""
+    known = names(overrides)
+    alike = [other for other in known if other.endswith(f".{name}")]
+    close = alike[:3] or difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {' or '.join(close)}?" if close else "python run.py --help lists all"
+
+
+def names(overrides: Sequence[str]) -> list[str]:
+    """Every setting and group that there is with the choices of the overrides, by its dotted name."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    groups = [path.name for path in sorted(CONFIGS.iterdir()) if path.is_dir()]
+    parsed = OverridesParser.create().parse_overrides([text for text in overrides if not text.startswith("-")])
+    choices = [one.input_line or "" for one in parsed if one.key_or_group in groups and not one.is_sweep_override()]
+    GlobalHydra.instance().clear()  # nothing is composed after an error
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("config", overrides=choices)
+    settings: list[str] = []
+    waiting = [("", OmegaConf.to_container(config))]
+    while waiting:
+        prefix, node = waiting.pop()
+        for key, value in node.items() if isinstance(node, dict) else ():
+            settings.append(f"{prefix}{key}")
+            waiting.append((f"{prefix}{key}.", value))
+    return groups + sorted(settings)
