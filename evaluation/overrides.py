@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -57,7 +58,7 @@ def sentence(error: Exception, overrides: Sequence[str]) -> str:
     """What is wrong and what to write instead."""
     message = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, option = error.missing_cfg_file.rpartition("/")
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
         close = difflib.get_close_matches(option, error.options, n=1)
         hint = f"did you mean {close[0]}? There are" if close else "pass one of"
         return f"{group}={option} does not exist; {hint} {', '.join(error.options)}"
@@ -103,11 +104,11 @@ def names(overrides: Sequence[str]) -> list[str]:
     GlobalHydra.instance().clear()  # nothing is composed after an error
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("config", overrides=choices)
-    settings: list[str] = []
-    waiting = [("", OmegaConf.to_container(config))]
-    while waiting:
-        prefix, node = waiting.pop()
-        for key, value in node.items() if isinstance(node, dict) else ():
-            settings.append(f"{prefix}{key}")
-            waiting.append((f"{prefix}{key}.", value))
-    return groups + sorted(settings)
+    return groups + sorted(dotted(OmegaConf.to_container(config)))
+
+
+def dotted(node: Any, prefix: str = "") -> Iterator[str]:
+    """Names of all that stands in nested mappings."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{key}"
+        yield from dotted(value, f"{prefix}{key}.")

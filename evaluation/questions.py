@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from PIL import Image
 from rich.console import Console
 from torch import Tensor
@@ -31,13 +30,14 @@ from data.benchmark import Item, load_items
 from evaluation.cells import differences, enough_memory, lock, settings_of, writable
 from evaluation.launchers import build
 from evaluation.metric import Question
+from evaluation.overrides import in_one_sentence
 from evaluation.progress import Bars
 from evaluation.provenance import weights_digests, with_absolute_paths
 from evaluation.record import Request, prepare_folder
 from evaluation.stored import METHODS, read_frozen, require_declared
 from evaluation.whole import clear_partial, replaced
 from stylegallery.draws import item_generator
-from stylegallery.errors import InputError, first_line
+from stylegallery.errors import InputError
 from stylegallery.files import require_file
 from stylegallery.matching import Match
 from stylegallery.method import Progress, Silent
@@ -112,14 +112,9 @@ def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None) -> list[I
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:
     """The settings of method=stylegallery with overrides. Raises InputError where there are no such settings."""
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
-    except HydraException as error:
-        raise InputError(
-            f"{' '.join(overrides)} are no settings of method=stylegallery ({first_line(error)})"
-        ) from error
-    settings: dict[str, Any] = with_absolute_paths(settings_of(config)["method"])
+    with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
+        settings: dict[str, Any] = with_absolute_paths(settings_of(config)["method"])
     return settings
 
 

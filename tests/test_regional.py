@@ -434,9 +434,19 @@ def test_questions_are_asked_without_the_masks_of_one_run(
     assert asked == [None] * 12
 
 
-@pytest.mark.parametrize("override", ["model=nope", "method.guidance.stepz=3"])
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("model=nope", "^model=nope does not exist; pass one of embedded, "),
+        (
+            "method.guidance.stepz=3",
+            r"^method\.guidance\.stepz is not a setting; did you mean method\.guidance\.steps\?",
+        ),
+        ("resolution=${nope}", r"^resolution cannot be resolved \(Interpolation key 'nope' not found\)"),
+    ],
+)
 def test_settings_that_do_not_exist_are_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, says: str
 ) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "identity.yaml").touch()
@@ -444,7 +454,7 @@ def test_settings_that_do_not_exist_are_one_sentence(
         questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1, "method": {}}
     )
     monkeypatch.setattr(questions, "load_items", lambda data: [])
-    with pytest.raises(InputError, match="are no settings of method=stylegallery"):
+    with pytest.raises(InputError, match=says):
         questions.ask_all(tmp_path, [override], Console(quiet=True))
 
 
