@@ -63,7 +63,8 @@ class Lineart:
 
 
 class Depth:
-    """Monocular depth, stretched to [0, 1], near is bright: any depth estimation model of transformers."""
+    """Monocular depth, stretched to [0, 1] in steps of a byte, near is bright: any depth estimation model of
+    transformers."""
 
     def __init__(self, path: str, device: str = "auto") -> None:
         self.network = pretrained(AutoModelForDepthEstimation, path, "condition.path", device)
@@ -75,4 +76,4 @@ class Depth:
         depth = self.network(inputs["pixel_values"].to(self.network.device)).predicted_depth.float().cpu()
         depth = F.interpolate(depth[:, None], image.shape[-2:], mode="bicubic")
         span = (depth.max() - depth.min()).clamp_min(1e-6)
-        return ((depth - depth.min()) / span).expand(-1, 3, -1, -1)
+        return ((depth - depth.min()) / span * 255).floor().div(255).expand(-1, 3, -1, -1)

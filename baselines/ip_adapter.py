@@ -24,7 +24,7 @@ from baselines.controlnet import each_step, finite, load_controlnet, load_pipeli
 from baselines.inputs import PictureReader
 from data.benchmark import Item
 from stylegallery.devices import pick_device, pick_dtype
-from stylegallery.images import to_pixels
+from stylegallery.images import read_image, to_pixels
 from stylegallery.loading import UNREADABLE, unusable
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, checked
@@ -77,13 +77,15 @@ class IPAdapter:
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
         """Stylise one item with all its references; every draw comes from `generator`."""
         content, references = self.read(item)
+        # The encoder's own processor resizes and crops, so it gets the pictures as they are, not squashed to a square.
+        prompts = [Image.fromarray(to_pixels(read_image(path))) for path in item.references]
         watch = Stopwatch(self.pipeline.unet.device)
         with watch("denoising"):
             image = self.pipeline(
                 prompt=self.captions(item.content),
                 negative_prompt=self.negative_prompt,
                 image=self.condition(content),
-                ip_adapter_image=[[Image.fromarray(to_pixels(reference)) for reference in references]],
+                ip_adapter_image=[prompts],
                 controlnet_conditioning_scale=self.controlnet_scale,
                 num_inference_steps=self.steps,
                 guidance_scale=self.guidance_scale,

@@ -6,10 +6,13 @@ latents are put back at every step (offset 5); sampling guidance 10; logits of t
 scale 1 (its advice for famous pictures: shift 0, scale 0.5). Of its ControlNet demo: depth of the content at scale 0.8,
 which the reference does not see, and no sharing of norms.
 
+No negative prompt is passed, so that guidance is against zeros on SDXL (`force_zeros_for_empty_prompt`), as published.
+
 What differs: notebook and demo are joined, since only the first takes a real reference and only the second a content;
 reference and content get prompts by the rule of baselines/captions.py, by default none (published: a caption each,
-which a text-driven method needs: this is a weak image-to-image baseline). One reference only: of several, number
-`reference` is taken, by default the first.
+which a text-driven method needs: this is a weak image-to-image baseline); the notebook shares group and layer norms,
+the demo does not; the demo's ControlNet gets the negative prompt twice, here it gets both. One reference only: of
+several, number `reference` is taken, by default the first.
 """
 
 from collections.abc import Callable, Iterator
@@ -97,6 +100,22 @@ def blind_to_reference(module: nn.Module, inputs: Any, outputs: tuple[list[Tenso
     return down, middle
 
 
+@torch.no_grad()
+def encode(pipeline: Any, picture: Tensor) -> Tensor:
+    """Latent (1, C, h, w) of a picture (1, 3, H, W): the posterior's mean, scaled.
+
+    In float32 where the weights are in float16: SDXL's autoencoder overflows there, as its config says.
+    """
+    autoencoder = pipeline.vae
+    precision = autoencoder.dtype
+    upcast = precision == torch.float16 and autoencoder.config["force_upcast"]
+    autoencoder.to(torch.float32 if upcast else precision)
+    posterior = autoencoder.encode(picture.to(autoencoder.device, autoencoder.dtype) * 2 - 1).latent_dist
+    autoencoder.to(precision)
+    latent: Tensor = posterior.mode() * autoencoder.config["scaling_factor"]
+    return latent.to(precision)
+
+
 class StyleAligned:
     """`condition` is what the ControlNet sees of the content."""
 
@@ -125,7 +144,8 @@ class StyleAligned:
         precision = pick_dtype(dtype, pick_device(device))
         self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, precision), device, precision)
         schedule = self.pipeline.scheduler.config
-        options = {"clip_sample": False, "set_alpha_to_one": False}
+        # the notebook's own scheduler: timesteps 980, 960, ..., 0, where the model's would ask 981, 961, ..., 1
+        options = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 0, "timestep_spacing": "leading"}
         self.sampler = DDIMScheduler.from_config(schedule, **options)
         self.inverter = DDIMInverseScheduler.from_config(schedule, **options)
         self.condition, self.captions = condition, Captions(captions, prompt)
@@ -137,10 +157,7 @@ class StyleAligned:
 
     def invert(self, reference: Tensor, prompt: str, advance: Callable[[], None]) -> Tensor:
         """DDIM inversion of a picture: latents (steps + 1, C, h, w), noisiest first."""
-        autoencoder = self.pipeline.vae
-        with torch.no_grad():
-            posterior = autoencoder.encode(reference.to(autoencoder.device, autoencoder.dtype) * 2 - 1).latent_dist
-        latents = [posterior.mode() * autoencoder.config["scaling_factor"]]
+        latents = [encode(self.pipeline, reference)]
 
         def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             latents.append(tensors["latents"])
@@ -150,7 +167,6 @@ class StyleAligned:
         self.pipeline.scheduler = self.inverter
         self.pipeline(
             prompt=prompt,
-            negative_prompt="",
             image=reference,
             controlnet_conditioning_scale=0.0,
             num_inference_steps=self.steps,
@@ -201,7 +217,6 @@ class StyleAligned:
             with shared_attention(self.pipeline.unet, self.sharing):
                 images = self.pipeline(
                     prompt=prompts,
-                    negative_prompt=["", ""],
                     image=self.condition(content).expand(2, -1, -1, -1),
                     controlnet_conditioning_scale=self.controlnet_scale,
                     num_inference_steps=self.steps,

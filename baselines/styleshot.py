@@ -33,6 +33,7 @@ from baselines.networks.style_encoder import RESOLUTION, StyleAwareEncoder, cut_
 from data.benchmark import Item
 from stylegallery.checkpoints import load_strictly, part, read_checkpoint
 from stylegallery.devices import pick_device, pick_dtype
+from stylegallery.images import read_image
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.settings import Count, Dtype, GuidanceScale, Resolution, Steps, checked
 from stylegallery.weights import locate
@@ -119,7 +120,8 @@ class StyleShot:
         reference = references[self.reference - 1]
         watch = Stopwatch(self.device)
         with watch("style"):
-            tokens = self.style_tokens(reference, generator).to(self.pipeline.dtype)
+            picture = read_image(item.references[self.reference - 1])  # as it is, not squashed to a square
+            tokens = self.style_tokens(picture, generator).to(self.pipeline.dtype)
         hook = self.pipeline.controlnet.register_forward_pre_hook(
             lambda module, args, kwargs: (args, kwargs | {"encoder_hidden_states": tokens}), with_kwargs=True
         )

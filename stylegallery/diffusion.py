@@ -58,6 +58,7 @@ class DiffusionModel:
         parametrisation = scheduler.config["prediction_type"]
         require(parametrisation in PARAMETRISATIONS, f"prediction_type is one of {PARAMETRISATIONS}", parametrisation)
         self.device, self.dtype = null_prompt.device, null_prompt.dtype
+        self.autoencoder_dtype = next(autoencoder.parameters()).dtype
         self.stride: int = 64 // self.encode(torch.zeros(1, 3, 64, 64)).shape[-1]
         self.layer_count = len(self_attention_layers(unet))
 
@@ -89,13 +90,15 @@ class DiffusionModel:
             index = files.index()
             scheduler = DDIMScheduler.from_pretrained(files.part("scheduler"))
             unet = load(files, index, "unet", precision)
-            autoencoder = load(files, index, "vae", precision)
+            autoencoder = load(files, index, "vae", torch.float32)
             prompts = [prompt.to(place, precision) for prompt in null_prompts(files, index, unet)]
             accelerated = load(files, index, "unet", torch.float32) if lora else unet
         except InputError:
             raise
         except UNREADABLE as error:
             raise unusable(files.place, "diffusers model", "model.path", error) from error
+        if not (precision == torch.float16 and autoencoder.config.get("force_upcast")):  # SDXL's overflows there
+            autoencoder.to(precision)
         if lora:
             fuse_lora(accelerated, locate_file(lora))
             accelerated.to(precision)
@@ -124,7 +127,7 @@ class DiffusionModel:
         Raises:
             FloatingPointError: they are not finite.
         """
-        posterior = self.autoencoder.encode(images.to(self.device, self.dtype) * 2 - 1).latent_dist
+        posterior = self.autoencoder.encode(images.to(self.device, self.autoencoder_dtype) * 2 - 1).latent_dist
         latents = posterior.mode() if generator is None else posterior.sample(generator)
         return finite(latents.float(), "the encoded latent") * self.autoencoder.config["scaling_factor"]
 
@@ -135,7 +138,7 @@ class DiffusionModel:
         Raises:
             FloatingPointError: they are not finite, which would look like a black picture.
         """
-        scaled = (latents / self.autoencoder.config["scaling_factor"]).to(self.dtype)
+        scaled = (latents / self.autoencoder.config["scaling_factor"]).to(self.autoencoder_dtype)
         images = finite(self.autoencoder.decode(scaled).sample.float(), "the decoded picture")
         return (images / 2 + 0.5).clamp(0, 1)
 

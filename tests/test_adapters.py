@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from composing import build_method
 from conftest import Pictures
 from diffusers_parts import cross_attention_shapes, save_adapter, save_controlnet, save_xl, shake
@@ -17,7 +18,8 @@ from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from baselines.captions import Captions
 from baselines.conditions import Canny, Depth
-from baselines.style_aligned import SharedAttention, align, of_reference
+from baselines.controlnet import load_controlnet, load_pipeline
+from baselines.style_aligned import SharedAttention, align, encode, of_reference
 from data.benchmark import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
@@ -258,7 +260,7 @@ def test_inversion_against_ddim_written_out(aligned: Any, pictures: Pictures) ->
     assert len(latents) == 3
     prompt = pipeline.encode_prompt("", "cpu", 1, False)[0]
     alphas, latent = aligned.sampler.alphas_cumprod, start
-    for number, (before, timestep) in enumerate(((-499, 1), (1, 501))):
+    for number, (before, timestep) in enumerate(((-500, 0), (0, 500))):  # as the notebook's scheduler, without offset
         with torch.no_grad():
             noise = pipeline.unet(latent, timestep, encoder_hidden_states=prompt).sample
         now, later = alphas[max(0, before)], alphas[timestep]
@@ -289,6 +291,42 @@ def test_style_aligned_on_sdxl(folders: dict[str, Path], pictures: Pictures) -> 
     method = build_method("style_aligned", *paths(folders, "xl", adapter=False), *ALIGNED, "method.offset=1")
     image = stylised(method, Item("a", pictures.content, (pictures.first,)))
     assert image.shape == (1, 3, 128, 128) and image.isfinite().all() and image.std() > 0.01
+    # The empty prompt is guided away from zeros, so that both guidances count.
+    reference = F.interpolate(read_image(pictures.first), (128, 128))
+    inverted = method.invert(reference, "", lambda: None)
+    method.inversion_guidance = 1.0
+    assert not torch.allclose(method.invert(reference, "", lambda: None), inverted)
+    method.inversion_guidance, method.guidance_scale = 2.0, 2.0
+    assert not torch.allclose(stylised(method, Item("a", pictures.content, (pictures.first,))), image, atol=1e-3)
+
+
+def test_sdxl_encodes_in_float32_where_its_weights_are_in_float16(folders: dict[str, Path]) -> None:
+    pipeline = load_pipeline(
+        str(folders["xl"]), load_controlnet(str(folders["xl"]), str(folders["xl_controlnet"]), torch.float16), "cpu",
+        torch.float16,
+    )  # fmt: skip
+    with torch.no_grad():
+        pipeline.vae.encoder.conv_in.bias.fill_(6e4)
+        pipeline.vae.encoder.conv_in.weight.mul_(1e4)
+    latent = encode(pipeline, torch.ones(1, 3, 64, 64))
+    assert latent.isfinite().all() and latent.dtype == pipeline.vae.dtype == torch.float16
+
+
+def test_encoders_get_references_as_they_are(
+    ip_adapter: Any, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not squashed to a square before CLIP's crop."""
+    seen: list[Any] = []
+    family = type(ip_adapter.pipeline)
+    call = family.__call__
+
+    def spy(pipeline: Any, **given: Any) -> Any:
+        seen.extend(given["ip_adapter_image"][0])
+        return call(pipeline, **given)
+
+    monkeypatch.setattr(family, "__call__", spy)
+    ip_adapter.stylize(Item("a", pictures.content, (pictures.first, pictures.second)), torch.Generator())
+    assert [picture.size for picture in seen] == [(64, 64), (72, 64)]
 
 
 @pytest.mark.parametrize(
@@ -334,7 +372,8 @@ def test_depth_spans_zero_to_one(tmp_path: Path, pictures: Pictures) -> None:
     image = read_image(pictures.content)
     depth = Depth(str(tmp_path), "cpu")(image)
     assert depth.shape == image.shape
-    assert depth.min() == 0 and depth.max() == pytest.approx(1, abs=1e-6)
+    assert depth.min() == 0 and depth.max() == pytest.approx(1, abs=1 / 255)
+    assert torch.equal((depth * 255).round() / 255, depth)  # bytes, as the published code makes a picture of it
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="is not a readable AutoModelForDepthEstimation"):
         Depth(str(tmp_path), "cpu")

@@ -310,6 +310,21 @@ def test_lineart_checkpoint(overrides: list[str], pictures: Pictures) -> None:
     assert stylised(lineart, Item("a", pictures.content, (pictures.first,))).isfinite().all()
 
 
+def test_style_is_cropped_from_the_picture_as_it_is(
+    method: Any, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from one that is squashed to a square."""
+    shapes, encode = [], method.style_tokens
+
+    def spy(picture: Tensor, generator: torch.Generator) -> Tensor:
+        shapes.append(tuple(picture.shape[-2:]))
+        return encode(picture, generator)
+
+    monkeypatch.setattr(method, "style_tokens", spy)
+    stylised(method, Item("a", pictures.content, (pictures.second,)))
+    assert shapes == [(64, 72)]
+
+
 def test_where_the_style_tokens_go(method: Any, pictures: Pictures) -> None:
     """The ControlNet sees the style tokens instead of text, the UNet both; negative tokens are those of zeros."""
     seen: dict[str, Any] = {}
