@@ -42,6 +42,8 @@ def run(config: DictConfig, console: Console) -> bool:
     """Whether everything that was asked for is there."""
     if config.only is not None and config.experiment is None:
         raise InputError("only= chooses runs of an experiment; pass experiment= too")
+    if config.output_size != "model" and config.experiment is None and "output_size" not in config.method:
+        raise InputError("this method paints at the model's size alone; leave out output_size=")
     single = "content" in config and config.experiment is None
     return run_one(config, console) if single else run_benchmark(config, console)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.devices import pick_device
@@ -26,6 +28,7 @@ disable_progress_bar()  # of loading weights: it would break into the bars of a 
 COMPONENT_LIBRARIES = {"diffusers", "transformers", "stylegallery.embedded.autoencoder"}
 DAMAGED = (SafetensorError, JSONDecodeError, UnicodeDecodeError, EOFError)
 SAID_OF_DAMAGED = ("Unable to load weights", "weights are missing", "valid JSON", "SafetensorError", "no mapping")
+COMPONENT_KINDS = (ModelMixin, PreTrainedModel, PreTrainedTokenizerBase)
 UNREADABLE = (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError)
 
 
@@ -38,7 +41,7 @@ def pretrained(family: Any, path: str, setting: str, device: str) -> Any:
     folder = locate(path)
     options = {"variant": variant_of(folder), "local_files_only": True, "output_loading_info": True}
     try:
-        network = whole(family.from_pretrained(folder, **options))
+        network = whole(family.from_pretrained(folder, trust_remote_code=False, **options))
     except UNREADABLE as error:
         raise unusable(folder, family.__name__, setting, error) from error
     return network.eval().requires_grad_(False).to(pick_device(device))
@@ -82,7 +85,7 @@ def processor_of(family: Any, path: str, setting: str) -> Any:
     """
     folder = locate(path)
     try:
-        return family.from_pretrained(folder, local_files_only=True)
+        return family.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except UNREADABLE as error:
         raise InputError(
             f"{folder} has no readable preprocessor_config.json; download it again or pass another {setting}"
@@ -141,11 +144,19 @@ def model_files(path: str) -> ModelFiles:
 
 
 def component(index: dict[str, Any], part: str) -> Any:
-    """The class that model_index.json names for a part; only from libraries this project trusts."""
+    """The class that model_index.json names for a part.
+
+    Raises:
+        InputError: it is not of a library this project trusts, or no network or tokenizer but something that chooses
+            code by what else is in the folder (`AutoModel`, pipelines).
+    """
     library, name = index[part]
     if library not in COMPONENT_LIBRARIES:
         raise InputError(f"model_index.json asks for {library}.{name}, which is not one of {COMPONENT_LIBRARIES}")
-    return getattr(importlib.import_module(library), name)
+    family = getattr(importlib.import_module(library), name)
+    if not (isinstance(family, type) and issubclass(family, COMPONENT_KINDS)):
+        raise InputError(f"model_index.json asks for {library}.{name} as {part}, which is no network or tokenizer")
+    return family
 
 
 def load(files: ModelFiles, index: dict[str, Any], part: str, dtype: torch.dtype) -> Any:

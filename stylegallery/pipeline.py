@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from data.benchmark import Item
+from stylegallery.detail import enlarge
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.draws import derived, seed_of_run
 from stylegallery.errors import require
@@ -47,6 +48,8 @@ class StyleGallery:
         recolouring: Share = 0.0,
         depth: Callable[[Tensor], Tensor] | None = None,
         segmenter: Callable[[Tensor], Tensor] | None = None,
+        output_size: Literal["model", "content"] = "model",
+        detail: Share = 0.0,
     ) -> None:
         require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
         starts = recolouring == 0 or guidance.initial == "content"
@@ -57,6 +60,7 @@ class StyleGallery:
         guidance_timesteps(model, guidance)
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
         self.depth, self.segmenter = depth, segmenter
+        self.output_size, self.detail = output_size, detail
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
         self.resolution, self.resizing = resolution, resizing
 
@@ -71,6 +75,9 @@ class StyleGallery:
         with watch("guidance"):
             image, energies = self.render(plan, progress)
         content, *references = plan.analyses
+        if self.output_size == "content":
+            with watch("detail"):
+                image = enlarge(image, read_image(item.content), self.model.decode(content.latent).cpu(), self.detail)
         return Stylization(
             image=image,
             content=plan.images[0],

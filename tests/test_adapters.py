@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from composing import build_method
 from conftest import Pictures
 from diffusers_parts import cross_attention_shapes, save_adapter, save_controlnet, save_xl, shake
 from torch import Tensor
-from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
+from transformers import AutoImageProcessor, DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
 from baselines.captions import Captions
 from baselines.conditions import Canny, Depth
@@ -23,6 +24,7 @@ from baselines.style_aligned import SharedAttention, align, encode, of_reference
 from data.benchmark import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
+from stylegallery.loading import processor_of
 
 SMALL = ("resizing=square", "method.resolution=64", "method.steps=2")
 ALIGNED = (
@@ -377,6 +379,25 @@ def test_depth_spans_zero_to_one(tmp_path: Path, pictures: Pictures) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="is not a readable AutoModelForDepthEstimation"):
         Depth(str(tmp_path), "cpu")
+
+
+@pytest.mark.parametrize(
+    "load", [lambda path: Depth(path, "cpu"), lambda path: processor_of(AutoImageProcessor, path, "x")]
+)
+def test_code_in_a_folder_of_weights_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[str], object]
+) -> None:
+    """Nor is the user asked whether it may."""
+    code = f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\nclass Evil: pass\n"
+    (tmp_path / "evil.py").write_text(code)
+    classes = ("AutoConfig", "AutoImageProcessor", "AutoModelForDepthEstimation")
+    config = {"model_type": "evil", "auto_map": dict.fromkeys(classes, "evil.Evil")}
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(InputError, match=str(tmp_path)):
+        load(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_captions(tmp_path: Path) -> None:

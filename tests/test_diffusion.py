@@ -297,6 +297,22 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
         DiffusionModel.from_directory(str(tmp_path / "nothing-here"))
 
 
+@pytest.mark.parametrize(
+    ("part", "library", "name"),
+    [
+        ("text_encoder", "transformers", "AutoModel"),  # its config could name code of the folder
+        ("unet", "diffusers", "DiffusionPipeline"),
+        ("tokenizer", "transformers", "AutoTokenizer"),
+        ("unet", "diffusers", "utils"),
+        ("unet", "os", "system"),
+    ],
+)
+def test_a_part_that_is_no_network_or_tokenizer(copied: Path, part: str, library: str, name: str) -> None:
+    rewrite_index(copied, **{part: [library, name]})
+    with pytest.raises(InputError, match=f"model_index.json asks for {library}.{name}"):
+        DiffusionModel.from_directory(str(copied), device="cpu")
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "scheduler", "text_encoder", "model_index.json"])
 def test_a_missing_part(copied: Path, part: str) -> None:
     shutil.rmtree(copied / part) if (copied / part).is_dir() else (copied / part).unlink()
