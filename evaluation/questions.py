@@ -38,7 +38,7 @@ from evaluation.stored import METHODS, read_frozen, require_declared
 from evaluation.whole import clear_partial, replaced
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
-from stylegallery.files import require_file
+from stylegallery.files import read_json, require_file
 from stylegallery.matching import Match
 from stylegallery.method import Progress, Silent
 from stylegallery.pipeline import StyleGallery
@@ -167,7 +167,7 @@ def asked_with(out: Path) -> list[dict[str, Any]]:
     configs: dict[str, dict[str, Any]] = {}
     for path in sorted((out / QUESTIONS).glob(f"*/{QUESTION}")):
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))["config"]
+            config = read_json(path)["config"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if isinstance(config, dict):
@@ -257,7 +257,7 @@ def question_digest(folder: Path) -> str | None:
     """What the question in a folder was made from; None where there is no whole question."""
     try:
         read_question(folder)
-        return str(json.loads((folder / QUESTION).read_text(encoding="utf-8"))["digest"])
+        return str(read_json(folder / QUESTION)["digest"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -269,10 +269,10 @@ def read_question(folder: Path) -> Question:
         InputError: there is none, or its files do not fit together.
     """
     try:
-        about = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
+        about = read_json(folder / QUESTION)
         content = read_labels(folder / "content.png")
         references = [read_labels(folder / f"reference_{n}.png") for n in range(1, about["references"] + 1)]
-        matches = [Match(**match) for match in json.loads((folder / "matches.json").read_text(encoding="utf-8"))]
+        matches = [Match(**match) for match in read_json(folder / "matches.json")]
         counts = [region_count(labels) for labels in references]
         whole = about["schema"] == SCHEMA and sorted(match.content_region for match in matches) == list(
             range(1, region_count(content) + 1)

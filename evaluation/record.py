@@ -22,6 +22,7 @@ from evaluation.provenance import code_digest, file_digest, nodes, weights_diges
 from evaluation.whole import replaced
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
 from stylegallery.errors import InputError
+from stylegallery.files import read_json
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
 from stylegallery.regions import colours, region_count, write_indexed_png
@@ -95,7 +96,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def own_record(folder: Path) -> dict[str, Any] | None:
     """A record of this program, whether or not its files are there; None for anything else of that name."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder / RECORD)
         own = "schema" in record and all(WRITTEN.fullmatch(name) for name in record["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

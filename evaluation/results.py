@@ -1,6 +1,5 @@
 """The results of a benchmark run as data frames, from the records on disk and nothing else."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from omegaconf import OmegaConf
 
 from evaluation.metric import Direction
 from evaluation.record import depends_on
+from stylegallery import files
 from stylegallery.errors import InputError
 
 METRICS = Path(__file__).parents[1] / "conf" / "metric"
@@ -86,10 +86,8 @@ def read_json(path: Path) -> Any:
         InputError: it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        return files.read_json(path) if path.exists() else None
+    except (OSError, InputError) as error:
         raise InputError(f"{path} cannot be read ({error}); delete it and run or score the item again") from error
 
 

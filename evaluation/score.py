@@ -37,6 +37,7 @@ from evaluation.record import RECORD, depends_on, file_digest, pictures_of, read
 from evaluation.resampling import estimate_set
 from evaluation.statistics import FEWEST
 from stylegallery.errors import InputError, require
+from stylegallery.files import read_json
 from stylegallery.images import SMALLEST_SIDE, read_image
 
 SCORES, SETS, IMAGE = "scores.json", "sets.json", "stylised.png"
@@ -104,7 +105,7 @@ class Cell:
     def record(self) -> dict[str, Any]:
         """Raises InputError where it cannot be read."""
         try:
-            record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+            record = read_json(self.folder / RECORD)
             return self.pictures.relocated(record | {"error": record.get("error")})
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise InputError(f"{self.folder / RECORD} cannot be read ({problem}); delete the folder") from problem
@@ -207,7 +208,7 @@ def evaluate_set(metric: SetMetric, samples: Sequence[Sample], contents: Sequenc
 def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:
     """The rows of a scores file that is about the same pictures and size; none of any other."""
     try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
+        scores = read_json(path)
         return scores["metrics"] if all(scores[key] == value for key, value in about.items()) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

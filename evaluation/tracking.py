@@ -13,6 +13,7 @@ from rich.console import Console
 
 from evaluation.cells import Job
 from evaluation.record import read_record
+from stylegallery.files import read_json
 from stylegallery.images import read_image, to_pixels
 
 HEIGHT = 192  # pixels of the pictures in the table
@@ -93,7 +94,7 @@ class WandbTracker:
             row["content and references"] = wandb.Image(strip([Path(path) for path in paths]))
             row["stylised"] = wandb.Image(strip([folder / "stylised.png"]))
             if (folder / "scores.json").is_file():
-                scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["metrics"]
+                scores = read_json(folder / "scores.json")["metrics"]
                 row |= {name: score["value"] for name, score in scores.items()}
         return row
 

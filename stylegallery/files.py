@@ -62,11 +62,12 @@ def read_json(path: Path, kind: str = "JSON file") -> Any:
     require_file(path, kind, LARGEST_JSON)
     try:
         text = path.read_bytes()
-        if sum(text.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
-            raise InputError(f"{path} holds more than {MOST_VALUES} values; make it smaller")
-        return json.loads(text.decode("utf-8-sig"))
     except OSError as error:
         raise unreachable(str(path), error) from error
+    if sum(text.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
+        raise InputError(f"{path} holds more than {MOST_VALUES} values; make it smaller")
+    try:
+        return json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no readable JSON ({error}); write the {kind} again") from error
 
