@@ -7,18 +7,19 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, require
 from stylegallery.files import notice
 from stylegallery.images import SUFFIXES, list_images
 
 MANIFESTS = Path(__file__).parent / "manifests"
 MASKS = Path(__file__).parent / "masks"
+ID = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,200}")
 LONGEST = 100  # characters of a name in an id: file systems allow 255 bytes for the id of two names and a suffix
 
 
@@ -113,13 +114,55 @@ def manifest_items(manifest: str, files: str, root: str | None = None, masks: st
         if not (value is None or isinstance(value, str)) or value not in known:
             some = ", ".join(sorted(filter(None, known)))
             raise InputError(f"data.{name} is {value!r}, which this repository does not have; pass one of: {some}")
+    require(root is None or isinstance(root, str), "data.root is the path of a folder", root)
     folder = root_of(files, root)
-    with (MANIFESTS / f"{manifest}.csv").open(newline="", encoding="utf-8") as table:
-        items = [
-            Item(row["id"], folder / row["content"], tuple(folder / name for name in row["references"].split()))
-            for row in csv.DictReader(table)
-        ]
+    items = [
+        Item(row["id"], folder / row["content"], tuple(folder / name for name in row["references"].split()))
+        for row in read_manifest(MANIFESTS / f"{manifest}.csv")
+    ]
     return with_masks(items, MASKS / masks) if masks else items
+
+
+def read_manifest(path: Path) -> list[dict[str, str]]:
+    """Rows of a manifest: `id`, `content` and `references` (separated by spaces), paths below the folder of pictures.
+
+    Raises:
+        InputError: a column is missing, there is no row, or a row has an empty cell, an id that is no plain name or
+            stands twice, or a path that leaves the folder.
+    """
+    columns = ("id", "content", "references")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as table:  # spreadsheets begin a file with a byte order mark
+            reader = csv.DictReader(table, strict=True)
+            rows, header = list(reader), reader.fieldnames or ()
+    except (csv.Error, UnicodeError) as error:
+        raise InputError(f"{path} is not a table of comma-separated values in UTF-8 ({error})") from error
+    if missing := [name for name in columns if name not in header]:
+        raise InputError(f"{path} has no column {missing[0]}; its first line is {','.join(columns)}")
+    if not rows:
+        raise InputError(f"{path} has no items; every line after the first is one")
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 2):
+        cells = [row[name] or "" for name in columns]
+        problem = ""
+        if None in row or not all(cell.strip() for cell in cells):
+            problem = f"needs {len(header)} cells, none of them empty"
+        elif not ID.fullmatch(row["id"]):
+            problem = f"has the id {row['id']!r}; an id is at most 200 letters, digits and _.-, and begins with no dot"
+        elif row["id"].casefold() in seen:  # of one folder on disks that do not tell capitals apart
+            problem = f"has the id {row['id']} of an earlier line; every id stands once"
+        elif outside := [name for name in " ".join(cells[1:]).split() if leaves(name)]:
+            problem = f"names {outside[0]}, which is outside the folder of pictures"
+        if problem:
+            raise InputError(f"{path}, line {number}, {problem}")
+        seen.add(row["id"].casefold())
+    return rows
+
+
+def leaves(name: str) -> bool:
+    """Whether a relative path of a manifest leads out of its folder."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or ":" in name
 
 
 def root_of(files: str, root: str | None = None) -> Path:
@@ -138,6 +181,10 @@ def check_files(items: Sequence[Item], files: str, root: str | None = None) -> N
     """Raises InputError where a picture of the items is missing or differs from the digest in the repository."""
     folder, digests = root_of(files, root), read_digests(files)
     names = sorted({path.relative_to(folder).as_posix() for item in items for path in (item.content, *item.references)})
+    if unknown := [name for name in names if name not in digests]:
+        raise InputError(
+            f"{unknown[0]} has no digest in {MANIFESTS / f'{files}.sha256'}; add it, as sha256sum prints it"
+        )
     missing = [name for name in names if not (folder / name).is_file()]
     damaged = [name for name in names if name not in missing and not intact(folder / name, digests[name])]
     if missing or damaged:
@@ -199,6 +246,7 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
         raise InputError("data=folder needs data.contents=FOLDER and data.references=FOLDER or [FOLDER, ...]")
     if not isinstance(masks, str | None):
         raise InputError(f"data.masks is {masks!r}; pass a folder")
+    require(masks is None or isinstance(masks, str), "data.masks is the path of a folder", masks)
     folders: list[Path] = []
     for source in listed("data.references", references):
         inside = sorted(path for path in Path(source).glob("*") if not path.name.startswith("."))
@@ -258,11 +306,11 @@ def custom_item(
         InputError: no references, more masks than references, a pin that is not region:[reference, region], or a
             point outside a picture.
     """
-    for name, path in (("content", content), ("mask", mask or "")):
+    for name, path in (("content", content), ("mask", "" if mask is None else mask)):
         if not isinstance(path, str):
             raise InputError(f"{name} is {path!r}; pass the path of a picture")
-    if not isinstance(excluded, Sequence) or not all(isinstance(number, int) for number in excluded):
-        raise InputError(f"excluded is {excluded!r}; pass a list of reference numbers")
+    if not isinstance(excluded, list | tuple) or not all(type(number) is int and number > 0 for number in excluded):
+        raise InputError(f"excluded is {excluded!r}; pass a list of reference numbers, from 1")
     paths = tuple(path for source in listed("references", references) for path in list_images(source))
     masks = listed("reference_masks", reference_masks, str | None)
     if not paths:
@@ -270,7 +318,8 @@ def custom_item(
     if len(masks) > len(paths):
         raise InputError(f"{len(masks)} reference_masks for {len(paths)} references; pass at most one each")
     try:
-        parsed_pins = {parse_region(i): (parse_number(r), parse_region(j)) for i, (r, j) in (pins or {}).items()}
+        given = {} if pins is None else pins
+        parsed_pins = {parse_region(i): (parse_number(r), parse_region(j)) for i, (r, j) in given.items()}
         parsed_forbidden = tuple((parse_region(i), parse_number(r), parse_region(j)) for i, r, j in forbidden)
     except InputError:
         raise

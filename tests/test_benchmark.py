@@ -24,11 +24,13 @@ from data.benchmark import (
     MANIFESTS,
     MASKS,
     Item,
+    check_files,
     custom_item,
     folder_items,
     load_items,
     manifest_items,
     read_digests,
+    read_manifest,
 )
 from data.fetch import SOURCES, Source
 from data.make_manifests import as_csv, manifests
@@ -417,3 +419,88 @@ def test_folder_with_one_name_twice_or_nothing(gallery: Gallery) -> None:
     (gallery.references / "set0").mkdir()
     with pytest.raises(InputError, match="set0 holds no picture"):
         folder_items(str(gallery.contents), str(gallery.references))
+
+
+# --- manifests and settings that cannot be used ---
+
+
+HEADER = "id,content,references\n"
+ROW = "a,content/a.png,style/b.png style/c.png\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "has no column id; its first line is id,content,references"),
+        ("id,content\na,b.png\n", "has no column references"),
+        ("ID,content,references\n" + ROW, "has no column id"),
+        (HEADER, "has no items"),
+        (HEADER + "../../a,c.png,s.png\n", "line 2, has the id '../../a'"),
+        (HEADER + "a/b,c.png,s.png\n", "line 2, has the id 'a/b'"),
+        (HEADER + ".,c.png,s.png\n", "line 2, has the id '.'"),
+        (HEADER + "x" * 300 + ",c.png,s.png\n", "line 2, has the id 'xxx"),
+        (HEADER + ROW + ROW, "line 3, has the id a of an earlier line"),
+        (HEADER + ROW + ROW.replace("a,", "A,", 1), "line 3, has the id A of an earlier line"),
+        (HEADER + "a,../../etc/passwd,s.png\n", "line 2, names ../../etc/passwd, which is outside"),
+        (HEADER + "a,c.png,s.png /etc/passwd\n", "line 2, names /etc/passwd, which is outside"),
+        (HEADER + "a,c.png,..\\\\s.png\n", "which is outside the folder of pictures"),
+        (HEADER + "a,c.png,\n", "line 2, needs 3 cells, none of them empty"),
+        (HEADER + "a,c.png\n", "line 2, needs 3 cells"),
+        (HEADER + "a,c.png,s.png,more\n", "line 2, needs 3 cells"),
+        (HEADER.encode() + b"\xff\xfe,c.png,s.png\n", "is not a table of comma-separated values in UTF-8"),
+        (HEADER + 'a,"c.png,s.png\n', "is not a table of comma-separated values"),
+    ],
+)
+def test_manifest_that_cannot_be_used(tmp_path: Path, text: str | bytes, says: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError) as caught:
+        read_manifest(path)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_and_more_columns_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("\ufeffid,note,content,references\r\na,hello,c.png,s.png t.png\r\n", encoding="utf-8")
+    assert read_manifest(path) == [{"id": "a", "note": "hello", "content": "c.png", "references": "s.png t.png"}]
+
+
+def test_a_picture_without_a_digest(tiny: Path) -> None:
+    with pytest.raises(InputError, match=r"^more\.png has no digest in .*\.sha256; add it, as sha256sum prints it$"):
+        check_files([Item("a", tiny / "more.png", (tiny / "more.png",))], "tiny", str(tiny))
+
+
+WRONG = (3, True, [3], [[]], {"a": 1}, -0.5)
+NULLABLE = {"mask", "pins", "masks", "root"}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        *(
+            ("custom", key)
+            for key in ("content", "references", "mask", "reference_masks", "pins", "excluded", "forbidden")
+        ),
+        *(("folder", key) for key in ("contents", "references", "masks")),
+        *(("stylegallery", key) for key in ("manifest", "files", "root", "masks")),
+    ],
+)
+def test_no_setting_of_data_takes_what_it_cannot_be(gallery: Gallery, tiny: Path, name: str, key: str) -> None:
+    data: dict[str, Any] = {
+        "custom": {
+            "_target_": "data.benchmark.custom_items", "content": "a.png", "references": ["b.png"], "mask": None,
+            "reference_masks": [], "pins": None, "excluded": [], "forbidden": [],
+        },
+        "folder": {
+            "_target_": "data.benchmark.folder_items", "contents": str(gallery.contents),
+            "references": str(gallery.references), "masks": None,
+        },
+        "stylegallery": settings(tiny) | {"masks": None},
+    }[name]  # fmt: skip
+    load_items(data, check=False)
+    for wrong in [*WRONG, *([] if key in NULLABLE else [None])]:
+        if (key, wrong) != ("excluded", [3]):
+            with pytest.raises(InputError) as caught:
+                load_items(data | {key: wrong}, check=False)
+            assert "\n" not in str(caught.value)

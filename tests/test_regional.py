@@ -440,9 +440,9 @@ def test_questions_are_asked_without_the_masks_of_one_run(
         ("model=nope", "^model=nope does not exist; pass one of embedded, "),
         (
             "method.guidance.stepz=3",
-            r"^method\.guidance\.stepz is not a setting; did you mean method\.guidance\.steps\?",
+            r"stepz is not a setting; did you mean method\.guidance\.steps\?",
         ),
-        ("resolution=${nope}", r"^resolution cannot be resolved \(Interpolation key 'nope' not found\)"),
+        ("resolution=${nope}", r"^method\.resolution cannot be resolved \(Interpolation key 'nope' not found\)"),
     ],
 )
 def test_settings_that_do_not_exist_are_one_sentence(
