@@ -13,10 +13,10 @@ Slip preserved: sampling leaves out its first step, so that a latent of level 99
 With `layers` null each mode takes its own layers; they are for UNets of Stable Diffusion 1.x and 2.x.
 
 What differs: UNet in `model.dtype` (published: float16 sampling, port float16 throughout), pictures resized by
-`resizing`, bicubic (published: centre crop, then Lanczos to 512x512; port: none), values rounded to 8 bits (original: cut off). Features are
-not stored: the inverted latents are, and the UNet runs on them again at every sampling step, which gives the same
-numbers. Of Stable Diffusion 1.x at 512 px one step of features is 71 MB in float32 (published: 3.5 GB for each
-picture), for 5 UNet calls per step instead of 3.
+`resizing`, bicubic (published: centre crop, then Lanczos to 512x512; port: none), values rounded to 8 bits (original:
+cut off). Features are not stored: the inverted latents are, and the UNet runs on them again at every sampling step,
+which gives the same numbers. Of Stable Diffusion 1.x at 512 px one step of features is 71 MB in float32 (published:
+3.5 GB for each picture), for 5 UNet calls per step instead of 3.
 
 One reference: number `reference`, by default the first; items that have fewer are recorded as failed. For the mean of
 the scores over references run the benchmark once for each, under labels of their own:

@@ -58,7 +58,7 @@ class DiffusionModel:
         parametrisation = scheduler.config["prediction_type"]
         require(parametrisation in PARAMETRISATIONS, f"prediction_type is one of {PARAMETRISATIONS}", parametrisation)
         self.device, self.dtype = null_prompt.device, null_prompt.dtype
-        self.autoencoder_dtype = next(autoencoder.parameters()).dtype
+        self.autoencoder_dtype = next(autoencoder.parameters(), null_prompt).dtype
         self.stride: int = 64 // self.encode(torch.zeros(1, 3, 64, 64)).shape[-1]
         self.layer_count = len(self_attention_layers(unet))
 
