@@ -17,21 +17,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.benchmark import load_items
-from evaluation.cells import Job, enough_memory, lock, settings_of, writable
+from evaluation.cells import Job, enough_memory, lock, lock_path, settings_of, writable
 from evaluation.launchers import build, run_job
 from evaluation.overrides import as_hydra_reads, in_one_sentence
 from evaluation.progress import Bars
 from evaluation.record import (
-    RECORD,
-    WRITTEN,
     Request,
     computing_on,
     environment,
+    intact,
     prepare_folder,
     read_record,
     require_free,
     write_result,
 )
+from evaluation.schemas import RECORD, WRITTEN
 from evaluation.sweeps import difference
 from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
@@ -53,11 +53,11 @@ def run_one(config: DictConfig, console: Console) -> bool:
     request = Request.of(item, config.seed, settings_of(config)["method"])
     folder = Path(str(config.out), difference("out")) if config.out else Path(f"outputs/{item.id}-{request.digest()}")
     prepare_folder(folder)
+    require_free(folder, item, begun=lock_path(folder, "run").exists())
     with claim(folder):
         clear_partial(folder, WRITTEN, RECORD)
-        require_free(folder, item)
         record = read_record(folder)
-        if record is not None and record["digest"] == request.digest():
+        if record and record["digest"] == request.digest() and intact(folder, record):
             console.print(f"{folder} already holds this result; nothing to do")
         else:
             console.print(f"computing on {computing_on(environment(request.config))}", markup=False)

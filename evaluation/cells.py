@@ -37,16 +37,16 @@ from evaluation.provenance import (
     without_places,
 )
 from evaluation.record import (
-    RECORD,
-    WRITTEN,
     Request,
+    intact,
     prepare_folder,
     read_record,
     require_apart,
     write_failure,
     write_result,
 )
-from evaluation.stored import LABEL, read_frozen
+from evaluation.schemas import LABEL, RECORD, WRITTEN
+from evaluation.stored import read_frozen
 from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, require
@@ -246,9 +246,13 @@ def writable(out: Path) -> Iterator[None]:
 
 def lock(out: Path, name: str) -> FileLock:
     """The lock of a cell (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`)."""
-    path = out / ".locks" / f"{name}.lock"
+    path = lock_path(out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path, poll_interval=0.2)
+
+
+def lock_path(out: Path, name: str) -> Path:
+    return out / ".locks" / f"{name}.lock"
 
 
 def claims(job: Job) -> Iterator[Item]:
@@ -337,7 +341,8 @@ def run_cells(
             except InputError as problem:
                 error = str(problem)
             record = read_record(folder)
-            if request and record and record["digest"] == request.digest() and "error" not in record:
+            there = record and "error" not in record and intact(folder, record)
+            if request and record and there and record["digest"] == request.digest():
                 unsuited = ""
                 tally["there"] += 1
                 bars.update(bar, total=len(job.items) - tally["there"])  # the time left is that of the others

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
-from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
@@ -34,18 +33,18 @@ from evaluation.overrides import in_one_sentence
 from evaluation.progress import Bars
 from evaluation.provenance import weights_digests, with_absolute_paths
 from evaluation.record import Request, prepare_folder
+from evaluation.schemas import ASKED, MATCHES, QUESTION, QUESTION_SCHEMA, read
 from evaluation.stored import METHODS, read_frozen, require_declared
 from evaluation.whole import clear_partial, replaced
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
-from stylegallery.files import read_json, require_file
+from stylegallery.images import open_image
 from stylegallery.matching import Match
 from stylegallery.method import Progress, Silent
 from stylegallery.pipeline import StyleGallery
-from stylegallery.regions import region_count, write_indexed_png
+from stylegallery.regions import region_count, without_gaps, write_indexed_png
 
-SCHEMA = 1
-QUESTIONS, QUESTION = "questions", "question.json"
+QUESTIONS = "questions"
 WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of a question
 CONFIGS = Path(__file__).parent.parent / "conf"
 TARGET = "stylegallery.pipeline.StyleGallery"
@@ -167,11 +166,10 @@ def asked_with(out: Path) -> list[dict[str, Any]]:
     configs: dict[str, dict[str, Any]] = {}
     for path in sorted((out / QUESTIONS).glob(f"*/{QUESTION}")):
         try:
-            config = read_json(path)["config"]
-        except (OSError, ValueError, KeyError, TypeError):
+            config = read(path, ASKED, "ask again")["config"]
+        except InputError:
             continue
-        if isinstance(config, dict):
-            configs[json.dumps(config, sort_keys=True)] = config
+        configs[json.dumps(config, sort_keys=True)] = config
     return list(configs.values())
 
 
@@ -240,7 +238,11 @@ def write_question(folder: Path, question: Question, request: Request) -> None:
                 write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
             matches = [asdict(match) for match in question.matches]
             (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
-            about = {"schema": SCHEMA, "digest": request.digest(), "references": len(question.reference_labels)}
+            about = {
+                "schema": QUESTION_SCHEMA,
+                "digest": request.digest(),
+                "references": len(question.reference_labels),
+            }
             (partial / QUESTION).write_text(json.dumps(about | asdict(request), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
@@ -257,8 +259,8 @@ def question_digest(folder: Path) -> str | None:
     """What the question in a folder was made from; None where there is no whole question."""
     try:
         read_question(folder)
-        return str(read_json(folder / QUESTION)["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read(folder / QUESTION, ASKED, "ask again")["digest"]
+    except InputError:
         return None
 
 
@@ -266,32 +268,35 @@ def read_question(folder: Path) -> Question:
     """The question of a folder.
 
     Raises:
-        InputError: there is none, or its files do not fit together.
+        InputError: there is none, or its files are damaged or do not fit together.
     """
-    try:
-        about = read_json(folder / QUESTION)
-        content = read_labels(folder / "content.png")
-        references = [read_labels(folder / f"reference_{n}.png") for n in range(1, about["references"] + 1)]
-        matches = [Match(**match) for match in read_json(folder / "matches.json")]
-        counts = [region_count(labels) for labels in references]
-        whole = about["schema"] == SCHEMA and sorted(match.content_region for match in matches) == list(
-            range(1, region_count(content) + 1)
-        )
-        whole = whole and all(1 <= match.reference_region <= counts[match.reference - 1] for match in matches)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{folder} holds no readable question ({error}); delete it and run the items again") from error
-    if not whole:
-        raise InputError(f"{folder}: regions and matches do not fit together; delete it and run the items again")
+    about = read(folder / QUESTION, ASKED, "ask again")
+    content = read_labels(folder / "content.png")
+    references = [read_labels(folder / f"reference_{n}.png") for n in range(1, about["references"] + 1)]
+    rows: list[Any] = read(folder / "matches.json", MATCHES, "ask again")
+    matches = [Match(**row) for row in rows]
+    counts = [region_count(labels) for labels in references]
+    whole = about["schema"] == QUESTION_SCHEMA and sorted(match.content_region for match in matches) == list(
+        range(1, region_count(content) + 1)
+    )
+    if not whole or any(
+        match.reference > len(counts) or match.reference_region > counts[match.reference - 1] for match in matches
+    ):
+        raise InputError(f"{folder}: regions and matches do not fit together; delete it and ask again")
     return Question(content, references, matches)
 
 
 def read_labels(path: Path) -> Tensor:
-    """Label map (h, w), int64, of an indexed PNG."""
-    require_file(path, "label map")
-    with path.open("rb") as stream, Image.open(stream, formats=["PNG"]) as image:
-        if image.mode != "P":
-            raise ValueError(f"{path.name} is no indexed PNG")
-        return torch.from_numpy(np.asarray(image).astype(np.int64))
+    """Label map (h, w), int64, with the labels 1..R or 0 too, of an indexed PNG.
+
+    Raises:
+        InputError: it is missing, damaged or no such map.
+    """
+    image = open_image(path)
+    labels = torch.from_numpy(np.asarray(image).astype(np.int64))
+    if image.mode != "P" or not torch.equal(labels, without_gaps(labels)):
+        raise InputError(f"{path} is no label map of regions 1, 2, ...; delete its folder and ask again")
+    return labels
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import platform
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,21 +18,15 @@ from torch import Tensor
 
 from data.benchmark import Item
 from evaluation.provenance import code_digest, file_digest, nodes, weights_digests, without_places
+from evaluation.schemas import RECORD, RESULT_SCHEMA, WRITTEN, load_record
 from evaluation.whole import replaced
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
 from stylegallery.errors import InputError
-from stylegallery.files import read_json
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
 from stylegallery.regions import colours, region_count, write_indexed_png
 
-SCHEMA = 1
-RECORD = "record.json"
 BY_NAMES = ("captions", "pattern")  # settings of methods that look something up by the names of an item's files
-WRITTEN = re.compile(  # what the files of a result are called
-    r"stylised\.png|overview\.png|(matches|energies)\.png|matches\.json|energies\.csv"
-    r"|(regions|overlay)_(content|reference_[1-9][0-9]*)\.png"
-)
 ENVIRONMENT = ("torch", "diffusers", "transformers", "scikit-learn", "numpy")
 
 
@@ -87,47 +80,47 @@ class Request:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of a finished result in a folder; None where there is none or it is not whole."""
+    """The record of a result in a folder; None where there is none or a file of the result is gone or was cut short."""
     record = own_record(folder)
-    whole = record and record["schema"] == SCHEMA and all((folder / name).is_file() for name in record["files"])
+    whole = record and all(size_of(folder / name) == facts["bytes"] for name, facts in record["files"].items())
     return record if whole else None
 
 
+def intact(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the files of a result are, to the byte, what was written."""
+    try:
+        return all(file_digest(folder / name) == facts["sha256"] for name, facts in record["files"].items())
+    except InputError:
+        return False
+
+
 def own_record(folder: Path) -> dict[str, Any] | None:
-    """A record of this program, whether or not its files are there; None for anything else of that name."""
+    """A record of this program, whatever became of its files; None for anything else of that name."""
     try:
-        record = read_json(folder / RECORD)
-        own = "schema" in record and all(WRITTEN.fullmatch(name) for name in record["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return load_record(folder)
+    except InputError:
         return None
-    return record if own else None
 
 
-def pictures_of(folder: Path, record: Any) -> dict[str, tuple[Path, str]]:
-    """The content and the references that a record names, in order: role -> path and SHA-256.
+def size_of(path: Path) -> int | None:
+    """Bytes of a file; None where there is no regular file."""
+    return path.stat().st_size if path.is_file() and not path.is_symlink() else None
 
-    Raises:
-        InputError: the record, which is that of the folder, is damaged.
-    """
-    try:
-        inputs = record.get("inputs", {})
-        count = sum(role.startswith("reference ") for role in inputs)
-        roles = ["content", *(f"reference {number}" for number in range(1, count + 1))] if inputs else []
-        return {role: (Path(inputs[role]["path"]), str(inputs[role]["sha256"])) for role in roles}
-    except (KeyError, TypeError, AttributeError) as problem:
-        raise InputError(f"{folder / RECORD} cannot be read ({problem}); delete the folder") from problem
+
+def pictures_of(record: Mapping[str, Any]) -> dict[str, tuple[Path, str]]:
+    """The content and the references that a record names, in order: role -> path and SHA-256."""
+    inputs = record.get("inputs", {})
+    count = sum(role.startswith("reference ") for role in inputs)
+    roles = ["content", *(f"reference {number}" for number in range(1, count + 1))]
+    return {role: (Path(inputs[role]["path"]), inputs[role]["sha256"]) for role in roles if role in inputs}
 
 
 def depends_on(folder: Path, record: Any) -> dict[str, str | None]:
     """What the scores of a result are made of: role -> SHA-256 of its picture (None where there is none), and of its
-    content and its references as the record has them.
-
-    Raises:
-        InputError: the record is damaged.
-    """
+    content and its references as the record has them."""
     picture = folder / "stylised.png"
     result = {"result": file_digest(picture) if picture.is_file() else None}
-    return result | {role: digest for role, (_, digest) in pictures_of(folder, record).items()}
+    return result | {role: digest for role, (_, digest) in pictures_of(record).items()}
 
 
 def prepare_folder(folder: Path, inside: Path | None = None) -> None:
@@ -146,13 +139,18 @@ def prepare_folder(folder: Path, inside: Path | None = None) -> None:
         raise InputError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
 
 
-def require_free(folder: Path, item: Item) -> None:
-    """Raises InputError where a result in a folder would replace a file that no result left there, or its own input."""
+def require_free(folder: Path, item: Item, begun: bool) -> None:
+    """Raises InputError where a result in a folder would replace a file that no result left there, or its own input.
+
+    begun: whether a run has begun in the folder before, which takes for its own what a kill or a damaged record left.
+    """
     require_apart(folder, item)
     record = own_record(folder)
+    if record is None and begun:
+        return
     left = {RECORD, *record["files"]} if record else set()
-    others = [path.name for path in folder.iterdir() if WRITTEN.fullmatch(path.name) or path.name == RECORD]
-    if foreign := sorted(set(others) - left):
+    others = {path.name for path in folder.iterdir() if WRITTEN.fullmatch(path.name) or path.name == RECORD}
+    if foreign := sorted(others - left):
         raise InputError(
             f"{folder} holds a file {foreign[0]} that no record of a result names, so it is not replaced; move it away "
             "or pass another out="
@@ -180,7 +178,7 @@ def write_result(
         with replaced(folder, WRITTEN, RECORD) as partial:
             write_files(partial, request, result, explain)
             record = {
-                "schema": SCHEMA,
+                "schema": RESULT_SCHEMA,
                 "digest": request.digest(),
                 **asdict(request),
                 "settings": settings,
@@ -188,7 +186,10 @@ def write_result(
                 "seconds": result.seconds,
                 "peak_memory_mib": result.peak_memory_mib,
                 "environment": environment(request.config),
-                "files": sorted(path.name for path in partial.iterdir()),
+                "files": {
+                    path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+                    for path in sorted(partial.iterdir())
+                },
             }
             write_record(partial, record)
     except OSError as error:
@@ -205,12 +206,12 @@ def write_failure(folder: Path, item: Item, seed: int, request: Request | None, 
         InputError: the disk is full or the folder not writable.
     """
     record = {
-        "schema": SCHEMA,
+        "schema": RESULT_SCHEMA,
         "digest": request.digest() if request else None,
         **(asdict(request) if request else {"item": item.id, "seed": seed}),
         "error": error,
         "environment": environment(request.config if request else {}),
-        "files": [],
+        "files": {},
     }
     try:
         with replaced(folder, WRITTEN, RECORD) as partial:

@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.progress import track
 
 from evaluation.moved import Pictures, root_of
-from evaluation.record import read_record
+from evaluation.record import pictures_of, read_record
 from evaluation.report_pictures import COLOURS, question_block, thumbnail
 from evaluation.reported import other_backbones, read_reported
 from evaluation.results import Results, embedded, facts, read_results
+from evaluation.schemas import cell_folders
 from evaluation.tables import CALIBRATION, build, notes, out_of_order
 from evaluation.wide import reported_notes
 from stylegallery.errors import InputError
@@ -44,7 +45,7 @@ Cells = dict[str, dict[str, dict[str, Any] | None]]  # label -> item -> record; 
 
 def read_cells(out: Path, root: str | None = None) -> Cells:
     """The record of every cell, methods first and calibration rows last; inputs where they are now, maybe in `root`."""
-    folders = sorted(path.parent for path in out.glob("cells/*/*/record.json"))
+    folders = cell_folders(out)
     labels = sorted({folder.parent.name for folder in folders}, key=lambda label: (label in CALIBRATION, label))
     cells: Cells = {label: {} for label in labels}
     pictures = Pictures(out, root)
@@ -69,9 +70,7 @@ def inputs_of(cells: Cells, item: str) -> list[tuple[Path, str]]:
     for records in cells.values():
         inputs = (records.get(item) or {}).get("inputs")
         if inputs:
-            count = sum(role.startswith("reference ") for role in inputs)
-            roles = ["content", *(f"reference {number}" for number in range(1, count + 1))]
-            return [(Path(inputs[role]["path"]), inputs[role]["sha256"]) for role in roles]
+            return list(pictures_of(records[item] or {}).values())
     return []
 
 

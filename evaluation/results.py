@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from pydantic import TypeAdapter
 
 from evaluation.metric import Direction
 from evaluation.record import depends_on
-from stylegallery import files
+from evaluation.schemas import SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from stylegallery.errors import InputError
 
 METRICS = Path(__file__).parents[1] / "conf" / "metric"
@@ -79,16 +80,13 @@ def embedded(models: Mapping[str, str]) -> list[str]:
     return [label for label, model in models.items() if EMBEDDED in model.split(" + ")]
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where there is no such file.
+def read_scores(path: Path, shape: TypeAdapter[Any]) -> Any:
+    """What scores.json or sets.json holds; None where there is no such file.
 
     Raises:
         InputError: it is damaged.
     """
-    try:
-        return files.read_json(path) if path.exists() else None
-    except (OSError, InputError) as error:
-        raise InputError(f"{path} cannot be read ({error}); delete it and run or score the item again") from error
+    return read(path, shape, "score again") if path.exists() else None
 
 
 def read_results(out: Path) -> Results:
@@ -97,16 +95,16 @@ def read_results(out: Path) -> Results:
     Raises:
         InputError: there are no records, a file is damaged, or one metric was computed in several versions.
     """
-    folders = sorted(path.parent for path in out.glob("cells/*/*/record.json"))
+    folders = cell_folders(out)
     if not folders:
         raise InputError(f"{out} holds no records (cells/*/*/record.json); run a method with out={out} first")
     labels = sorted({folder.parent for folder in folders})
-    scored = {folder: read_json(folder / "scores.json") for folder in folders}
-    sets_scored = {folder: read_json(folder / "sets.json") for folder in labels}
+    scored = {folder: read_scores(folder / SCORES, SCORED) for folder in folders}
+    sets_scored = {folder: read_scores(folder / SETS, SETS_SCORED) for folder in labels}
     sizes = {str(scores["size"]) for scores in [*scored.values(), *sets_scored.values()] if scores}
     if len(sizes) > 1:
         raise InputError(f"{out} was scored at sizes {' and '.join(sorted(sizes))}; run {SCORE} {out} again")
-    records = {folder: read_json(folder / "record.json") for folder in folders}
+    records = {folder: load_record(folder) for folder in folders}
     configs = {folder.parent.name: record["config"] for folder, record in records.items() if "config" in record}
     made_of = {folder: depends_on(folder, record) for folder, record in records.items()}
     items = [

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -33,14 +34,14 @@ from evaluation.backbones import BATCH, MissingWeights
 from evaluation.metric import Metric, Question, Sample, SetMetric
 from evaluation.moved import Pictures, root_of
 from evaluation.questions import question_digest, read_question
-from evaluation.record import RECORD, depends_on, file_digest, pictures_of, read_record
+from evaluation.record import depends_on, file_digest, own_record, pictures_of
 from evaluation.resampling import estimate_set
+from evaluation.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from evaluation.statistics import FEWEST
 from stylegallery.errors import InputError, require
-from stylegallery.files import read_json
 from stylegallery.images import SMALLEST_SIDE, read_image
 
-SCORES, SETS, IMAGE = "scores.json", "sets.json", "stylised.png"
+IMAGE = "stylised.png"
 CONFIGS = Path(__file__).parent.parent / "conf" / "metric"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
 # {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}; of regional scores with the
@@ -104,11 +105,7 @@ class Cell:
 
     def record(self) -> dict[str, Any]:
         """Raises InputError where it cannot be read."""
-        try:
-            record = read_json(self.folder / RECORD)
-            return self.pictures.relocated(record | {"error": record.get("error")})
-        except (OSError, ValueError, TypeError, AttributeError) as problem:
-            raise InputError(f"{self.folder / RECORD} cannot be read ({problem}); delete the folder") from problem
+        return self.pictures.relocated({"error": None} | load_record(self.folder))
 
     def depends_on(self) -> dict[str, str | None]:
         """What its scores are made of; nothing where the record cannot be read."""
@@ -131,9 +128,7 @@ class Cell:
         image = picture(self.folder / IMAGE, (size, size) if size else None)
         shape = image.shape[-2], image.shape[-1]
         try:
-            content, *references = [
-                picture(path, shape, digest) for path, digest in pictures_of(self.folder, record).values()
-            ]
+            content, *references = [picture(path, shape, digest) for path, digest in pictures_of(record).values()]
         except InputError as problem:
             raise LostInput(str(problem)) from problem
         return Sample(self.item, content, references, image, self.question(), self.features)
@@ -206,12 +201,13 @@ def evaluate_set(metric: SetMetric, samples: Sequence[Sample], contents: Sequenc
 
 
 def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:
-    """The rows of a scores file that is about the same pictures and size; none of any other."""
+    """The rows of a scores file that is about the same pictures and size; none of any other or of a damaged one."""
     try:
-        scores = read_json(path)
-        return scores["metrics"] if all(scores[key] == value for key, value in about.items()) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        shape: TypeAdapter[Any] = SETS_SCORED if path.name == SETS else SCORED
+        scores: dict[str, Any] = read(path, shape, "score again")
+    except InputError:
         return {}
+    return scores["metrics"] if all(scores[key] == value for key, value in about.items()) else {}
 
 
 def due(metrics: Iterable[AnyMetric], rows: dict[str, Row], asked: str | None = None) -> list[AnyMetric]:
@@ -277,7 +273,7 @@ def score_set(folder: Path, cells: Sequence[Cell], metrics: Sequence[SetMetric],
     about = {"pictures": pictures, "items": items, "size": size, "n": len(cells)}
     rows = read_rows(folder / SETS, about)
     fresh = [Cell(cell.folder, cell.pictures) for cell in cells]  # with features of their own, freed with the set
-    contents = [str(made_of["content"]) for made_of in pictures.values()]
+    contents = [str(made_of.get("content")) for made_of in pictures.values()]
     for metric in due(metrics, rows):
         rows[metric.name] = evaluate_set(metric, ReadWhenIndexed(fresh, size), contents)
     write_rows(folder / SETS, about, rows)
@@ -290,7 +286,7 @@ def common_size(cells: Sequence[Cell], console: Console) -> int | None:
     """
     sizes: dict[str, set[tuple[int, int]]] = {}
     for cell in cells:
-        record = read_record(cell.folder)
+        record = own_record(cell.folder)
         if record and "size" in record:
             sizes.setdefault(cell.item, set()).add(tuple(record["size"]))
     if all(len(found) == 1 for found in sizes.values()):
@@ -310,7 +306,7 @@ def score(out: Path, names: Sequence[str] | None, size: int | None, console: Con
     """
     require(size is None or size >= SMALLEST_SIDE, f"--size is at least {SMALLEST_SIDE}", size)
     pictures = Pictures(out, root)
-    cells = [Cell(path.parent, pictures) for path in out.glob(f"cells/*/*/{RECORD}")]
+    cells = [Cell(folder, pictures) for folder in cell_folders(out)]
     if not cells:
         raise InputError(f"{out} holds no finished cells (cells/<label>/<item>/{RECORD}); pass the folder of a run")
     cells.sort(key=lambda cell: (cell.item, cell.label))

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.provenance import nodes
+from evaluation.schemas import LABEL
 from stylegallery.errors import InputError
 from stylegallery.files import read_yaml
 
 CONFIGS = Path(__file__).parent.parent / "conf"
-LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@=+,-]*")  # the name of a folder, and no formula of a spreadsheet
 METHODS = ("method", "model", "encoder", "depth", "segmenter", "condition")  # the groups that a method is made of
 FROZEN = ("label", "limit", "seed", "data", "method")
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

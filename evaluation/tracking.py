@@ -13,7 +13,7 @@ from rich.console import Console
 
 from evaluation.cells import Job
 from evaluation.record import read_record
-from stylegallery.files import read_json
+from evaluation.schemas import SCORED, SCORES, read
 from stylegallery.images import read_image, to_pixels
 
 HEIGHT = 192  # pixels of the pictures in the table
@@ -93,8 +93,8 @@ class WandbTracker:
             paths = [record["inputs"][role]["path"] for role in record["inputs"] if not role.startswith("mask")]
             row["content and references"] = wandb.Image(strip([Path(path) for path in paths]))
             row["stylised"] = wandb.Image(strip([folder / "stylised.png"]))
-            if (folder / "scores.json").is_file():
-                scores = read_json(folder / "scores.json")["metrics"]
+            if (folder / SCORES).is_file():
+                scores = read(folder / SCORES, SCORED, "score again")["metrics"]
                 row |= {name: score["value"] for name, score in scores.items()}
         return row
 

@@ -24,6 +24,8 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
+from evaluation.provenance import file_digest
+from evaluation.schemas import RESULT_SCHEMA
 from stylegallery.regions import named_regions
 
 ROOT = Path(__file__).parent.parent
@@ -374,6 +376,22 @@ def run_built(built: object, run_inside: RunInside, monkeypatch: pytest.MonkeyPa
     """`run_inside` without building the method again: for the many calls that must fail on their input."""
     monkeypatch.setattr("evaluation.launchers.instantiate", lambda *_, **__: built)
     return run_inside
+
+
+# --- records ---
+
+
+def result_record(folder: Path, **values: Any) -> dict[str, Any]:
+    """Write the record of a result in a folder beside its picture, where there is one."""
+    picture = folder / "stylised.png"
+    facts = {"bytes": picture.stat().st_size, "sha256": file_digest(picture)} if picture.is_file() else None
+    record = {
+        "schema": RESULT_SCHEMA, "digest": "d", "item": folder.name, "seed": 0, "config": {}, "inputs": {},
+        "size": [64, 64], "seconds": {"all": 1.0}, "peak_memory_mib": 1.0, "environment": {},
+        "files": {picture.name: facts} if facts else {}, **values,
+    }  # fmt: skip
+    (folder / "record.json").write_text(json.dumps(record))
+    return record
 
 
 # --- benchmarks ---

@@ -305,7 +305,7 @@ def test_failed_item_is_a_record_and_the_sweep_goes_on(job: Job) -> None:
     assert len(did) == 11
     record = record_of(job, "c1__set2")
     assert record["error"] == "RuntimeError: no luck with c1__set2"
-    assert record["files"] == []
+    assert record["files"] == {}
     assert {path.name for path in (job.out / "cells/fake/c1__set2").iterdir()} == {"record.json"}
     assert run(job) == (Counter(done=1, there=11, failed=0), ["c1__set2"])
     assert "error" not in record_of(job, "c1__set2")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import paint
+from conftest import paint, result_record
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
@@ -27,7 +27,7 @@ from evaluation.publish.grids import COLUMNS, GAP, STRIP, choose_items
 from evaluation.publish.studies import Study, find_studies, read_experiments, read_sweep
 from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED
-from evaluation.record import SCHEMA, depends_on
+from evaluation.record import depends_on
 from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results, facts
 from evaluation.statistics import compare, estimate
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
@@ -89,12 +89,10 @@ class Maker:
                 "content": {"path": str(content), "sha256": file_digest(content)},
                 "reference 1": {"path": str(self.reference), "sha256": file_digest(self.reference)},
             }
-            record = {
-                "schema": SCHEMA, "item": item, "seed": seed, "config": method, "inputs": inputs, "size": [64, 64],
-                "seconds": {"regions": 1.0, "guidance": 2.0 + index}, "peak_memory_mib": 100.0 + index,
-                "environment": {"torch": "9.9"}, "files": ["stylised.png"],
-            }  # fmt: skip
-            (folder / "record.json").write_text(json.dumps(record))
+            record = result_record(
+                folder, seed=seed, config=method, inputs=inputs, seconds={"regions": 1.0, "guidance": 2.0 + index},
+                peak_memory_mib=100.0 + index, environment={"torch": "9.9"},
+            )  # fmt: skip
             rows = {name: {"value": v[index], "version": 1, "reason": None} for name, v in (scores or {}).items()}
             rows["lpips_alex"] = {"value": None, "version": 1, "reason": MISSING}
             made_of[item] = depends_on(folder, record)

@@ -330,7 +330,7 @@ def test_written_record_reads_back(pictures: Pictures, request_one: Request, out
     assert written["digest"] == request_one.digest()
     assert written["size"] == [72, 64]
     assert written["seconds"] == {"all": 1.5}
-    assert written["files"] == ["overview.png", "stylised.png"]
+    assert list(written["files"]) == ["overview.png", "stylised.png"]
     assert {path.name for path in out.iterdir()} == {"overview.png", "stylised.png", "record.json"}
     assert to_pixels(read_image(out / "stylised.png")).tolist() == [[[128] * 3] * 72] * 64
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import paint
+from conftest import paint, result_record
 from PIL import Image
 
 from evaluation import report
 from evaluation.metric import Question
 from evaluation.questions import write_question
-from evaluation.record import ENVIRONMENT, SCHEMA, Request, depends_on
+from evaluation.record import ENVIRONMENT, Request, depends_on
 from evaluation.results import read_results
 from evaluation.tables import build
 from stylegallery.matching import Match
@@ -47,12 +47,10 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
     """A cell as run.py and evaluation.score leave it; a score of None is missing its weights."""
     folder.mkdir(parents=True)
     shutil.copyfile(picture, folder / "stylised.png")
-    record = {
-        "schema": SCHEMA, "digest": request.digest(), **request.__dict__, "size": [64, 64],
-        "seconds": {"regions": 1.25, "guidance": 2.5}, "peak_memory_mib": 812.4,
-        "environment": dict.fromkeys(ENVIRONMENT, "1"), "files": ["stylised.png"],
-    }  # fmt: skip
-    (folder / "record.json").write_text(json.dumps(record))
+    record = result_record(
+        folder, digest=request.digest(), **request.__dict__, seconds={"regions": 1.25, "guidance": 2.5},
+        peak_memory_mib=812.4, environment=dict.fromkeys(ENVIRONMENT, "1"),
+    )  # fmt: skip
     if scores is not None:
         metrics = {
             name: {"value": value, "version": 1, "reason": None if value is not None else MISSING}
@@ -64,8 +62,7 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
 
 def write_failed(folder: Path, request: Request, error: str) -> None:
     folder.mkdir(parents=True)
-    record = {"schema": SCHEMA, "digest": request.digest(), **request.__dict__, "error": error, "environment": {}}
-    (folder / "record.json").write_text(json.dumps(record | {"files": []}))
+    result_record(folder, digest=request.digest(), **request.__dict__, error=error)
 
 
 def ask(out: Path, request: Request, references: int, size: int = 16) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import BROKEN_PICTURES, paint
+from conftest import BROKEN_PICTURES, paint, result_record
 from rich.console import Console
 
 from evaluation import score as module
@@ -44,9 +44,9 @@ def cell(out: Path, label: str, item: str, seed: int = 7, **record: Any) -> Path
         "reference 2": paint(pictures / "second.png", 3, (50, 70)),
     }
     inputs = {role: entry(path) for role, path in paths.items()}
-    (folder / "record.json").write_text(json.dumps({"schema": 1, "item": item, "inputs": inputs, "files": []} | record))
     if "error" not in record:
         paint(folder / "stylised.png", seed, (80, 64))
+    result_record(folder, **{"inputs": inputs, "size": [80, 64], **record})
     return folder
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Gallery, paint
+from conftest import Gallery, paint, result_record
 
 from data.benchmark import load_items
 from evaluation import questions, results, score, status, tables
@@ -48,11 +48,7 @@ def out(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     picture = paint(folder / "stylised.png", 1)
     inputs = {role: {"path": str(picture), "sha256": file_digest(picture)} for role in ("content", "reference 1")}
-    record = {
-        "schema": 1, "digest": "d", "item": folder.name, "seed": 0, "config": METHOD, "inputs": inputs, "code": "c",
-        "size": [64, 64], "seconds": {"all": 1.0}, "peak_memory_mib": 1.0, "environment": {}, "files": ["stylised.png"],
-    }  # fmt: skip
-    (folder / "record.json").write_text(json.dumps(record))
+    record = result_record(folder, config=METHOD, inputs=inputs)
     scores = {"metrics": {"lpips_alex": {"value": 0.5, "version": 1, "reason": None}}, "size": None}
     (folder / "scores.json").write_text(json.dumps(scores | {"pictures": depends_on(folder, record)}))
     freeze(tmp_path / "out", FROZEN)

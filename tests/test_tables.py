@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import result_record
 
 from evaluation.record import depends_on
 from evaluation.reported import read_reported
@@ -37,15 +38,11 @@ def inputs_of(item: str) -> dict[str, Any]:
 def write_cell(out: Path, label: str, item: str, scores: dict[str, Any] | None, error: str = "") -> None:
     folder = out / "cells" / label / item
     folder.mkdir(parents=True)
-    record: dict[str, Any] = {
-        "item": item,
-        "inputs": inputs_of(item),
-        "seconds": {"a": 1.5, "b": 0.5},
-        "peak_memory_mib": 800.0,
-    }
-    (folder / "record.json").write_text(json.dumps({"item": item, "error": error} if error else record))
     if not error:
         (folder / "stylised.png").write_bytes(item.encode())
+    failed = {"error": error} if error else {}
+    about_it = {"inputs": inputs_of(item), "seconds": {"a": 1.5, "b": 0.5}, "peak_memory_mib": 800.0}
+    record = result_record(folder, **about_it, **failed)
     if scores is not None:
         about = {"pictures": depends_on(folder, record), "size": None}
         (folder / "scores.json").write_text(json.dumps({"metrics": scores, **about}))

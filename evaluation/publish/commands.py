@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from evaluation.cells import differences
 from evaluation.publish.studies import OURS, Study
 from evaluation.questions import asked_with, deciding
-from evaluation.results import read_json
+from evaluation.schemas import SCORED, read
 
 CONFIGS = Path(__file__).parents[2] / "conf"
 GROUPS = {"model": "embedded", "encoder": "efficientnet"}  # with their defaults, which commands leave out
@@ -36,7 +36,7 @@ def commands(study: Study) -> list[str]:
     others = [config for config in asked_with(sweep.out) if differences(config, deciding(frozen["method"]))]
     question = [*overrides(others[0]), "--anew"] if others else []
     scored = next(iter(sorted(sweep.out.glob("cells/*/*/scores.json"))), None)
-    size = (read_json(scored) or {}).get("size") if scored else None
+    size = read(scored, SCORED, "score again")["size"] if scored else None
     return [
         shlex.join(["python", "run.py", *run, f"out={out}"]),
         shlex.join(["python", "-m", "evaluation.questions", out, *question]),
