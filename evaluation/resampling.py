@@ -20,7 +20,7 @@ class SetEstimate:
     value: float
     low: float | None
     high: float | None
-    clusters: int
+    contents: int
 
 
 def estimate_set(score: ScoreOfPart, contents: Sequence[str], bounds: tuple[float, float]) -> SetEstimate:

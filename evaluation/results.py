@@ -30,26 +30,32 @@ class Facts:
 
     direction: Direction
     kind: str
+    version: int | None  # of its values; costs have none
 
     def better(self, first: float, second: float) -> bool:
         return first < second if self.direction == "down" else first > second
 
 
 @cache
+def metric_files() -> dict[str, Path]:
+    """Name -> config; looked up, since names come from files of scores."""
+    return {path.stem: path for path in METRICS.glob("*.yaml")}
+
+
+@cache
 def facts(metric: str) -> Facts:
-    """Direction and kind of a metric, from the class its config names; no weights are needed.
+    """Direction, kind and version of a metric, from the class its config names; no weights are needed.
 
     Raises:
         InputError: this code does not know the metric.
     """
     if metric in COSTS:
-        return Facts("down", "cost")
-    paths = {path.stem: path for path in METRICS.glob("*.yaml")}  # looked up: the name comes from a file of scores
-    if metric not in paths:
+        return Facts("down", "cost", None)
+    if metric not in metric_files():
         raise InputError(f"the scores name a metric {metric} that {METRICS} does not have; score again with this code")
-    found = get_class(str(OmegaConf.select(OmegaConf.load(paths[metric]), "_target_")))
+    found = get_class(str(OmegaConf.select(OmegaConf.load(metric_files()[metric]), "_target_")))
     kind = "style" if metric.startswith(("fid_", "kid")) else str(getattr(found, "kind", "set"))
-    return Facts(found.direction, kind)  # type: ignore[attr-defined]
+    return Facts(found.direction, kind, found.version)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def read_results(out: Path) -> Results:
     """Everything OUT/cells holds, in sorted order.
 
     Raises:
-        InputError: there are no records, a file is damaged, or one metric was computed in several versions.
+        InputError: there are no records, a file is damaged, or results were scored at several sizes.
     """
     folders = cell_folders(out)
     if not folders:
@@ -111,7 +117,7 @@ def read_results(out: Path) -> Results:
         row for folder, scores in scored.items() for row in item_rows(folder, records[folder], scores, made_of[folder])
     ]
     sets = [row for folder in labels for row in set_rows(folder, sets_scored[folder], made_of)]
-    results = Results(
+    return Results(
         pd.DataFrame(items, columns=ITEM_COLUMNS).astype({"value": float, "version": "Int64"}),
         pd.DataFrame(sets, columns=SET_COLUMNS).astype(
             dict.fromkeys(("value", "low", "high"), float)
@@ -120,13 +126,17 @@ def read_results(out: Path) -> Results:
         ),
         {folder.parent.name: model_name(configs.get(folder.parent.name, {})) for folder in folders},
     )
-    for table in (results.items, results.sets):
-        versions = table.dropna(subset=["value", "version"]).groupby("metric")["version"].unique()
-        for metric, found in versions.items():
-            if len(found) > 1:
-                numbers = " and ".join(map(str, sorted(found)))
-                raise InputError(f"{metric} was computed in versions {numbers}; run {SCORE} {out} again")
-    return results
+
+
+def present(scores: Any) -> dict[str, dict[str, Any]]:
+    """The scores by metrics that this code has; one of another version of a metric is none, with the remedy."""
+    found: dict[str, dict[str, Any]] = {}
+    for metric, score in sorted(scores["metrics"].items()):
+        if metric in metric_files():
+            wanted = facts(metric).version
+            stale = {"value": None, "version": None, "reason": f"not scored in version {wanted}: {SCORE} OUT"}
+            found[metric] = score if score["version"] == wanted else stale
+    return found
 
 
 def item_rows(folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -143,7 +153,7 @@ def item_rows(folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any]
     ]
     if scores is None or scores.get("pictures") != made_of:  # none, or of other pictures
         return [*rows, (label, item, content, "", None, None, f"not scored: {SCORE} OUT")]
-    for metric, score in sorted(scores["metrics"].items()):
+    for metric, score in present(scores).items():
         rows.append((label, item, content, metric, score["value"], score["version"], score["reason"]))
     return rows
 
@@ -157,8 +167,6 @@ def set_rows(folder: Path, scores: Any, made_of: Mapping[Path, Any]) -> list[dic
     same = bool(pictures) and all(made_of.get(folder / item) == these for item, these in pictures.items())
     about = {"label": folder.name, **({"n": scores["n"], "items": scores["items"]} if same else {})}
     return [
-        about
-        | {"metric": metric}
-        | (score | {"contents": score.get("clusters")} if same else {"reason": f"not scored: {SCORE} OUT"})
-        for metric, score in sorted(scores["metrics"].items())
+        about | {"metric": metric} | (score if same else {"reason": f"not scored: {SCORE} OUT"})
+        for metric, score in present(scores).items()
     ]

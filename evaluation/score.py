@@ -45,7 +45,7 @@ IMAGE = "stylised.png"
 CONFIGS = Path(__file__).parent.parent / "conf" / "metric"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
 # {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}; of regional scores with the
-# digest of the "question" they answer, of sets with "low", "high" and the number of different contents, "clusters"
+# digest of the "question" they answer, of sets with "low", "high" and the number of different contents, "contents"
 # (below `FEWEST` of them there is no interval, and the reason says so).
 Row = dict[str, Any]
 
@@ -195,9 +195,9 @@ def evaluate_set(metric: SetMetric, samples: Sequence[Sample], contents: Sequenc
     try:
         found = estimate_set(metric(samples), contents, metric.bounds)
     except (ValueError, RuntimeError, OSError) as error:
-        return row(metric, None, reason_of(error)) | {"low": None, "high": None, "clusters": None}
-    few = f"no interval: {found.clusters} different contents, fewer than {FEWEST}" if found.low is None else None
-    return row(metric, found.value, few) | {"low": found.low, "high": found.high, "clusters": found.clusters}
+        return row(metric, None, reason_of(error)) | {"low": None, "high": None, "contents": None}
+    few = f"no interval: {found.contents} different contents, fewer than {FEWEST}" if found.low is None else None
+    return row(metric, found.value, few) | {"low": found.low, "high": found.high, "contents": found.contents}
 
 
 def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:

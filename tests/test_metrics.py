@@ -420,7 +420,7 @@ def test_the_interval_of_a_mean_is_the_cluster_robust_one() -> None:
     contents = [f"content {number}" for number in range(15) for _ in range(8)]
     found = estimate_set(lambda part: float(values[part].mean()), contents, (-5.0, 5.0))
     half = stats.t.ppf(0.975, 14) * float(values.reshape(15, 8).mean(1).std()) / 15**0.5
-    assert found.clusters == 15
+    assert found.contents == 15
     assert (found.low, found.value, found.high) == pytest.approx(
         (float(values.mean()) - half, float(values.mean()), float(values.mean()) + half)
     )
@@ -435,15 +435,15 @@ def test_many_contents_are_left_out_in_groups() -> None:
         return float(torch.arange(120.0)[part].mean())
 
     found = estimate_set(score, [f"{number:03}" for number in range(120)], (0.0, 120.0))
-    assert found.clusters == 120 and asked[0] == 120 and sorted(asked[1:]) == [117] * 20 + [118] * 30
+    assert found.contents == 120 and asked[0] == 120 and sorted(asked[1:]) == [117] * 20 + [118] * 30
 
 
 def test_below_ten_contents_there_is_no_interval() -> None:
     score = lambda part: float(torch.arange(30.0)[part].mean())  # noqa: E731
     nine = estimate_set(score, [str(number % 9) for number in range(30)], (0.0, 30.0))
     ten = estimate_set(score, [str(number % 10) for number in range(30)], (0.0, 14.6))
-    assert (nine.value, nine.low, nine.high, nine.clusters) == (14.5, None, None, 9)
-    assert ten.low is not None and ten.low < 14.5 and (ten.high, ten.clusters) == (14.6, 10)  # not beyond the bounds
+    assert (nine.value, nine.low, nine.high, nine.contents) == (14.5, None, None, 9)
+    assert ten.low is not None and ten.low < 14.5 and (ten.high, ten.contents) == (14.6, 10)  # not beyond the bounds
 
 
 @pytest.mark.parametrize("metric", [Fid("art"), Kid("art")])

@@ -6,21 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import Gallery, Pictures
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from scipy import ndimage
 from torch import Tensor
 
 from data.benchmark import Item, custom_item
 from evaluation import questions
 from evaluation.cells import freeze
 from evaluation.metric import Question, Sample
-from evaluation.metrics.leakage import BAND, Leakage
 from evaluation.metrics.regional import (
     EfficientNetGrams,
     RegionalMargin,
@@ -82,10 +79,6 @@ def with_image(sample: Sample, image: Tensor) -> Sample:
     return replace(sample, image=image)
 
 
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    return torch.from_numpy(ndimage.gaussian_filter(image.numpy(), (0, 0, sigma, sigma)))
-
-
 @pytest.fixture(scope="module")
 def encoder() -> EfficientNetGrams:
     return EfficientNetGrams()
@@ -121,7 +114,7 @@ def test_blending_towards_the_content_lowers_style_step_by_step(pasted: Sample, 
     assert values == sorted(values, reverse=True) and values[0] - values[-1] > 0.2
 
 
-@pytest.mark.parametrize("metric", ["style", "margin", "leakage"])
+@pytest.mark.parametrize("metric", ["style", "margin"])
 def test_numbers_of_regions_and_references_do_not_matter(
     pasted: Sample, encoder: EfficientNetGrams, metric: str
 ) -> None:
@@ -139,7 +132,7 @@ def test_numbers_of_regions_and_references_do_not_matter(
         ),
     )
     other = Sample("item", pasted.content, pasted.references[::-1], pasted.image, renumbered)
-    score = {"style": RegionalStyle(encoder), "margin": RegionalMargin(encoder), "leakage": Leakage()}[metric]
+    score = {"style": RegionalStyle(encoder), "margin": RegionalMargin(encoder)}[metric]
     assert score([other])[0] == pytest.approx(score([replace(pasted)])[0], abs=1e-6)
 
 
@@ -228,7 +221,7 @@ def test_nothing_to_compare_with_is_an_error_in_words(pasted: Sample) -> None:
     with pytest.raises(ValueError, match="one region in all"):
         RegionalMargin(MeanColour())([lonely])
     assert RegionalStyle(MeanColour())([lonely])[0] <= 1
-    for metric in (RegionalStyle(MeanColour()), RegionalMargin(MeanColour()), Leakage()):
+    for metric in (RegionalStyle(MeanColour()), RegionalMargin(MeanColour())):
         with pytest.raises(ValueError, match="no question"):
             metric([replace(pasted, question=None)])
 
@@ -236,71 +229,6 @@ def test_nothing_to_compare_with_is_an_error_in_words(pasted: Sample) -> None:
 @pytest.mark.parametrize("path", sorted((CONF / "metric").glob("regional_*.yaml")), ids=lambda p: p.stem)
 def test_configs_build_the_metric_they_are_named_after(path: Path) -> None:
     assert instantiate(OmegaConf.load(path)).name == path.stem
-
-
-# --- leakage ---
-
-
-def test_sharp_pastes_do_not_leak(pasted: Sample) -> None:
-    assert Leakage()([pasted])[0] < 0.02
-
-
-def test_leakage_grows_with_blur_up_to_indistinguishable(pasted: Sample) -> None:
-    images = [pasted.image] + [blurred(pasted.image, sigma) for sigma in (1, 2, 4, 8, 16, 60)]
-    values = Leakage()([with_image(pasted, image) for image in images])
-    assert values == sorted(values) and values[2] > values[0] + 0.05 and 0.4 < values[-1] <= 0.5
-
-
-def test_leakage_is_the_share_of_the_neighbours_texture() -> None:
-    """Two regions: mixing t of the other side's style into each gives t; the whole range up to swapped is used."""
-    labels = torch.ones(GRID, GRID, dtype=torch.int64)
-    labels[:, 8:] = 2
-    whole = torch.ones(GRID, GRID, dtype=torch.int64)
-    first, second = texture(0), texture(1)
-    question = Question(labels, [whole, whole], [match(1, 1, 1), match(2, 2, 1)])
-    for share in (0.0, 0.1, 0.25, 0.5, 0.75, 1.0):
-        image = compose(labels, [first.lerp(second, share), second.lerp(first, share)])
-        sample = Sample("item", image, [first, second], image, question)
-        assert Leakage()([sample])[0] == pytest.approx(share, abs=0.03)
-
-
-def test_texture_alone_leaks_too() -> None:
-    """Same mean colour, fine noise against flat: only the texture can tell, and mixing it shows."""
-    labels = torch.ones(GRID, GRID, dtype=torch.int64)
-    labels[:, 8:] = 2
-    whole = torch.ones(GRID, GRID, dtype=torch.int64)
-    noise = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).clamp(-2, 2) * 0.1
-    flat, rough = torch.full((1, 3, SIDE, SIDE), 0.5), 0.5 + noise.expand(1, 3, SIDE, SIDE)
-    question = Question(labels, [whole, whole], [match(1, 1, 1), match(2, 2, 1)])
-    values = []
-    for share in (0.0, 0.3, 0.5):
-        image = compose(labels, [flat.lerp(rough, share), rough.lerp(flat, share)])
-        values += Leakage()([Sample("item", image, [flat, rough], image, question)])
-    assert values[0] < 0.03 and values[1] > 0.2 and values[2] == pytest.approx(0.5, abs=0.02)
-
-
-def test_leakage_reads_the_bands_only(pasted: Sample) -> None:
-    assert pasted.question is not None
-    labels = resize_labels(pasted.question.content_labels, (SIDE, SIDE)).numpy()
-    near = np.zeros(labels.shape, dtype=bool)
-    for region in (1, 2, 3):
-        near |= (labels != region) & (ndimage.distance_transform_edt(labels != region) <= BAND * SIDE)
-    noise = torch.rand(pasted.image.shape, generator=torch.Generator().manual_seed(5))
-    elsewhere = with_image(pasted, torch.where(torch.from_numpy(near), pasted.image, noise))
-    assert 0.1 < near.mean() < 0.5
-    assert Leakage()([elsewhere]) == Leakage()([pasted])
-
-
-def test_a_shift_of_brightness_is_no_leak(pasted: Sample) -> None:
-    darker = with_image(pasted, pasted.image - 0.08)
-    assert Leakage()([darker])[0] == pytest.approx(Leakage()([pasted])[0], abs=0.01)
-
-
-def test_one_match_for_all_regions_leaves_no_border_to_measure(pasted: Sample) -> None:
-    assert pasted.question is not None
-    same = replace(pasted.question, matches=[match(region, 1, 1) for region in (1, 2, 3)])
-    with pytest.raises(ValueError, match="no border"):
-        Leakage()([replace(pasted, question=same)])
 
 
 # --- questions on disk ---

@@ -21,7 +21,7 @@ from evaluation import report
 from evaluation.metric import Question
 from evaluation.questions import write_question
 from evaluation.record import ENVIRONMENT, Request, depends_on
-from evaluation.results import read_results
+from evaluation.results import facts, read_results
 from evaluation.tables import build
 from stylegallery.matching import Match
 
@@ -53,7 +53,7 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
     )  # fmt: skip
     if scores is not None:
         metrics = {
-            name: {"value": value, "version": 1, "reason": None if value is not None else MISSING}
+            name: {"value": value, "version": facts(name).version, "reason": None if value is not None else MISSING}
             for name, value in scores.items()
         }
         about = {"pictures": depends_on(folder, record), "size": None}

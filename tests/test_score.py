@@ -118,7 +118,7 @@ def test_every_cell_gets_its_values(out: Path, console: Console) -> None:
         assert list(found["metrics"]) == ["histogram", "ms_ssim"]
         sample = Cell(folder, Pictures(folder.parents[2])).sample(None)
         assert sample.content.shape == sample.references[1].shape == sample.image.shape == (1, 3, 64, 80)
-        expected = {"value": MsSsim()([sample])[0], "version": 1, "reason": None}
+        expected = {"value": MsSsim()([sample])[0], "version": MsSsim.version, "reason": None}
         assert found["metrics"]["ms_ssim"] == expected
     assert not list(out.rglob("*.tmp"))
 
@@ -149,11 +149,11 @@ def test_only_what_is_due_is_computed(out: Path, console: Console, monkeypatch: 
     paint(out / "cells" / "identity" / "0002__b" / "stylised.png", 11, (80, 64))
     score(out, NAMES, None, console)
     assert asked[4:] == ["0002__b"]
-    monkeypatch.setattr(MsSsim, "version", 2)
+    monkeypatch.setattr(MsSsim, "version", 9)
     score(out, NAMES, None, console)
     assert len(asked) == 9
     folder = out / "cells" / "identity" / "0001__a"
-    assert [rows(folder)[name]["version"] for name in ("ms_ssim", "histogram")] == [2, 1]
+    assert [rows(folder)[name]["version"] for name in ("ms_ssim", "histogram")] == [9, Histogram.version]
     score(out, ["edge_f1"], None, console)  # another selection leaves the values that are there
     assert set(rows(folder)) == {"edge_f1", "histogram", "ms_ssim"}
 
@@ -267,11 +267,11 @@ def test_missing_weights_and_questions_are_reasons_not_failures(
     out: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    assert score(out, ["lpips_alex", "leakage", "ms_ssim", "artfid"], None, console)
+    assert score(out, ["lpips_alex", "regional_margin_clip", "ms_ssim", "artfid"], None, console)
     for folder in out.glob("cells/*/0002__b"):
         found = rows(folder)
         assert found["lpips_alex"]["reason"] == "missing: python -m stylegallery.weights fetch lpips_alex"
-        assert found["leakage"]["reason"] == "failed: no questions/0002__b"
+        assert found["regional_margin_clip"]["reason"] == "failed: no questions/0002__b"
         assert found["ms_ssim"]["value"] is not None
     assert rows(out / "cells" / "identity", "sets.json")["artfid"]["reason"].startswith("missing: python -m")
 
@@ -323,7 +323,7 @@ def test_a_set_has_the_interval_of_its_contents(
     row = rows(out / "cells" / "m", "sets.json")["fid_efficientnet"]
     half = 2.2622 * (9 / 10 * (10 * 0.3**2)) ** 0.5  # parts of ten items and, once, of nine
     assert row == {
-        "value": 11.0, "version": 1, "reason": None, "clusters": 10,
+        "value": 11.0, "version": Fid.version, "reason": None, "contents": 10,
         "low": pytest.approx(11 - half, rel=1e-3), "high": pytest.approx(11 + half, rel=1e-3),
     }  # fmt: skip
     (found,) = read_results(out).sets.to_dict("records")
@@ -331,7 +331,7 @@ def test_a_set_has_the_interval_of_its_contents(
     shutil.rmtree(out / "cells" / "m" / "09")
     assert score(out, ["fid_efficientnet"], None, console)
     row = rows(out / "cells" / "m", "sets.json")["fid_efficientnet"]
-    assert (row["value"], row["low"], row["high"], row["clusters"]) == (10.0, None, None, 9)
+    assert (row["value"], row["low"], row["high"], row["contents"]) == (10.0, None, None, 9)
     assert row["reason"] == "no interval: 9 different contents, fewer than 10"
 
 

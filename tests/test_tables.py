@@ -48,7 +48,7 @@ def write_cell(out: Path, label: str, item: str, scores: dict[str, Any] | None, 
         (folder / "scores.json").write_text(json.dumps({"metrics": scores, **about}))
 
 
-def score(value: float | None, reason: str | None = None, version: int = 1) -> dict[str, Any]:
+def score(value: float | None, reason: str | None = None, version: int | None = 1) -> dict[str, Any]:
     return {"value": value, "version": version, "reason": reason}
 
 
@@ -63,11 +63,14 @@ def out(tmp_path: Path) -> Path:
             scores = {
                 "lpips_alex": score(drawn[-1]),
                 "style_blocks_efficientnet": score(style + noise[1]),
-                "csd": score(None, COMMAND),
+                "csd": score(None, COMMAND, facts("csd").version),
             }
             write_cell(tmp_path, label, item, scores)
         fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 15.0)
-        sets = {"fid_art": score(fid), "artfid": score((1 + sum(drawn) / len(drawn)) * (1 + fid))}
+        sets = {
+            "fid_art": score(fid, version=facts("fid_art").version),
+            "artfid": score((1 + sum(drawn) / len(drawn)) * (1 + fid)),
+        }
         folder = tmp_path / "cells" / label
         pictures = {item: depends_on(folder / item, {"inputs": inputs_of(item)}) for item in ITEMS}
         about = {"pictures": pictures, "size": None, "n": len(ITEMS), "items": "all"}
@@ -297,10 +300,22 @@ def test_a_table_without_calibration_says_so(out: Path) -> None:
 # --- bad input ---
 
 
-def test_mixed_versions_damaged_files_and_unknown_metrics_are_refused(out: Path) -> None:
-    rescore(out, "stytr2", "lpips_alex", score(0.4, version=2), ITEMS[:1])
-    with pytest.raises(InputError, match="lpips_alex was computed in versions 1 and 2"):
-        read_results(out)
+def test_scores_of_another_version_do_not_count_and_those_of_retired_metrics_are_gone(out: Path) -> None:
+    rescore(out, "stytr2", "lpips_alex", score(0.4, version=0), ITEMS[:1])
+    rescore(out, "stytr2", "leakage", score(0.1), ITEMS[:2])
+    path = out / "cells" / "styleid" / "sets.json"
+    content = json.loads(path.read_text())
+    content["metrics"]["fid_art"]["version"] = 1
+    path.write_text(json.dumps(content))
+    table = build(read_results(out))
+    assert ours(table, "lpips_alex").loc["stylegallery", "n"] == len(ITEMS) - 1 and "leakage" not in set(
+        table["metric"]
+    )
+    row = ours(table, "fid_art").loc["styleid"]
+    assert np.isnan(row["value"]) and row["reason"] == "not scored in version 2: python -m evaluation.score OUT"
+
+
+def test_damaged_files_and_unknown_metrics_are_refused(out: Path) -> None:
     (out / "cells" / "stytr2" / ITEMS[0] / "scores.json").write_text("{")
     with pytest.raises(InputError, match=r"scores\.json cannot be read"):
         read_results(out)

@@ -17,7 +17,7 @@ class EmbeddingSimilarity:
     of a reference.
     """
 
-    version = 1
+    version = 2
     direction: Direction = "up"
     bounds = (-1.0, 1.0)
     kind = "style"

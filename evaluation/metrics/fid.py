@@ -22,7 +22,7 @@ class Fid:
     """
 
     kind = "set"
-    version = 1
+    version = 2
     direction: Direction = "down"
     bounds = (0.0, float("inf"))
 
