@@ -255,9 +255,7 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
         if inner and (
             beside := [path.name for path in inside if path.suffix.lower() in SUFFIXES and path not in inner]
         ):
-            notice(
-                f"{source}: its {len(inner)} folders are taken, its {len(beside)} pictures ({beside[0]}, ...) are not"
-            )
+            notice(f"{source}: its folders are taken, the pictures beside them are left out ({', '.join(beside[:5])})")
     sets = [(folder, tuple(list_images(str(folder)))) for folder in folders]
     items: list[Item] = []
     sources: dict[str, str] = {}  # id -> what has it

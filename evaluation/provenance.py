@@ -104,8 +104,10 @@ def weights_digest(name: str) -> str:
 
 
 def readable_digest(path: Path) -> str:
-    """`kept_digest`; raises InputError where the file cannot be read."""
+    """`kept_digest`; raises InputError where the file cannot be read, or is a pipe or device, which may never end."""
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no regular file; restore it or remove it")
         return kept_digest(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); restore it or remove it") from error

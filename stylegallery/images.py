@@ -44,7 +44,7 @@ def open_image(path: Path) -> Image.Image:
             with path.open("rb") as stream, Image.open(stream, formats=list(FORMATS)) as image:
                 frames = getattr(image, "n_frames", 1)
                 if frames > 1 and image.format != "MPO":  # cameras write a JPEG and its preview as MPO
-                    raise InputError(f"{path} is animated ({frames} frames); save the frame you want as a PNG")
+                    raise InputError(f"{path} has {frames} frames or pages; save the frame you want as a PNG")
                 image.load()
                 note_scale(image)
                 return ImageOps.exif_transpose(image)
@@ -157,7 +157,7 @@ def list_images(source: str) -> list[Path]:
         raise InputError(f"{source} holds no picture ({', '.join(sorted(SUFFIXES))}); check the path")
     if others := [f"{place.name}/" if place.is_dir() else place.name for place in seen if place not in found]:
         some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        notice(f"{source}: {len(found)} pictures are taken and {len(others)} others left out ({some})")
+        notice(f"{source}: taken as pictures {len(found)}, left out {len(others)} ({some})")
     return found
 
 

@@ -199,6 +199,7 @@ class Broken(NamedTuple):
 
 BROKEN = {
     "missing": Broken("missing.png", lambda path: None, "is missing; pass the path of a"),
+    "pipe": Broken("pipe.png", os.mkfifo, "is a pipe, a socket or a device; pass the path of a"),
     "truncated_png": Broken("half.png", lambda path: truncate(path, "PNG"), "restore it"),
     "truncated_jpeg": Broken("half.jpg", lambda path: truncate(path, "JPEG"), "restore it"),
     "zero_bytes": Broken("empty.png", lambda path: path.write_bytes(b""), "restore it"),

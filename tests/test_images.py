@@ -373,8 +373,7 @@ def test_folder_takes_every_format_and_names_what_it_leaves_out(
         for source in (str(tmp_path), f"{tmp_path}/*"):
             assert [path.name for path in list_images(source)] == pictures
     assert [message.partition(": ")[2] for message in caplog.messages] == [
-        f"{len(pictures)} pictures are taken and 5 others left out (drafts/, film.mov, layers.psd, looks_like.png/, "
-        "phone.HEIC)"
+        f"taken as pictures {len(pictures)}, left out 5 (drafts/, film.mov, layers.psd, looks_like.png/, phone.HEIC)"
     ] * 2  # once for the folder, once for the pattern
 
 

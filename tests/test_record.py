@@ -136,6 +136,12 @@ def test_changed_code_changes_the_digest(pictures: Pictures, monkeypatch: pytest
     assert digest_of(item_of(pictures)) != before
 
 
+def test_a_pipe_among_weights_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "unet.safetensors")
+    with pytest.raises(InputError, match=r"unet\.safetensors is no regular file; restore it or remove it"):
+        weights_digest(str(tmp_path))
+
+
 def test_input_that_cannot_be_read(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.open
 
