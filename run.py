@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.benchmark import load_items
-from evaluation.cells import Job, enough_memory, lock, lock_path, settings_of, writable
+from evaluation.cells import Job, lock, lock_path, settings_of, writable
 from evaluation.launchers import build, run_job
 from evaluation.overrides import as_hydra_reads, in_one_sentence
 from evaluation.progress import Bars
@@ -36,6 +36,7 @@ from evaluation.sweeps import difference
 from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
+from stylegallery.memory import enough_memory
 
 
 def run(config: DictConfig, console: Console) -> bool:

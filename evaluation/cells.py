@@ -21,7 +21,6 @@ from pathlib import Path
 from subprocess import SubprocessError
 from typing import Annotated, Any
 
-import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
@@ -50,6 +49,7 @@ from evaluation.stored import read_frozen
 from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, require
+from stylegallery.memory import enough_memory
 from stylegallery.method import Method
 from stylegallery.settings import check, check_values
 
@@ -383,14 +383,3 @@ def attempt(
         console.print_exception()
         return None, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", False
     return write_result(folder, request, result, explain=False, settings=job.settings), "", False
-
-
-@contextmanager
-def enough_memory() -> Iterator[None]:
-    """Raises InputError, always in the same words, in place of PyTorch's error where the GPU has too little memory."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            "the GPU ran out of memory; pass model.dtype=bfloat16, a smaller resolution= or fewer references"
-        ) from error

@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from data.benchmark import load_items, places
-from evaluation.cells import Job, enough_memory, inputs_digest, run_cells, settings_digest
+from evaluation.cells import Job, inputs_digest, run_cells, settings_digest
 from evaluation.record import computing_on, environment
 from evaluation.stored import read_frozen
 from stylegallery.errors import InputError, first_line
+from stylegallery.memory import enough_memory, ran_out
 from stylegallery.settings import Count, NotNegative, Number, check, checked
 
 
@@ -41,7 +42,7 @@ def build(node: Any, name: str = "method") -> Any:
             return instantiate(settings, _convert_="all")
         except InstantiationException as error:
             cause = error.__cause__ or error
-            if isinstance(cause, InputError | torch.OutOfMemoryError):
+            if isinstance(cause, InputError) or ran_out(cause):
                 raise cause from None
             raise InputError(
                 f"{node['_target_']} cannot be built ({type(cause).__name__}: {first_line(cause)}); "

@@ -26,7 +26,7 @@ from rich.console import Console
 from torch import Tensor
 
 from data.benchmark import Item, load_items
-from evaluation.cells import differences, enough_memory, lock, settings_of, writable
+from evaluation.cells import differences, lock, settings_of, writable
 from evaluation.launchers import build
 from evaluation.metric import Question
 from evaluation.overrides import in_one_sentence
@@ -40,6 +40,7 @@ from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.images import open_image
 from stylegallery.matching import Match
+from stylegallery.memory import enough_memory
 from stylegallery.method import Progress, Silent
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count, without_gaps, write_indexed_png
