@@ -10,6 +10,7 @@ by default ~/.cache/stylegallery/<name>.
 
 import argparse
 import difflib
+import json
 import os
 import re
 import sys
@@ -33,7 +34,7 @@ from rich.table import Table
 from torch import hub
 
 from stylegallery.errors import InputError
-from stylegallery.files import unreachable
+from stylegallery.files import read_json, unreachable
 from stylegallery.transfer import Advance, check, download, explained, require_space
 
 FETCH = "python -m stylegallery.weights fetch"
@@ -223,8 +224,8 @@ def fetch_one(entry: Entry, console: Console) -> None:
             raise InputError(
                 f"{address} at {entry.revision} lacks some of {', '.join(entry.files)}; correct weights.yaml"
             )
-    for file in entry.sha256:  # perhaps of a call that was killed before it had checked them
-        check(folder / file, entry.sha256[file], f"{file} of {entry.name}")
+    for file, sha256 in entry.sha256.items():  # perhaps of a call that was killed before it had checked them
+        check(folder / file, sha256, f"{file} of {entry.name}")
     console.print(f"{entry.name} is in {folder}", soft_wrap=True)
 
 
@@ -258,21 +259,34 @@ def download_repository(entry: Entry, console: Console) -> None:
         revision = api.model_info(entry.repository, revision=revision).sha
     blobs = blobs_of(entry.repository)
     remove_orphans(blobs)
+    record = blobs.parent / "first_seen.json"  # of a repository that no commit pins: what the first fetch brought
+    seen = read_json(record) if entry.revision == "main" and record.is_file() else {}
     for file in api.list_repo_tree(entry.repository, recursive=True, revision=revision):
         if not isinstance(file, RepoFile) or not any(fnmatch(file.path, pattern) for pattern in entry.files):
             continue
-        published = file.lfs.sha256 if file.lfs else ""
-        if published and not published.startswith(expected := entry.sha256.get(file.path, "")):
-            raise InputError(
-                f"{entry.repository} has another {file.path} than the one that weights.yaml knows (sha256 "
-                f"{published[:16]}… instead of {expected[:16]}…); set {entry.name}.revision there to the older commit"
-            )
-        blob = blobs / (published or file.blob_id)
-        if not blob.exists():
+        sha256 = file.lfs.sha256 if file.lfs else ""
+        address = sha256 or file.blob_id
+        require_known(entry, file.path, address, entry.sha256 if sha256 else {}, "weights.yaml")
+        require_known(entry, file.path, address, seen, str(record))
+        if not (blobs / address).exists():
             url = huggingface_hub.hf_hub_url(entry.repository, file.path, revision=revision)
             with bar(file.path, console) as advance:
-                download(url, blob, published, huggingface_hub.get_token(), advance)
+                download(url, blobs / address, sha256, huggingface_hub.get_token(), advance)
         huggingface_hub.hf_hub_download(entry.repository, file.path, revision=entry.revision)
+        seen[file.path] = address
+        if entry.revision == "main":
+            record.write_text(json.dumps(seen, indent=2), encoding="utf-8")
+
+
+def require_known(entry: Entry, file: str, published: str, known: dict[str, str], where: str) -> None:
+    """Raises InputError where the hub has another file than `known` from the place `where`."""
+    expected = known.get(file, "")
+    if not published.startswith(expected):
+        raise InputError(
+            f"{entry.repository} has changed {file} ({published[:16]}… instead of {expected[:16]}… in {where}), and "
+            f"results of the two do not compare; set {entry.name}.revision in weights.yaml to the commit that you "
+            f"want, or take the new one by removing the old from {where}"
+        )
 
 
 def blobs_of(repository: str) -> Path:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import socket
 import ssl
 import threading
@@ -297,8 +298,31 @@ def test_a_file_that_changed_is_refused_before_it_is_downloaded(
     monkeypatch.setattr(weights, "table", lambda: {"tiny": pinned})
     hub.files["model.safetensors"] = WEIGHTS[::-1]
     message = refused("tiny")
-    assert f"instead of {DIGEST[:16]}…); set tiny.revision there to the older commit" in message
+    assert f"instead of {DIGEST[:16]}… in weights.yaml), and results of the two do not compare; set tiny." in message
     assert hub.asked == []
+
+
+def test_what_no_commit_pins_is_the_first_that_was_seen(
+    entry: Entry, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository at main that changes is refused, also where the files of before are gone."""
+    moving = Entry("tiny", 1, "MIT", [], ["*.safetensors", "config.json"], repository="someone/tiny", revision="main")
+    monkeypatch.setattr(weights, "table", lambda: {"tiny": moving})
+    fetched("tiny")
+    record = blobs(moving).parent / "first_seen.json"
+    assert json.loads(record.read_text()) == {name: etag(FILES[name]) for name in ("config.json", "model.safetensors")}
+    for name, changed in (("model.safetensors", WEIGHTS[::-1]), ("config.json", b'{"other": 1}')):
+        shutil.rmtree(blobs(moving).parent / "snapshots")
+        hub.files, hub.commit = FILES | {name: changed}, NEWER
+        message = refused("tiny")
+        assert f"someone/tiny has changed {name} (" in message and f"removing the old from {record}" in message
+        hub.files, hub.commit = dict(FILES), REVISION
+        fetched("tiny")
+    hub.files, hub.commit = FILES | {"config.json": b"[]"}, NEWER
+    shutil.rmtree(blobs(moving).parent / "snapshots")
+    record.unlink()
+    fetched("tiny")
+    assert (locate("tiny") / "config.json").read_bytes() == b"[]"
 
 
 def test_one_that_fails_does_not_stop_the_next(

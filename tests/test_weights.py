@@ -144,6 +144,17 @@ def test_every_row_says_where_from_how_large_under_which_licence_and_for_what() 
             assert re.fullmatch(r"[\w.-]+/[\w.-]+", row.repository), name
 
 
+def test_digests_are_those_of_the_weights_that_will_be_loaded() -> None:
+    """Of every entry for which a public source states them, all of its weights have one; licences are the cards'."""
+    weights_of = {name: [f for f in row.files if Path(f).suffix in {".safetensors", ".pth", ".bin"}]
+                  for name, row in table().items()}  # fmt: skip
+    whole = {name for name, row in table().items() if row.sha256 and set(row.sha256) == set(weights_of[name])}
+    assert {name for name, row in table().items() if row.sha256} == whole | {"styleshot_lineart"}
+    assert {"sd15", "sdxl", "clip_encoder", "hed", "lineart", "ip_adapter_sd15", "ip_adapter_sdxl",
+            "controlnet_canny_sdxl", "lcm_lora_sd15", "csd", "art_inception"} <= whole  # fmt: skip
+    assert (table()["csd"].licence, table()["clip_vit_b32"].licence) == ("CC-BY-4.0", "Apache-2.0")
+
+
 def test_the_table_names_what_the_issue_lists() -> None:
     listed = {"sd15", "sd14", "sd21_base", "sdxl", "lcm_lora_sd15", "hyper_sd15", "dinov2_base", "stytr2", "styleshot",
               "depth_anything_v2_small", "sam_vit_huge", "lpips_alex", "vgg19", "inception", "art_inception", "csd",
@@ -468,7 +479,7 @@ def test_status_shows_what_is_here_and_what_is_off(
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith("│")]) == len(table())
     shown = {cells[0]: cells[1:] for line in lines if (cells := [cell.strip() for cell in line.strip("│").split("│")])}
-    assert shown["csd"] == ["yes", "2439", "MIT", "csd, regional_style_csd, regional_margin_csd"]
+    assert shown["csd"] == ["yes", "2439", "CC-BY-4.0", "csd, regional_style_csd, regional_margin_csd"]
     assert shown["dinov2_base (dinov2)"] == ["no", "347", "Apache-2.0", "encoder=dinov2"]
 
 
