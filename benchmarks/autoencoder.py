@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--size", type=int, default=256)
     args = parser.parse_args()
-    autoencoder = LappedAutoencoder.from_pretrained(locate("embedded") / "vae", torch_dtype=torch.float32)
+    autoencoder = LappedAutoencoder.from_pretrained(locate("embedded") / "vae", dtype=torch.float32)
     for folder in args.folders:
         paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         images = torch.cat([resize(read_image(path), args.size, "square", 8) for path in paths]) * 2 - 1

@@ -96,7 +96,7 @@ def weights_digest(name: str) -> str:
     if (local := local_path(name)) and local.is_file():
         return readable_digest(local)[:12]
     folder, entry = locate(name), find(name)
-    patterns = entry.files if entry and not Path(name).is_dir() else ["**/*"]
+    patterns = entry.patterns(folder) if entry and not Path(name).is_dir() else ["**/*"]
     # Path.glob would not follow links to folders, as those who load them do.
     found = {file for one in patterns for file in glob(one, root_dir=folder, recursive=True)}  # noqa: PTH207
     lines = [f"{file} {readable_digest(folder / file)}\n" for file in sorted(found) if is_weights(folder / file)]

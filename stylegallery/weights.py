@@ -67,10 +67,20 @@ class Entry:
             return Path(hub.get_dir()) / "checkpoints"
         return Path(os.environ.get("STYLEGALLERY_WEIGHTS", "~/.cache/stylegallery")).expanduser() / self.name
 
-    def folder(self) -> Path | None:
-        """The folder in which all of its files are; None unless all are."""
+    def folder(self, variants: bool = True) -> Path | None:
+        """The folder in which all of its files are; None unless all are, or with `variants` those of half precision."""
         folder = snapshot(self.repository, self.revision) if self.repository else self.root()
-        return folder if folder and all(any(folder.glob(pattern)) for pattern in self.files) else None
+        if folder is None:
+            return None
+        patterns = self.patterns(folder) if variants else self.files
+        return folder if all(any(folder.glob(pattern)) for pattern in patterns) else None
+
+    def patterns(self, folder: Path) -> list[str]:
+        """Its files as they are in a folder: weights may be there as model.fp16.safetensors alone, as diffusers fetches
+        them with `variant="fp16"`."""
+        halves = [re.sub(r"\.(safetensors|bin)$", r".fp16.\1", file) for file in self.files]
+        pairs = zip(self.files, halves, strict=True)
+        return [half if any(folder.glob(half)) and not any(folder.glob(file)) else file for file, half in pairs]
 
     def bytes_here(self) -> int:
         """What an earlier transfer left of its files: those named without a pattern, or the part of one."""
@@ -187,7 +197,7 @@ def fetch(names: Sequence[str], console: Console) -> None:
     entries = list({entry.name: entry for entry in map(entry_named, names)}.values())
     needed: Counter[Path] = Counter()
     for entry in entries:
-        if entry.folder() is None:
+        if entry.folder(variants=False) is None:
             needed[entry.root()] += max(0, entry.megabytes * 10**6 - entry.bytes_here())
     for root, size in needed.items():
         what = ", ".join(entry.name for entry in entries if entry.root() == root)
@@ -206,7 +216,7 @@ def fetch(names: Sequence[str], console: Console) -> None:
 
 def fetch_one(entry: Entry, console: Console) -> None:
     """Raises InputError, saying what stopped it and how to go on."""
-    if (folder := entry.folder()) is None:
+    if (folder := entry.folder(variants=False)) is None:
         console.print(f"{entry.name}: {entry.megabytes} MB, licence {entry.licence}")
         if entry.instructions:
             raise InputError(
@@ -219,7 +229,7 @@ def fetch_one(entry: Entry, console: Console) -> None:
             raise
         except Exception as error:  # the hub's client passes on whatever its transport raises
             raise explained(error, entry.name, address, entry.root(), MOVE) from error
-        folder = entry.folder()
+        folder = entry.folder(variants=False)
         if folder is None:
             raise InputError(
                 f"{address} at {entry.revision} lacks some of {', '.join(entry.files)}; correct weights.yaml"

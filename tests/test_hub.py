@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
@@ -23,6 +23,7 @@ from filelock import FileLock
 from huggingface_hub.utils import close_session
 from rich.console import Console
 
+from evaluation.provenance import weights_digest
 from stylegallery import transfer, weights
 from stylegallery.errors import InputError
 from stylegallery.weights import Entry, fetch, locate, main
@@ -137,7 +138,8 @@ def entry(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Entry:
     """A table with that repository alone."""
     made = Entry("tiny", 1, "MIT", ["nothing"], ["config.json", "*.safetensors"],
                  repository="someone/tiny", revision=REVISION)  # fmt: skip
-    monkeypatch.setattr(weights, "table", lambda: {"tiny": made})
+    rows = {"tiny": made}
+    monkeypatch.setattr(weights, "table", lambda: rows)
     return made
 
 
@@ -215,6 +217,24 @@ def test_part_of_a_repository_is_enough(entry: Entry, hub: Hub, monkeypatch: pyt
     monkeypatch.setattr(weights, "table", dict)
     assert (locate("someone/tiny") / "model.safetensors").is_file()  # the listing in the cache has README.md too
     assert hub.asked == []
+
+
+def test_weights_in_half_precision_alone_are_found_and_counted(entry: Entry, hub: Hub) -> None:
+    """As diffusers fetches them with variant="fp16"; `fetch` still brings the whole ones."""
+    hub.files = {"config.json": b"{}", "model.fp16.safetensors": WEIGHTS[::-1]}
+    named = replace(entry, files=["config.json", "model.safetensors"])
+    weights.table()["tiny"] = named
+    huggingface_hub.snapshot_download("someone/tiny", revision=REVISION)
+    folder = locate("tiny")
+    assert folder.joinpath("model.fp16.safetensors").is_file()
+    found = weights_digest.__wrapped__("tiny")
+    (folder / "model.fp16.safetensors").unlink()
+    (folder / "model.fp16.safetensors").write_bytes(WEIGHTS)
+    assert weights_digest.__wrapped__("tiny") != found
+    hub.files = FILES
+    shutil.rmtree(blobs(named).parent / "trees", ignore_errors=True)
+    fetched("tiny")
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
 # --- refusals ---

@@ -117,7 +117,7 @@ def losses(
 def train_unet(args: argparse.Namespace) -> None:
     device = pick_device(args.device, repeatable=False)  # but fast
     bank, held_bank = load_picture_banks(args.data, args.work, device)
-    autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", torch_dtype=torch.float32).to(device)
+    autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", dtype=torch.float32).to(device)
     alpha_bar = make_scheduler().alphas_cumprod.to(device)
     torch.manual_seed(args.seed)
     model = AlignedUNet(make_text_encoder(args.work)).to(device).to(memory_format=torch.channels_last)
