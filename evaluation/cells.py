@@ -356,7 +356,7 @@ def run_cells(
                 if error:
                     error = error.encode(errors="backslashreplace").decode()  # the names of files need not be UTF-8
                     if request or not record or "error" in record:  # a result stays while its inputs cannot be read
-                        record = write_failure(folder, item, job.seed, request, error)
+                        record = write_failure(folder, item, job.seed, request, error, job.settings)
                     console.print(f"{item.id} failed: {error}", style="red", markup=False)
                 tally["failed" if error else "done"] += 1
                 bars.advance(bar)

@@ -197,10 +197,12 @@ def write_result(
     return record
 
 
-def write_failure(folder: Path, item: Item, seed: int, request: Request | None, error: str) -> dict[str, Any]:
+def write_failure(
+    folder: Path, item: Item, seed: int, request: Request | None, error: str, settings: str | None = None
+) -> dict[str, Any]:
     """Record that an item failed and why; an older result in the folder, which answers to something else, goes.
 
-    `request` is None where an input could not even be read.
+    `request` is None where an input could not even be read; `settings` as in `write_result`.
 
     Raises:
         InputError: the disk is full or the folder not writable.
@@ -209,6 +211,7 @@ def write_failure(folder: Path, item: Item, seed: int, request: Request | None, 
         "schema": RESULT_SCHEMA,
         "digest": request.digest() if request else None,
         **(asdict(request) if request else {"item": item.id, "seed": seed}),
+        "settings": settings,
         "error": error,
         "environment": environment(request.config if request else {}),
         "files": {},
