@@ -13,11 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from data.benchmark import load_items
-from evaluation.cells import Job, lock, lock_path, settings_of, writable
+from evaluation.cells import Job, NoLock, lock, lock_path, settings_of, writable
 from evaluation.launchers import build, run_job
 from evaluation.overrides import as_hydra_reads, in_one_sentence
 from evaluation.progress import Bars
@@ -34,6 +33,7 @@ from evaluation.record import (
 from evaluation.schemas import RECORD, WRITTEN
 from evaluation.sweeps import difference
 from evaluation.whole import clear_partial
+from stylegallery.command import interruptible, plain_console
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.memory import enough_memory
@@ -71,7 +71,7 @@ def run_one(config: DictConfig, console: Console) -> bool:
     return True
 
 
-def claim(folder: Path) -> AcquireReturnProxy:
+def claim(folder: Path) -> AcquireReturnProxy | NoLock:
     """Take the lock of a folder, to be let go by `with`.
 
     Raises:
@@ -172,7 +172,7 @@ def summary(record: dict, folder: Path) -> Table:
     for stage, seconds in record["seconds"].items():
         table.add_row(stage, f"{seconds:.1f} s")
     table.add_row("peak memory", f"{record['peak_memory_mib'] / 1024:.2f} GiB")
-    table.add_row("computed on", escape(computing_on(record["environment"])))
+    table.add_row("computed on", computing_on(record["environment"]))
     return table
 
 
@@ -183,7 +183,7 @@ codes = [0]  # of the jobs of this process, several with -m: one that fails does
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     try:
-        codes.append(0 if run(config, Console()) else 1)
+        codes.append(0 if run(config, plain_console()) else 1)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         codes.append(2)
@@ -197,7 +197,7 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     sys.argv[1:] = [as_hydra_reads(given) for given in sys.argv[1:]]
     try:
-        with in_one_sentence(sys.argv[1:]):
+        with interruptible(), in_one_sentence(sys.argv[1:]):
             main()
             if unresolved:
                 raise unresolved[0]

@@ -18,6 +18,7 @@ from rich.progress import track
 
 from data.benchmark import intact, read_digests, root_of
 from stylegallery import transfer
+from stylegallery.command import plain_console, to_the_end
 from stylegallery.errors import InputError
 
 CONNECTIONS = 8
@@ -94,11 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", help="default: $<NAME>_DATA, else below ~/.cache/stylegallery/benchmarks")
     options = parser.parse_args(arguments)
     try:
-        fetch(options.files, root_of(options.files, options.root), SOURCES[options.files], Console())
+        fetch(options.files, root_of(options.files, options.root), SOURCES[options.files], plain_console())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
 if __name__ == "__main__":
-    main()
+    to_the_end(main)

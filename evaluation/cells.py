@@ -7,16 +7,19 @@ done. Across machines this needs a file system with shared locks (NFS 4, Lustre 
 give every machine a shard of its own. Even without locks nothing is corrupted: results move in whole.
 """
 
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import socket
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from subprocess import SubprocessError
 from typing import Annotated, Any
@@ -49,10 +52,17 @@ from evaluation.stored import read_frozen
 from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, require
+from stylegallery.files import notice
 from stylegallery.memory import enough_memory
 from stylegallery.method import Method
 from stylegallery.settings import check, check_values
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 OF_A_RUN = {
     "seed": Annotated[int, Field(ge=0, lt=2**63)],
     "limit": Annotated[int, Field(ge=1)] | None,
@@ -244,11 +254,49 @@ def writable(out: Path) -> Iterator[None]:
         ) from error
 
 
-def lock(out: Path, name: str) -> FileLock:
+class NoLock:
+    """In place of a lock where the file system has none: everybody gets it."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock_file = str(path)
+
+    def acquire(self, blocking: bool = True) -> "NoLock":
+        return self
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> "NoLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@cache
+def has_locks(out: Path) -> bool:
+    """Whether the file system of a folder has locks; where it has none, what to do about that is said once."""
+    if fcntl is None:  # Windows locks by other means
+        return True
+    try:
+        with tempfile.TemporaryFile(dir=out) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        notice(
+            f"{out} is on a file system without locks, so that two processes would do the same items; run one only, or "
+            "give each a shard of its own: shard=0/2, shard=1/2"
+        )
+        return False
+    return True
+
+
+def lock(out: Path, name: str) -> FileLock | NoLock:
     """The lock of a cell (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`)."""
     path = lock_path(out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, poll_interval=0.2)
+    return FileLock(path, poll_interval=0.2) if has_locks(out) else NoLock(path)
 
 
 def lock_path(out: Path, name: str) -> Path:
@@ -299,15 +347,34 @@ def require_settings(job: Job) -> None:
 
 def holder(out: Path, label: str, item: str) -> str | None:
     """`host pid` of the process that has the lock of a cell; None where no process has it."""
-    path = out / ".locks" / label / f"{item}.lock"
+    path = lock_path(out, f"{label}/{item}")
+    if not is_held(path):
+        return None
     try:
-        with FileLock(path, blocking=False) if path.exists() else nullcontext():
-            return None
-    except (Timeout, PermissionError):
+        return path.read_text(encoding="utf-8").strip() or "starting"
+    except PermissionError:  # on Windows nobody reads it either
+        return "a process"
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process has a lock. Its file is only read, so that this can be asked of a folder that nobody writes."""
+    if fcntl is None:
         try:
-            return path.read_text(encoding="utf-8").strip() or "starting"
-        except PermissionError:  # on Windows nobody reads it either
-            return "a process"
+            with FileLock(path, blocking=False) if path.exists() else nullcontext():
+                return False
+        except (Timeout, PermissionError):
+            return True
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        return error.errno not in NO_LOCKS
+    finally:
+        os.close(file)
 
 
 # --- running ---

@@ -4,11 +4,15 @@ An engine gets frozen settings (OUT/config/<label>.yaml) and a shard of the item
 a shard that is killed, requeued or submitted again does what is missing. Logs lie in OUT/jobs.
 """
 
+import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +28,7 @@ from data.benchmark import load_items, places
 from evaluation.cells import Job, inputs_digest, run_cells, settings_digest
 from evaluation.record import computing_on, environment
 from evaluation.stored import read_frozen
+from stylegallery.command import plain_console
 from stylegallery.errors import InputError, first_line
 from stylegallery.memory import enough_memory, ran_out
 from stylegallery.settings import Count, NotNegative, Number, check, checked
@@ -89,7 +94,7 @@ class Shard:
                 f"where they were on the machine that started it ({places(data)}), or start again"
             )
         job = Job(path.parent.parent, frozen["label"], frozen["seed"], frozen["method"], items, self.settings)
-        return dict(run_job(job, self.tracker, Console()))
+        return dict(run_job(job, self.tracker, plain_console()))
 
     def checkpoint(self) -> Any:
         """What submitit submits again after a time-out or preemption: the same shard, whose cells are on disk."""
@@ -184,7 +189,13 @@ class Submitit(Launcher):
                 f"launcher={self.cluster} could not start its tasks ({first_line(error)}); check launcher.parameters"
             ) from error
         console.print("submitted " + ", ".join(str(job.job_id) for job in jobs) + f"; logs in {folder}")
-        self.wait(jobs)
+        try:
+            with ended_by_sigterm():
+                self.wait(jobs)
+        except BaseException:  # Ctrl-C too; what Slurm has goes on
+            for job in jobs if self.cluster == "local" else []:
+                job.cancel(check=False)
+            raise
         tally: Counter[str] = Counter()
         for job, shard in zip(jobs, shards, strict=True):
             try:
@@ -217,6 +228,19 @@ class Submitit(Launcher):
             if not waiting:
                 return
             time.sleep(2)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends this process as an exception would, so that what it started can be stopped."""
+    if threading.current_thread() is not threading.main_thread():  # only the main one gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Ray(Launcher):

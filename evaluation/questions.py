@@ -36,6 +36,7 @@ from evaluation.record import Request, prepare_folder
 from evaluation.schemas import ASKED, MATCHES, QUESTION, QUESTION_SCHEMA, read
 from evaluation.stored import METHODS, read_frozen, require_declared
 from evaluation.whole import clear_partial, replaced
+from stylegallery.command import plain_console, to_the_end
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.images import open_image
@@ -311,7 +312,7 @@ def main() -> None:
     parser.add_argument("--anew", action="store_true", help="replace questions that were asked with other settings")
     options = parser.parse_intermixed_args()
     try:
-        failed = ask_all(options.out, options.overrides, Console(), options.anew)
+        failed = ask_all(options.out, options.overrides, plain_console(), options.anew)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -319,4 +320,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    to_the_end(main)

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.progress import track
 
 from evaluation.moved import Pictures, root_of
@@ -29,6 +28,7 @@ from evaluation.results import Results, embedded, facts, read_results
 from evaluation.schemas import cell_folders
 from evaluation.tables import CALIBRATION, build, notes, out_of_order
 from evaluation.wide import reported_notes
+from stylegallery.command import plain_console, to_the_end
 from stylegallery.errors import InputError
 
 PAGE = Path(__file__).parent / "report_page"
@@ -260,7 +260,7 @@ def blocks(
         for index, found in enumerate(shared):
             yield as_block(f"picture-{index}", found)
         own = pool.map(lambda item: item_block(out, cells, item, side), items)
-        for index, found in enumerate(track(own, "items", len(items), console=Console(stderr=True))):
+        for index, found in enumerate(track(own, "items", len(items), console=plain_console(stderr=True))):
             yield as_block(f"item-{index}", found)
 
 
@@ -303,4 +303,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    to_the_end(main)

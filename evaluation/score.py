@@ -38,6 +38,7 @@ from evaluation.record import depends_on, file_digest, own_record, pictures_of
 from evaluation.resampling import estimate_set
 from evaluation.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from evaluation.statistics import FEWEST
+from stylegallery.command import plain_console, to_the_end
 from stylegallery.errors import InputError, require
 from stylegallery.images import SMALLEST_SIDE, read_image
 
@@ -358,7 +359,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         names, root = options.metrics and options.metrics.split(","), root_of(options.places)
-        whole = score(options.out, names, options.size, Console(), root)
+        whole = score(options.out, names, options.size, plain_console(), root)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -366,4 +367,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    to_the_end(main)

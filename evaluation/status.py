@@ -17,6 +17,7 @@ from evaluation.cells import holder
 from evaluation.provenance import code_digest, without_places
 from evaluation.record import read_record
 from evaluation.stored import read_frozen
+from stylegallery.command import plain_console, to_the_end
 from stylegallery.errors import InputError
 
 
@@ -111,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps({str(out): [asdict(status) for status in some] for out, some in found.items()}, indent=1))
     else:
         for out, some in found.items():
-            show(out, some, Console())
+            show(out, some, plain_console())
 
 
 if __name__ == "__main__":
-    main()
+    to_the_end(main)

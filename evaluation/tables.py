@@ -16,6 +16,7 @@ from evaluation.reported import reported_rows
 from evaluation.results import COSTS, Results, embedded, facts, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
 from evaluation.wide import write_wide
+from stylegallery.command import to_the_end
 from stylegallery.errors import InputError
 
 IDENTITY, COPY = "identity", "reference_copy"
@@ -241,4 +242,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    to_the_end(main)

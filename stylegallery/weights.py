@@ -33,6 +33,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from torch import hub
 
+from stylegallery.command import plain_console, to_the_end
 from stylegallery.errors import InputError
 from stylegallery.files import read_json, unreachable
 from stylegallery.transfer import Advance, check, download, explained, require_space
@@ -315,7 +316,7 @@ def remove_orphans(blobs: Path) -> None:
 @contextmanager
 def bar(name: str, console: Console) -> Iterator[Advance]:
     """A progress bar of bytes."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console) as bars:
         task = bars.add_task(name, total=None)
         yield lambda size, total: bars.update(task, completed=size, total=total)
@@ -342,7 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("status", help="what is here, and what each missing piece switches off")
     commands.add_parser("fetch", help="download").add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args(arguments)
-    console = Console()
+    console = plain_console()
     try:
         if options.command == "status":
             console.print(status(), f"download with: {FETCH} NAME ...")
@@ -354,4 +355,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    to_the_end(main)

@@ -1,5 +1,6 @@
 """Cells: each item once, whatever happens to processes, disks and inputs; and what `evaluation.status` says of them."""
 
+import errno
 import io
 import json
 import os
@@ -721,3 +722,53 @@ def test_a_moved_folder_is_the_same_and_another_one_is_not(fake_config: Compose,
     (moved / "c0.png").unlink()
     with pytest.raises(InputError, match="with other settings"):
         Job.of(fake_config(f"out={out}", f"data.contents={moved.rename(out.parent / 'less')}"), "fake")
+
+
+# --- what a folder may lack, and what ends a run ---
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_picture_that_is_not_what_was_written_is_done_again(job: Job, damage: str) -> None:
+    run(job)
+    before, path = images(job.out, "fake"), job.folder(job.items[3]) / "stylised.png"
+    data = path.read_bytes()
+    path.write_bytes(data[:-30] if damage == "cut" else data[:-30] + bytes(30))
+    tally, _ = run(job)
+    assert (tally["done"], tally["there"]) == (1, 11)
+    assert images(job.out, "fake") == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks by other means")
+def test_a_file_system_without_locks_is_named(
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(cells.fcntl, "flock", refuse)
+    assert run(job)[0]["done"] == 12
+    assert holder(job.out, "fake", job.items[0].id) is None
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"{job.out} is on a file system without locks, so that two processes would do the same item")
+    assert "give each a shard of its own: shard=0/2, shard=1/2" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks by other means")
+def test_asking_for_a_holder_writes_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that may only be read, too; a link in the place of a lock is not followed."""
+    real, victim = os.open, out / "victim"
+    with lock(out, "fake/x"):
+        pass
+    victim.write_text("mine")
+    (out / ".locks" / "fake" / "link.lock").symlink_to(victim)
+
+    def only_read(path: Any, flags: int, *more: Any, **others: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, *more, **others)
+
+    with lock(out, "fake/held"), monkeypatch.context() as patch:
+        patch.setattr(os, "open", only_read)
+        assert holder(out, "fake", "x") is holder(out, "fake", "absent") is holder(out, "fake", "link") is None
+        assert holder(out, "fake", "held") == "starting"
+    assert victim.read_text() == "mine"

@@ -410,3 +410,22 @@ def test_a_ray_cluster_of_two_nodes_with_one_killed(gallery: Gallery, one_proces
         cluster.shutdown()
         os.environ.clear()
         os.environ.update(environment_before)
+
+
+@pytest.mark.parametrize("cluster", ["local", "slurm"])
+def test_sigterm_stops_the_processes_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str
+) -> None:
+    """Tasks of Slurm go on: their queue knows them."""
+    cancelled: list[bool] = []
+    job = SimpleNamespace(job_id=1, cancel=lambda check: cancelled.append(check))
+    executor = SimpleNamespace(update_parameters=lambda **_: None, submit=lambda _: job)
+    engine = Submitit("local", 1, {}, [0])
+    monkeypatch.setattr(engine, "cluster", cluster)
+    monkeypatch.setattr(engine, "wait", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        engine.run_together(executor, [shard("fake", "0/1")], tmp_path, Console(quiet=True))
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert cancelled == ([False] if cluster == "local" else [])
+    assert signal.getsignal(signal.SIGTERM) == before

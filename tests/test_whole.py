@@ -158,3 +158,16 @@ def test_a_link_below_the_folder_of_results_is_not_followed(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"theirs/item leads outside .*/cells by a link; remove the link"):
         prepare_folder(tmp_path / "cells" / "theirs" / "item", tmp_path / "cells")
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("name", ["stylised.png", "overview.png"])
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_file_that_is_not_what_was_written_is_made_again(
+    tmp_path: Path, identity: Callable[..., None], name: str, damage: str
+) -> None:
+    identity()
+    path = tmp_path / "out" / name
+    before = path.read_bytes()
+    path.write_bytes(before[:-30] if damage == "cut" else before[:-30] + bytes(30))
+    identity()
+    assert path.read_bytes() == before

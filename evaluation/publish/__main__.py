@@ -19,6 +19,7 @@ from evaluation.publish.grids import choose_items, draw_grid, grids_page
 from evaluation.publish.studies import FIRST, Experiment, Study, find_studies, model_lines, read_experiments, read_sweep
 from evaluation.publish.study_page import item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, page, pipe_table, write
+from stylegallery.command import to_the_end
 from stylegallery.errors import InputError, require
 
 DISCUSSION = "discussion.md"
@@ -123,4 +124,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    to_the_end(main)
