@@ -1,8 +1,8 @@
 """The results of a benchmark run as data frames, from the records on disk and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,17 @@ def read_results(out: Path) -> Results:
     records = {folder: load_record(folder) for folder in folders}
     configs = {folder.parent.name: record["config"] for folder, record in records.items() if "config" in record}
     made_of = {folder: depends_on(folder, record) for folder, record in records.items()}
+
+    @cache
+    def asked(item: str) -> str | None:
+        from evaluation.questions import question_digest  # takes seconds, and most folders need it not
+
+        return question_digest(out / "questions" / item)
+
     items = [
-        row for folder, scores in scored.items() for row in item_rows(folder, records[folder], scores, made_of[folder])
+        row
+        for folder, scores in scored.items()
+        for row in item_rows(folder, records[folder], scores, made_of[folder], partial(asked, folder.name))
     ]
     sets = [row for folder in labels for row in set_rows(folder, sets_scored[folder], made_of)]
     return Results(
@@ -128,20 +137,27 @@ def read_results(out: Path) -> Results:
     )
 
 
-def present(scores: Any) -> dict[str, dict[str, Any]]:
-    """The scores by metrics that this code has; one of another version of a metric is none, with the remedy."""
+def present(scores: Any, question: Callable[[], str | None]) -> dict[str, dict[str, Any]]:
+    """The scores by metrics that this code has; one of another version of a metric, or on another question than the
+    present one, whose digest `question` says, is none, with the remedy."""
     found: dict[str, dict[str, Any]] = {}
     for metric, score in sorted(scores["metrics"].items()):
-        if metric in metric_files():
-            wanted = facts(metric).version
-            stale = {"value": None, "version": None, "reason": f"not scored in version {wanted}: {SCORE} OUT"}
-            found[metric] = score if score["version"] == wanted else stale
+        if metric not in metric_files():
+            continue
+        known, stale = facts(metric), ""
+        if score["version"] != known.version:
+            stale = f"not scored in version {known.version}: {SCORE} OUT"
+        elif known.kind == "regional" and score.get("question") != question():
+            stale = f"not scored on the present regions and matches: {SCORE} OUT"
+        found[metric] = {"value": None, "version": None, "reason": stale} if stale else score
     return found
 
 
-def item_rows(folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Scores and costs of one cell, whose scores are `made_of` these pictures today; a failed or unscored item has the
-    reason in the place of every score."""
+def item_rows(
+    folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any], question: Callable[[], str | None]
+) -> list[tuple[Any, ...]]:
+    """Scores and costs of one cell, whose scores are `made_of` these pictures today and answer the question
+    of this digest; a failed or unscored item has the reason in the place of every score."""
     label, item = folder.parent.name, folder.name
     if record.get("error"):
         return [(label, item, None, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
@@ -153,7 +169,7 @@ def item_rows(folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any]
     ]
     if scores is None or scores.get("pictures") != made_of:  # none, or of other pictures
         return [*rows, (label, item, content, "", None, None, f"not scored: {SCORE} OUT")]
-    for metric, score in present(scores).items():
+    for metric, score in present(scores, question).items():
         rows.append((label, item, content, metric, score["value"], score["version"], score["reason"]))
     return rows
 
@@ -168,5 +184,5 @@ def set_rows(folder: Path, scores: Any, made_of: Mapping[Path, Any]) -> list[dic
     about = {"label": folder.name, **({"n": scores["n"], "items": scores["items"]} if same else {})}
     return [
         about | {"metric": metric} | (score if same else {"reason": f"not scored: {SCORE} OUT"})
-        for metric, score in present(scores).items()
+        for metric, score in present(scores, lambda: None).items()
     ]

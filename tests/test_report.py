@@ -19,7 +19,7 @@ from PIL import Image
 
 from evaluation import report
 from evaluation.metric import Question
-from evaluation.questions import write_question
+from evaluation.questions import question_digest, write_question
 from evaluation.record import ENVIRONMENT, Request, depends_on
 from evaluation.results import facts, read_results
 from evaluation.tables import build
@@ -54,6 +54,7 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
     if scores is not None:
         metrics = {
             name: {"value": value, "version": facts(name).version, "reason": None if value is not None else MISSING}
+            | {"question": question_digest(folder.parents[2] / "questions" / folder.name)}
             for name, value in scores.items()
         }
         about = {"pictures": depends_on(folder, record), "size": None}

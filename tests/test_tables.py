@@ -315,6 +315,20 @@ def test_scores_of_another_version_do_not_count_and_those_of_retired_metrics_are
     assert np.isnan(row["value"]) and row["reason"] == "not scored in version 2: python -m evaluation.score OUT"
 
 
+def test_regional_scores_of_another_question_do_not_count(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = {"question": "first"}
+    monkeypatch.setattr("evaluation.questions.question_digest", lambda folder: digests["question"])
+    rescore(out, "stytr2", "regional_style_efficientnet", score(0.5) | {"question": "first"})
+
+    def row() -> pd.Series:
+        return ours(build(read_results(out)), "regional_style_efficientnet").loc["stytr2"]
+
+    assert row()["value"] == 0.5
+    digests["question"] = "second"
+    assert np.isnan(row()["value"])
+    assert row()["reason"] == "not scored on the present regions and matches: python -m evaluation.score OUT"
+
+
 def test_damaged_files_and_unknown_metrics_are_refused(out: Path) -> None:
     (out / "cells" / "stytr2" / ITEMS[0] / "scores.json").write_text("{")
     with pytest.raises(InputError, match=r"scores\.json cannot be read"):

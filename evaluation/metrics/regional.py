@@ -174,7 +174,7 @@ KEPT: defaultdict[str, WeakTensorKeyDictionary] = defaultdict(WeakTensorKeyDicti
 def describe(pictures: Sequence[tuple[Tensor, Tensor]], encoder: RegionEncoder) -> list[Tensor]:
     """Descriptions (R, D) of all regions of each picture (1, 3, H, W) with its label map, each computed once."""
     kept = KEPT[encoder.name]
-    names = [labels.numpy().tobytes() for _, labels in pictures]
+    names = [(labels.shape, labels.numpy().tobytes()) for _, labels in pictures]
     fresh = {}
     for (image, labels), name in zip(pictures, names, strict=True):
         if name not in kept.setdefault(image, {}):
