@@ -263,8 +263,10 @@ class Ray(Launcher):
             raise InputError(f"launcher needs Ray; install it with: pip install -e '.[ray]' ({error})") from error
         try:
             ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=True)
-        except ConnectionError as error:
-            raise InputError(f"no Ray cluster at {self.address}; start one with: ray start --head") from error
+        except Exception as error:  # Ray raises bare ones where a node does not come up
+            raise InputError(
+                f"no Ray cluster at {self.address} ({first_line(error)}); start one with: ray start --head"
+            ) from error
         task = ray.remote(
             num_gpus=self.num_gpus,
             num_cpus=self.num_cpus,

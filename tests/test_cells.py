@@ -685,6 +685,21 @@ def test_a_task_does_only_what_it_was_started_for(fake_config: Compose, gallery:
         shard()
 
 
+def test_a_task_in_another_folder_reads_the_same_pictures(
+    fake_config: Compose, gallery: Gallery, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts its workers in folders of their own, where relative paths may even exist."""
+    monkeypatch.chdir(gallery.contents.parent)
+    job = Job.of(fake_config(f"out={out}", "data.contents=contents", "data.references=references", "limit=2"), "fake")
+    shard = Shard(str(out / "config" / "fake.yaml"), job.settings, ids_of(job), "0/1", job.root, None)
+    worker = paint_gallery(tmp_path / "worker")
+    paint(worker.contents / "c0.png", 99)
+    monkeypatch.chdir(tmp_path / "worker")
+    assert shard()["done"] == 2
+    records = [json.loads(path.read_text()) for path in out.glob("cells/fake/*/record.json")]
+    assert {Path(record["inputs"]["content"]["path"]).parent for record in records} == {gallery.contents}
+
+
 def ids_of(job: Job) -> dict[str, str]:
     return {item.id: cells.inputs_digest(item) for item in job.items}
 

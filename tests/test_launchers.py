@@ -373,6 +373,18 @@ def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: p
     assert first != again
 
 
+@pytest.mark.parametrize("error", [ConnectionError("nobody answers"), Exception("The node timed out.\nSee logs.")])
+def test_ray_that_does_not_come_up_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def init(**_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(InputError, match=r"^no Ray cluster at auto \(.*\); start one with: ray start --head$"):
+        launchers.Ray(1, "auto", 0, 1, 0).run([], tmp_path, Console(quiet=True))
+
+
 def test_without_slurm_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
