@@ -155,7 +155,8 @@ def list_images(source: str) -> list[Path]:
         raise unreachable(source, error) from error
     if not found:
         raise InputError(f"{source} holds no picture ({', '.join(sorted(SUFFIXES))}); check the path")
-    if others := [f"{place.name}/" if place.is_dir() else place.name for place in seen if place not in found]:
+    taken = set(found)
+    if others := [f"{place.name}/" if place.is_dir() else place.name for place in seen if place not in taken]:
         some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         notice(f"{source}: taken as pictures {len(found)}, left out {len(others)} ({some})")
     return found

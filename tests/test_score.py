@@ -163,7 +163,7 @@ def test_only_what_is_due_is_computed(out: Path, console: Console, monkeypatch: 
     [
         ("missing", "is missing"),
         ("truncated_png", "is damaged"),
-        ("zero_bytes", "not a picture"),
+        ("zero_bytes", "is empty"),
         ("huge", "megapixels"),
     ],
 )
