@@ -31,6 +31,7 @@ class Facts:
     direction: Direction
     kind: str
     version: int | None  # of its values; costs have none
+    ordered: bool = True  # how its calibration rows must lie; not of a mean over references, which no copy need win
 
     def better(self, first: float, second: float) -> bool:
         return first < second if self.direction == "down" else first > second
@@ -53,9 +54,11 @@ def facts(metric: str) -> Facts:
         return Facts("down", "cost", None)
     if metric not in metric_files():
         raise InputError(f"the scores name a metric {metric} that {METRICS} does not have; score again with this code")
-    found = get_class(str(OmegaConf.select(OmegaConf.load(metric_files()[metric]), "_target_")))
+    config = OmegaConf.load(metric_files()[metric])
+    found = get_class(str(OmegaConf.select(config, "_target_")))
     kind = "style" if metric.startswith(("fid_", "kid")) else str(getattr(found, "kind", "set"))
-    return Facts(found.direction, kind, found.version)  # type: ignore[attr-defined]
+    ordered = OmegaConf.select(config, "over") != "mean"
+    return Facts(found.direction, kind, found.version, ordered)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -127,12 +127,14 @@ def out_of_order(table: pd.DataFrame) -> list[str]:
     """One sentence per metric whose calibration rows contradict what it claims to measure.
 
     structure: identity beats reference_copy and no method beats identity; style (and FID, KID): reference_copy beats
-    identity. A method may fall below the worse row or, with several references, beat the copy of one of them.
+    identity. A method may fall below the worse row or, with several references, beat the copy of one of them. A mean
+    over references has no order.
     """
     complaints = []
     for metric, group in table[table["source"] == "ours"].groupby("metric", sort=True):
         known, values = facts(str(metric)), group.set_index("label")["value"].dropna()
-        if known.kind not in ("structure", "style") or not set(CALIBRATION) <= set(values.index):
+        known_order = known.ordered and known.kind in ("structure", "style")
+        if not known_order or not set(CALIBRATION) <= set(values.index):
             continue
         winner, loser = CALIBRATION if known.kind == "structure" else CALIBRATION[::-1]
         if not known.better(values[winner], values[loser]):
@@ -168,6 +170,11 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
         "Memory on a CPU is that of the process so far, other methods included, and is not ranked.",
         "Methods that take one reference get the first reference of each item.",
     ]
+    if any(str(metric).endswith("_mean") for metric in table["metric"]):
+        lines.append(
+            "Of several references, a style score is that of the nearest (of `style_blocks` of the best choice of all "
+            "their blocks), which can only get better with their number; `_mean` is the mean over all of them."
+        )
     missing = [label for label in CALIBRATION if label not in set(table["label"])]
     if missing:
         lines.append(

@@ -163,6 +163,21 @@ def test_more_references_never_worsen_style(name: str) -> None:
     assert cost(name, load(CONTENT), load(VILLAGE), load(MOSAIC)) <= min(alone) + 1e-6
 
 
+@pytest.mark.parametrize("name", STYLE)
+def test_the_mean_over_references_does_not_favour_many(name: str) -> None:
+    """Beside the nearest, which never gets worse with more references: of the photo, too."""
+    references = load(VILLAGE), load(MOSAIC)
+    alone = [cost(name, load(CONTENT), reference) for reference in references]
+    assert abs(alone[0] - alone[1]) > 1e-3
+    mean = f"{name}_mean"
+    assert cost(mean, load(CONTENT), *references) == pytest.approx(sum(alone) / 2)
+    assert cost(mean, load(CONTENT), *references, references[0], references[1]) == pytest.approx(sum(alone) / 2)
+    assert [cost(mean, load(CONTENT), reference) for reference in references] == alone
+    nearest = cost(name, load(CONTENT), *references)
+    assert nearest == min(alone) if not name.startswith("style_blocks") else nearest < min(alone) - 1e-4
+    assert cost(mean, references[0].clone(), *references) > best(name) + 0.01  # a copy of one is not the style of both
+
+
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the authors' outputs are not on this machine")
 @pytest.mark.parametrize(
     ("name", "hits"), [("gram_efficientnet", 6), ("style_blocks_efficientnet", 8), ("histogram", 8)]

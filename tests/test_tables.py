@@ -290,6 +290,13 @@ def test_calibration_out_of_order_fails_loudly_and_still_writes(
     assert {path.name for path in (out / "tables").iterdir()} == FILES
 
 
+def test_a_mean_over_references_has_no_order_of_calibration_and_is_explained(out: Path) -> None:
+    for label, value in (("identity", 0.9), ("reference_copy", 0.8), ("styleid", 0.7)):
+        rescore(out, label, "style_blocks_efficientnet_mean", score(value))
+    assert write_tables(out, "stylegallery") == []
+    assert "`_mean` is the mean over all of them" in (out / "tables" / "table.md").read_text()
+
+
 def test_a_table_without_calibration_says_so(out: Path) -> None:
     for path in sorted((out / "cells" / "identity").rglob("record.json")):
         path.unlink()

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from evaluation.backbones import Extractor, Features
-from evaluation.metric import Direction, Sample, clamped
+from evaluation.metric import Direction, clamped
+from evaluation.metrics.references import ToReferences
 
 EPSILON, BINS, RANGE, SIGMA, LARGEST_SIDE = 1e-6, 64, 3.0, 0.02, 256
 CHUNK = 4096  # pixels whose kernels fit into the cache of a core
@@ -54,24 +55,24 @@ def rgb_uv() -> RgbUv:
     return RgbUv()
 
 
-class Histogram:
-    """Hellinger distance between RGB-uv histograms of output and reference, to the nearest reference of the item.
+class Histogram(ToReferences):
+    """Hellinger distance between RGB-uv histograms of output and reference; of several references see `ToReferences`.
 
-    Lower is better, 0 to 1, 0 for a copy of a reference.
+    Lower is better, 0 to 1, to the nearest reference 0 for a copy of one and lower the more there are.
     """
 
-    name = "histogram"
     version = 1
     direction: Direction = "down"
     bounds = (0.0, 1.0)
-    kind = "style"
 
-    def __call__(self, samples: Sequence[Sample]) -> list[float]:
-        return [
-            float(np.min([hellinger(image["histogram"], found["histogram"]) for found in references]))  # NaN passes
-            for sample in samples
-            for image, *references in [rgb_uv()([sample.image, *sample.references])]
-        ]
+    def __init__(self, over: Literal["nearest", "mean"] = "nearest") -> None:
+        super().__init__("histogram", over)
+
+    def describe(self, pictures: Sequence[Tensor]) -> list[Features]:
+        return rgb_uv()(pictures)
+
+    def compare(self, image: Features, reference: Features) -> float:
+        return hellinger(image["histogram"], reference["histogram"])
 
 
 def hellinger(first: Tensor, second: Tensor) -> float:
