@@ -105,11 +105,12 @@ def run_benchmark(config: DictConfig, console: Console) -> bool:
         except InputError as error:
             stopped += stop(job.label, error, config, console)
     for out in dict.fromkeys(job.out for job in jobs):
-        labels = ", ".join(job.label for job in jobs)
-        table = Table(title=f"{labels} · {len(jobs[0].items)} items in {out}", show_header=False)
+        labels = jobs[0].label if len(jobs) == 1 else f"{len(jobs)} labels"
+        table = Table(title=escape(f"{labels} · {len(jobs[0].items)} items"), title_justify="left", show_header=False)
         for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
             table.add_row(name, str(tally[number]))
-        console.print(table, f"all jobs: python -m evaluation.status {out}")
+        console.print(table)
+        console.print(f"all jobs: python -m evaluation.status {out}", markup=False, soft_wrap=True)
     return not (tally["failed"] + tally["lost"] + stopped)
 
 

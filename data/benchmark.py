@@ -71,7 +71,7 @@ def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list
         raise InputError(f"data cannot be used ({error}); conf/data has what it may hold") from error
     items: list[Item] = function(*arguments.args, **arguments.kwargs)
     if check and "files" in settings:
-        check_files(items, settings["files"], settings.get("root"))
+        check_files(items, settings["files"], settings.get("root"), settings["manifest"])
     if check and settings.get("masks"):
         check_masks(items)
     return items
@@ -177,8 +177,9 @@ def read_digests(files: str) -> dict[str, str]:
     return {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
 
 
-def check_files(items: Sequence[Item], files: str, root: str | None = None) -> None:
-    """Raises InputError where a picture of the items is missing or differs from the digest in the repository."""
+def check_files(items: Sequence[Item], files: str, root: str | None = None, data: str | None = None) -> None:
+    """Raises InputError where a picture of the items, those of conf/data/<data>.yaml, is missing or differs from the
+    digest in the repository."""
     folder, digests = root_of(files, root), read_digests(files)
     names = sorted({path.relative_to(folder).as_posix() for item in items for path in (item.content, *item.references)})
     if unknown := [name for name in names if name not in digests]:
@@ -192,7 +193,7 @@ def check_files(items: Sequence[Item], files: str, root: str | None = None) -> N
         where = f" --root {root}" if root else ""
         raise InputError(
             f"benchmark {files} in {folder}: {' and '.join(found)}; get them with: "
-            f"python -m data.fetch {files}{where}, or pass data.root= where they are"
+            f"python -m data.fetch {files}{where}, or pass data={data or files} data.root=FOLDER where they are"
         )
 
 

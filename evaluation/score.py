@@ -38,7 +38,7 @@ from evaluation.record import depends_on, file_digest, own_record, pictures_of
 from evaluation.resampling import estimate_set
 from evaluation.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from evaluation.statistics import FEWEST
-from stylegallery.command import plain_console, to_the_end
+from stylegallery.command import listing, plain_console, to_the_end
 from stylegallery.errors import InputError, require
 from stylegallery.images import SMALLEST_SIDE, read_image
 
@@ -334,7 +334,7 @@ def summary(out: Path, cells: Sequence[Cell], metrics: Sequence[Metric | SetMetr
     """Per metric: how many values there are, and why others are not."""
     files = [cell.folder / SCORES for cell in cells]
     sets = [out / "cells" / label / SETS for label in sorted({cell.label for cell in cells})]
-    table = Table("metric", "better", "values", "without", title=str(out))
+    table = listing("metric", "better", "values", "without", title=str(out))
     for metric in metrics:
         rows = [read_rows(path, {}).get(metric.name, {}) for path in (sets if metric.kind == "set" else files)]
         reasons = Counter(row.get("reason") for row in rows if row.get("value") is None)

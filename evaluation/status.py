@@ -17,7 +17,7 @@ from evaluation.cells import holder
 from evaluation.provenance import code_digest, without_places
 from evaluation.record import read_record
 from evaluation.stored import read_frozen
-from stylegallery.command import plain_console, to_the_end
+from stylegallery.command import listing, plain_console, to_the_end
 from stylegallery.errors import InputError
 
 
@@ -70,10 +70,9 @@ def status_of(path: Path) -> Status:
 
 
 def as_table(out: Path, found: Sequence[Status]) -> Table:
-    table = Table("label", "planned", "done", "running", "failed", "outdated", "missing", "left", title=str(out))
-    table.columns[0].overflow = "fold"
+    table = listing("label", "planned", "done", "running", "failed", "outdated", "missing", "left", title=str(out))
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     for status in found:
         counts = (status.done, status.running, status.failed, status.outdated, status.missing)
         left = "?" if status.seconds_left is None else str(timedelta(seconds=round(status.seconds_left)))

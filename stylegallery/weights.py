@@ -33,7 +33,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from torch import hub
 
-from stylegallery.command import plain_console, to_the_end
+from stylegallery.command import listing, plain_console, to_the_end
 from stylegallery.errors import InputError
 from stylegallery.files import read_json, unreachable
 from stylegallery.transfer import Advance, check, download, explained, require_space
@@ -327,13 +327,14 @@ def bar(name: str, console: Console) -> Iterator[Advance]:
 
 def status() -> Table:
     """Every entry: present or not, size, licence, and what needs it."""
-    result = Table("name", "here", "MB", "licence", "without it, these are off", title="weights.yaml")
-    result.columns[0].no_wrap = True
+    result = listing("name", "here", "MB", "licence", "without it, these are off", title="weights.yaml")
+    for column in result.columns[:3]:
+        column.no_wrap = True
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        result.columns[3].max_width = 14  # so that names of settings stay in one piece at 80 columns
     for entry in table().values():
-        name = f"{entry.name} ({entry.alias})" if entry.alias else entry.name
-        here = entry.folder() is not None
-        needed = ", ".join(entry.needed_by)
-        result.add_row(name, "yes" if here else "no", str(entry.megabytes), entry.licence, needed)
+        here = "yes" if entry.folder() else "no"
+        result.add_row(entry.name, here, str(entry.megabytes), entry.licence, ", ".join(entry.needed_by))
     return result
 
 

@@ -192,7 +192,7 @@ def test_absent_benchmark_names_the_command(tiny: Path, monkeypatch: pytest.Monk
     message = str(caught.value)
     assert str(tiny / "home" / ".cache/stylegallery/benchmarks/tiny") in message
     assert "5 files are missing (content/a.png, content/b.png, style/c.png, ...)" in message
-    assert "python -m data.fetch tiny, or pass data.root=" in message
+    assert "python -m data.fetch tiny, or pass data=tiny data.root=FOLDER where they" in message
     assert len(load_items(settings(None), check=False)) == 4
 
 
