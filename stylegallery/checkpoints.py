@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylegallery.errors import InputError, first_line
-from stylegallery.weights import FETCH
+from stylegallery.weights import FETCH, find
 
 # Training settings and counters that checkpoints hold beside their tensors: data without code of their own.
 SCALAR: Any = np.float64(0).__reduce__()[0]
@@ -34,7 +34,8 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
         InputError: the file is missing, cannot be read or is no checkpoint.
     """
     if not path.is_file():
-        raise InputError(f"{path} is missing; get it with: {FETCH} {name}")
+        where = f"get it with: {FETCH} {name}" if ours(path, name) else "add it there, or pass another folder"
+        raise InputError(f"{path} is missing; {where}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -51,8 +52,20 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
     return state
 
 
+def ours(path: Path, name: str) -> bool:
+    """Whether a file lies where `fetch` puts those of an entry; a file of the user's cannot be fetched again."""
+    entry = find(name)
+    return entry is not None and not {entry.root().absolute(), entry.root().resolve()}.isdisjoint(
+        path.absolute().parents
+    )
+
+
+def remedy(path: Path, name: str) -> str:
+    return f"delete it and run: {FETCH} {name}" if ours(path, name) else "restore it, or pass another"
+
+
 def damaged(path: Path, name: str, error: Exception) -> InputError:
-    return InputError(f"{path} is damaged ({first_line(error)}); delete it and run: {FETCH} {name}")
+    return InputError(f"{path} is damaged ({first_line(error)}); {remedy(path, name)}")
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, Any], source: Path, name: str) -> None:
@@ -73,8 +86,8 @@ def load_strictly(network: nn.Module, state: Mapping[str, Any], source: Path, na
 
 def unfit(source: Path, name: str, network: str, error: Exception) -> InputError:
     differences = " ".join(line.strip() for line in str(error).splitlines()[1:3])[:300] or first_line(error)
-    remedy = f"pass the sizes and the model that it was made for, or delete it and run: {FETCH} {name}"
-    return InputError(f"{source} does not fit {network} ({differences}); {remedy}")
+    fit = "pass the sizes and the model that it was made for, or"
+    return InputError(f"{source} does not fit {network} ({differences}); {fit} {remedy(source, name)}")
 
 
 def part(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:

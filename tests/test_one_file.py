@@ -79,6 +79,7 @@ def test_one_file_in_half_precision(tiny_topologies: Path, tmp_path: Path) -> No
     assert torch.allclose(model.predict_noise(latents, 401), expected, atol=1e-2, rtol=1e-2)
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # what the libraries call deprecated
 def test_the_pipeline_of_the_baselines_reads_one_file(tiny_topologies: Path, tiny_model: Path, tmp_path: Path) -> None:
     file = save_one_file(tiny_model, tmp_path / "traded.safetensors")
     controlnet = load_controlnet(str(file), None, torch.float32)  # on the meta device
@@ -193,6 +194,7 @@ def test_a_variant_beside_the_weights_is_left_alone(copied: Path, tiny_model: Pa
     assert_same(load(copied), load(tiny_model))
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # what the libraries call deprecated
 def test_a_pipeline_and_a_controlnet_of_variants(copied: Path, tiny_model: Path, tmp_path: Path) -> None:
     controlnet = save_controlnet(tiny_model, tmp_path / "controlnet")
     for part in (copied / "unet", copied / "vae", copied / "text_encoder", controlnet):

@@ -177,16 +177,16 @@ def test_files_that_do_not_fit(checkpoints: Path, tmp_path: Path, name: str) -> 
         (tmp_path / file.name).symlink_to(file)
     broken = tmp_path / f"{name}_iter_160000.pth"
     broken.unlink()
-    with pytest.raises(InputError, match=rf"{broken.name} is missing; .*python -m stylegallery.weights fetch stytr2"):
+    with pytest.raises(InputError, match=rf"{broken.name} is missing; add it there, or pass another folder$"):
         StyTR2(str(tmp_path), device="cpu")
     torch.save({"proj.weight": torch.zeros(1)}, broken)
     with pytest.raises(InputError, match=rf"{broken.name} does not fit"):
         StyTR2(str(tmp_path), device="cpu")
     broken.write_text("not a checkpoint")
-    with pytest.raises(InputError, match=r"is damaged \(.*\); delete it and run: .* fetch stytr2$"):
+    with pytest.raises(InputError, match=r"is damaged \(.*\); restore it, or pass another$"):
         StyTR2(str(tmp_path), device="cpu")
     torch.save({"code": print}, broken)
-    with pytest.raises(InputError, match=r"is damaged \(.*\); delete it and run: .* fetch stytr2$"):
+    with pytest.raises(InputError, match=r"is damaged \(.*\); restore it, or pass another$"):
         StyTR2(str(tmp_path), device="cpu")
 
 
