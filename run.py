@@ -106,7 +106,7 @@ def run_benchmark(config: DictConfig, console: Console) -> bool:
             stopped += stop(job.label, error, config, console)
     for out in dict.fromkeys(job.out for job in jobs):
         labels = jobs[0].label if len(jobs) == 1 else f"{len(jobs)} labels"
-        table = Table(title=escape(f"{labels} · {len(jobs[0].items)} items"), title_justify="left", show_header=False)
+        table = Table(title=f"{labels} · {len(jobs[0].items)} items", title_justify="left", show_header=False)
         for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
             table.add_row(name, str(tally[number]))
         console.print(table)
