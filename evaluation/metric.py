@@ -12,12 +12,17 @@ from stylegallery.matching import Match
 Direction = Literal["up", "down"]  # which way is better
 
 
+# Who says which regions an item has and which of them belong together -> the folder in OUT.
+STYLEGALLERY, INDEPENDENT = "stylegallery", "independent"
+ANNOTATIONS = {STYLEGALLERY: "questions", INDEPENDENT: "annotations/independent"}
+
+
 @dataclass(frozen=True)
 class Question:
-    """What regional scores ask of an item, the same for all methods: made once by stages 1 and 2 of StyleGallery.
+    """What regional scores ask of an item, the same for all methods: made once by one of `ANNOTATIONS`.
 
-    content_labels (h, w) and reference_labels, one (h, w) per reference, are int64 label maps 1..R on the latent
-    grid; matches say which reference region each content region should take its style from.
+    content_labels (h, w) and reference_labels, one (h, w) per reference, are int64 label maps 1..R on a grid
+    of the annotator's; matches say which reference region each content region should take its style from.
     """
 
     content_labels: Tensor

@@ -1,12 +1,13 @@
 """What the regional scores ask of an item: its regions and matches, made once and shared by all methods.
 
-    python -m evaluation.questions OUT [--anew] [model=sd15 encoder=dinov2 ...]
+    python -m evaluation.questions OUT [--annotator NAME] [--anew] [model=sd15 encoder=dinov2 ...]
 
-asks for every item of every method in OUT, by stages 1 and 2 of StyleGallery with the settings that its label in OUT
-was run with. Settings need to be given only where OUT has no such label. Other settings than those of the run, or of
-the questions that are there, are refused; --anew replaces the questions.
-A question is a folder: content.png and reference_1.png ... (indexed label maps on the latent grid, index = label),
-matches.json, and question.json, which is written last and says what the question was made from.
+asks for every item of every method in OUT, twice. The annotator `stylegallery` is stages 1 and 2 of StyleGallery with
+the settings that its label in OUT was run with. Settings need to be given only where OUT has no such label. Other
+settings than those of the run, or of the questions that are there, are refused; --anew replaces the questions. The
+annotator `independent` (see `evaluation.independent`) has no settings.
+A question is a folder: content.png and reference_1.png ... (indexed label maps, index = label), matches.json, and
+question.json, which is written last and says what the question was made from.
 """
 
 import argparse
@@ -25,10 +26,11 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from torch import Tensor
 
-from data.benchmark import Item, load_items
+from data.benchmark import MASKS, Item, load_items
 from evaluation.cells import differences, lock, settings_of, writable
+from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.launchers import build
-from evaluation.metric import Question
+from evaluation.metric import ANNOTATIONS, INDEPENDENT, STYLEGALLERY, Question
 from evaluation.overrides import in_one_sentence
 from evaluation.progress import Bars
 from evaluation.provenance import weights_digests, with_absolute_paths
@@ -46,7 +48,6 @@ from stylegallery.method import Progress, Silent
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count, without_gaps, write_indexed_png
 
-QUESTIONS = "questions"
 WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of a question
 CONFIGS = Path(__file__).parent.parent / "conf"
 TARGET = "stylegallery.pipeline.StyleGallery"
@@ -73,12 +74,44 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console, anew: bool = 
     if not anew:
         require_same(out, runs, settings)
     weights_digests(settings)  # before any item: missing weights are nobody's failure but the settings'
-    method, failed = cache(lambda: build(settings)), 0
+    method = cache(lambda: build(settings))
+
+    def answer(item: Item) -> Question:
+        return ask(method(), item, item_generator(0, item))
+
+    return annotate(out, STYLEGALLERY, items, deciding(settings), method, answer, console)
+
+
+def ask_independently(out: Path, overrides: Sequence[str], console: Console) -> int:
+    """Annotate every item that any method in OUT has planned; returns as `ask_all`.
+
+    Raises:
+        InputError: nothing was run in OUT, it cannot be written, or `overrides` has more than places.
+    """
+    given = dict(override.split("=", 1) for override in overrides if override.startswith(PLACES))
+    if len(given) < len(overrides):
+        raise InputError("the independent annotator has no settings; pass data.root= at most")
+    items = planned_items(frozen_runs(out).values(), given.get("data.root"), labelled=True)
+    annotator = cache(IndependentAnnotator)
+    settings = {"_target_": f"{IndependentAnnotator.__module__}.{IndependentAnnotator.__qualname__}"}
+    return annotate(out, INDEPENDENT, items, settings, annotator, lambda item: annotator().annotate(item), console)
+
+
+def annotate(
+    out: Path, annotator: str, items: Sequence[Item], settings: dict[str, Any], prepare: Callable[[], object],
+    answer: Callable[[Item], Question], console: Console,
+) -> int:  # fmt: skip
+    """Write what is missing of an annotation; returns how many items failed, each with its reason printed.
+
+    `settings` decide what is asked; `prepare` loads what `answer` needs, once, and raises what no item would change.
+    """
+    failed = 0
     with Bars(console) as bars:
-        bar = bars.add_task("questions", total=len(items))
+        bar = bars.add_task(f"questions, {annotator}", total=len(items))
         for item in items:
-            with writable(out), lock(out, f"questions/{item.id}"):
-                reason = ask_item(method, item, deciding(settings), out / QUESTIONS / item.id)
+            folder = out / ANNOTATIONS[annotator] / item.id
+            with writable(out), lock(out, f"{ANNOTATIONS[annotator]}/{item.id}"):
+                reason = ask_item(prepare, answer, item, settings, folder)
             if reason:
                 console.print(f"{item.id} failed: {reason}", style="red", markup=False)
                 failed += 1
@@ -97,8 +130,9 @@ def frozen_runs(out: Path) -> dict[str, dict[str, Any]]:
     return runs
 
 
-def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None) -> list[Item]:
-    """Every item of every method, once, with the pictures in `root`.
+def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None, labelled: bool = False) -> list[Item]:
+    """Every item of every method, once, with the pictures in `root`; `labelled`: with the masks that data/masks has of
+    the benchmark's pictures, or the user's folder of his.
 
     Raises:
         InputError: the pictures of a benchmark are not all there.
@@ -107,7 +141,12 @@ def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None) -> list[I
     for run in runs:
         data = {key: value for key, value in run["data"].items() if key != "masks"}  # those of one run, not of all
         data |= {"root": root} if root else {}
-        items |= {item.id: item for item in load_items(data)[: run["limit"]]}
+        loaded = load_items(data)[: run["limit"]]
+        masks = run["data"].get("masks")
+        folder = MASKS / data["files"] if "files" in data else Path(masks) if masks else None
+        if labelled and folder:
+            loaded = [with_labels(item, folder) for item in loaded]
+        items |= {item.id: item for item in loaded if item.mask or item.id not in items}
     return list(items.values())
 
 
@@ -166,7 +205,7 @@ def require_same(out: Path, runs: Mapping[str, Mapping[str, Any]], settings: Map
 def asked_with(out: Path) -> list[dict[str, Any]]:
     """The different settings that the questions of OUT were asked with; those that cannot be read have none."""
     configs: dict[str, dict[str, Any]] = {}
-    for path in sorted((out / QUESTIONS).glob(f"*/{QUESTION}")):
+    for path in sorted((out / ANNOTATIONS[STYLEGALLERY]).glob(f"*/{QUESTION}")):
         try:
             config = read(path, ASKED, "ask again")["config"]
         except InputError:
@@ -192,7 +231,10 @@ def on_device(settings: Mapping[str, Any], device: str) -> dict[str, Any]:
 # --- asking ---
 
 
-def ask_item(method: Callable[[], StyleGallery], item: Item, settings: dict[str, Any], folder: Path) -> str:
+def ask_item(
+    prepare: Callable[[], object], answer: Callable[[Item], Question], item: Item, settings: dict[str, Any],
+    folder: Path,
+) -> str:  # fmt: skip
     """Write the question of an item unless it is there; why that cannot be done, if it cannot.
 
     Raises:
@@ -204,10 +246,10 @@ def ask_item(method: Callable[[], StyleGallery], item: Item, settings: dict[str,
         return str(error)
     if question_digest(folder) == request.digest():
         return ""
-    asker = method()
+    prepare()
     try:
         with enough_memory():
-            question = ask(asker, item, item_generator(0, item))
+            question = answer(item)
         request.require_unchanged()
     except (InputError, FloatingPointError) as error:
         return str(error)
@@ -310,9 +352,16 @@ def main() -> None:
         help="data.root= and device=; settings of method=stylegallery, such as model=sd15, where OUT has no run of it",
     )
     parser.add_argument("--anew", action="store_true", help="replace questions that were asked with other settings")
+    parser.add_argument("--annotator", choices=list(ANNOTATIONS), help="one of the annotators (default: all)")
     options = parser.parse_intermixed_args()
+    chosen = [options.annotator] if options.annotator else list(ANNOTATIONS)
+    places = [override for override in options.overrides if override.startswith(PLACES)]
+    failed = 0
     try:
-        failed = ask_all(options.out, options.overrides, plain_console(), options.anew)
+        if STYLEGALLERY in chosen:
+            failed += ask_all(options.out, options.overrides, plain_console(), options.anew)
+        if INDEPENDENT in chosen:
+            failed += ask_independently(options.out, options.overrides if len(chosen) == 1 else places, plain_console())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
+from evaluation.metric import ANNOTATIONS
 from evaluation.moved import Pictures, root_of
 from evaluation.record import pictures_of, read_record
 from evaluation.report_pictures import COLOURS, question_block, thumbnail
@@ -160,7 +161,10 @@ def warning(models: dict[str, str]) -> str:
 def page_notes(results: Results, table: pd.DataFrame, models: dict[str, str]) -> list[str]:
     """What a reader has to know beside the numbers."""
     lines = [f"Models: {'; '.join(f'{label}: {model}' for label, model in models.items())}."]
-    lines.append("Regions and matches come from stages 1 and 2 of StyleGallery: once per item, for all methods.")
+    lines.append(
+        "Scores of regions ask all methods about the same regions and matches: those of stages 1 and 2 of "
+        "StyleGallery, which favour StyleGallery, or, where the name ends in _independent, some that owe nothing to it."
+    )
     lines += notes(results, table, out_of_order(table)) + reported_notes(table)
     return [line.replace("**", "") for line in lines]
 
@@ -248,7 +252,8 @@ def item_block(out: Path, cells: Cells, item: str, side: int) -> dict[str, Any]:
                 {key: record[key] for key in ("seed", "seconds", "size", "digest")}
                 | {"memory": record["peak_memory_mib"]}
             )
-    return {"outputs": outputs, "facts": about, "question": question_block(out / "questions" / item)}
+    question, independent = (question_block(out / folder / item) for folder in ANNOTATIONS.values())
+    return {"outputs": outputs, "facts": about, "question": question, "independent": independent}
 
 
 def blocks(

@@ -18,6 +18,7 @@ from stylegallery.images import read_image, to_pixels
 from stylegallery.regions import colours
 
 QUALITY = 75
+LARGEST_MAP = 128
 UNTAKEN = (140, 140, 140)  # colour of reference regions that no content region takes its style from
 COLOURS = (colours(255) * 255).round().astype(np.uint8)  # of content region 1, 2, ...
 
@@ -58,6 +59,12 @@ def tinted(labels: Tensor, palette: np.ndarray) -> str:
     return encode(image, "png", transparency=0, optimize=True)
 
 
+def coarse(labels: Tensor) -> Tensor:
+    """A label map (h, w) with about LARGEST_MAP labels a side at most."""
+    step = max(1, round(max(labels.shape) / LARGEST_MAP))
+    return labels[::step, ::step]
+
+
 def question_block(folder: Path) -> dict[str, Any]:
     """Regions of content and references in matching colours, and the matches with the points that lines join.
 
@@ -66,15 +73,15 @@ def question_block(folder: Path) -> dict[str, Any]:
     try:
         question = read_question(folder)
     except InputError as error:
-        missing = f"no question has been asked of this item: {folder} is missing"
+        missing = f"{folder} is missing; make it with: python -m evaluation.questions OUT"
         return {"reason": str(error) if folder.exists() else missing}
-    maps = [tinted(question.content_labels, COLOURS)]
+    maps = [tinted(coarse(question.content_labels), COLOURS)]
     for number, labels in enumerate(question.reference_labels, 1):
         palette = np.tile(np.array(UNTAKEN, dtype=np.uint8), (255, 1))
         for match in reversed(question.matches):  # a region that several take has the colour of the first
             if match.reference == number:
                 palette[match.reference_region - 1] = COLOURS[match.content_region - 1]
-        maps.append(tinted(labels, palette))
+        maps.append(tinted(coarse(labels), palette))
     matches = [
         asdict(match)
         | {

@@ -11,7 +11,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
-from evaluation.metric import Direction
+from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Direction
 from evaluation.record import depends_on
 from evaluation.schemas import SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from stylegallery.errors import InputError
@@ -32,6 +32,7 @@ class Facts:
     kind: str
     version: int | None  # of its values; costs have none
     ordered: bool = True  # how its calibration rows must lie; not of a mean over references, which no copy need win
+    annotator: str = STYLEGALLERY  # of a regional score: whose regions and matches it is about
 
     def better(self, first: float, second: float) -> bool:
         return first < second if self.direction == "down" else first > second
@@ -58,7 +59,8 @@ def facts(metric: str) -> Facts:
     found = get_class(str(OmegaConf.select(config, "_target_")))
     kind = "style" if metric.startswith(("fid_", "kid")) else str(getattr(found, "kind", "set"))
     ordered = OmegaConf.select(config, "over") != "mean"
-    return Facts(found.direction, kind, found.version, ordered)  # type: ignore[attr-defined]
+    annotator = str(OmegaConf.select(config, "annotator", default=STYLEGALLERY))
+    return Facts(found.direction, kind, found.version, ordered, annotator)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,10 @@ def read_results(out: Path) -> Results:
     made_of = {folder: depends_on(folder, record) for folder, record in records.items()}
 
     @cache
-    def asked(item: str) -> str | None:
+    def asked(item: str, annotator: str) -> str | None:
         from evaluation.questions import question_digest  # takes seconds, and most folders need it not
 
-        return question_digest(out / "questions" / item)
+        return question_digest(out / ANNOTATIONS[annotator] / item)
 
     items = [
         row
@@ -140,9 +142,9 @@ def read_results(out: Path) -> Results:
     )
 
 
-def present(scores: Any, question: Callable[[], str | None]) -> dict[str, dict[str, Any]]:
+def present(scores: Any, question: Callable[[str], str | None]) -> dict[str, dict[str, Any]]:
     """The scores by metrics that this code has; one of another version of a metric, or on another question than the
-    present one, whose digest `question` says, is none, with the remedy."""
+    present one of its annotator, whose digest `question` says, is none, with the remedy."""
     found: dict[str, dict[str, Any]] = {}
     for metric, score in sorted(scores["metrics"].items()):
         if metric not in metric_files():
@@ -150,14 +152,14 @@ def present(scores: Any, question: Callable[[], str | None]) -> dict[str, dict[s
         known, stale = facts(metric), ""
         if score["version"] != known.version:
             stale = f"not scored in version {known.version}: {SCORE} OUT"
-        elif known.kind == "regional" and score.get("question") != question():
+        elif known.kind == "regional" and score.get("question") != question(known.annotator):
             stale = f"not scored on the present regions and matches: {SCORE} OUT"
         found[metric] = {"value": None, "version": None, "reason": stale} if stale else score
     return found
 
 
 def item_rows(
-    folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any], question: Callable[[], str | None]
+    folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any], question: Callable[[str], str | None]
 ) -> list[tuple[Any, ...]]:
     """Scores and costs of one cell, whose scores are `made_of` these pictures today and answer the question
     of this digest; a failed or unscored item has the reason in the place of every score."""
@@ -187,5 +189,5 @@ def set_rows(folder: Path, scores: Any, made_of: Mapping[Path, Any]) -> list[dic
     about = {"label": folder.name, **({"n": scores["n"], "items": scores["items"]} if same else {})}
     return [
         about | {"metric": metric} | (score if same else {"reason": f"not scored: {SCORE} OUT"})
-        for metric, score in present(scores, lambda: None).items()
+        for metric, score in present(scores, lambda annotator: None).items()
     ]

@@ -14,10 +14,11 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -31,7 +32,7 @@ from rich.table import Table
 from torch import Tensor
 
 from evaluation.backbones import BATCH, MissingWeights
-from evaluation.metric import Metric, Question, Sample, SetMetric
+from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Metric, Question, Sample, SetMetric
 from evaluation.moved import Pictures, root_of
 from evaluation.questions import question_digest, read_question
 from evaluation.record import depends_on, file_digest, own_record, pictures_of
@@ -42,6 +43,7 @@ from stylegallery.command import listing, plain_console, to_the_end
 from stylegallery.errors import InputError, require
 from stylegallery.images import SMALLEST_SIDE, read_image
 
+ANNOTATE = "python -m evaluation.questions OUT --annotator"
 IMAGE = "stylised.png"
 CONFIGS = Path(__file__).parent.parent / "conf" / "metric"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
@@ -132,15 +134,18 @@ class Cell:
             content, *references = [picture(path, shape, digest) for path, digest in pictures_of(record).values()]
         except InputError as problem:
             raise LostInput(str(problem)) from problem
-        return Sample(self.item, content, references, image, self.question(), self.features)
+        return Sample(self.item, content, references, image, features=self.features)
 
-    def asked(self) -> str | None:
-        """Digest of the question that regional scores answer; None where there is none."""
-        return question_digest(self.folder.parents[2] / "questions" / self.item)
+    def asked(self) -> dict[str, str | None]:
+        """Annotator -> digest of the question that its regional scores answer; None where there is none."""
+        return {annotator: question_digest(self.annotation(annotator)) for annotator in ANNOTATIONS}
 
-    def question(self) -> Question | None:
+    def annotation(self, annotator: str) -> Path:
+        return self.folder.parents[2] / ANNOTATIONS[annotator] / self.item
+
+    def question(self, annotator: str) -> Question | None:
         try:
-            return read_question(self.folder.parents[2] / "questions" / self.item)
+            return read_question(self.annotation(annotator))
         except InputError:
             return None
 
@@ -178,7 +183,7 @@ def evaluate(metric: Metric, samples: Sequence[Sample]) -> list[Row]:
     if metric.kind == "regional" and any(sample.question is None for sample in samples):
         answered = iter(evaluate(metric, [sample for sample in samples if sample.question is not None]))
         return [
-            next(answered) if sample.question else row(metric, None, f"failed: no questions/{sample.item}")
+            next(answered) if sample.question else row(metric, None, f"missing: {ANNOTATE} {annotator_of(metric)}")
             for sample in samples
         ]
     try:
@@ -211,12 +216,19 @@ def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:
     return scores["metrics"] if all(scores[key] == value for key, value in about.items()) else {}
 
 
-def due(metrics: Iterable[AnyMetric], rows: dict[str, Row], asked: str | None = None) -> list[AnyMetric]:
+def annotator_of(metric: Metric | SetMetric) -> str:
+    """Whose regions and matches a regional score is about."""
+    return str(getattr(metric, "annotator", STYLEGALLERY))
+
+
+def due(
+    metrics: Iterable[AnyMetric], rows: dict[str, Row], asked: Mapping[str, str | None] = MappingProxyType({})
+) -> list[AnyMetric]:
     """Metrics without a value of their present version, and regional ones that answered another question."""
 
     def valid(metric: AnyMetric) -> bool:
         found = rows.get(metric.name, {})
-        answered = metric.kind != "regional" or found.get("question") == asked
+        answered = metric.kind != "regional" or found.get("question") == asked.get(annotator_of(metric))
         return found.get("value") is not None and found["version"] == metric.version and answered
 
     return [metric for metric in metrics if not valid(metric)]
@@ -255,10 +267,13 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
             broken[cell] = error
             failed = {metric.name: row(metric, None, reason_of(error)) for metric in missing}
             write_rows(cell.folder / SCORES, about, rows | failed)
+    questions = {(cell, annotator): cell.question(annotator) for cell, *_ in waiting for annotator in ANNOTATIONS}
     for metric in metrics:
+        annotator = annotator_of(metric)
         wanting = [index for index, (cell, _, rows) in enumerate(waiting) if due([metric], rows, asked[cell])]
-        for index, scored in zip(wanting, evaluate(metric, [samples[i] for i in wanting]), strict=True):
-            answered = {"question": asked[waiting[index][0]]} if metric.kind == "regional" else {}
+        given = [replace(samples[index], question=questions[waiting[index][0], annotator]) for index in wanting]
+        for index, scored in zip(wanting, evaluate(metric, given), strict=True):
+            answered = {"question": asked[waiting[index][0]][annotator]} if metric.kind == "regional" else {}
             waiting[index][2][metric.name] = scored | answered
     for cell, about, rows in waiting:
         now = read_rows(cell.folder / SCORES, about)  # with what another process has scored since

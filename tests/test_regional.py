@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Gallery, Pictures
+from conftest import Gallery, Pictures, paint
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -291,7 +291,7 @@ def test_one_item_that_cannot_be_asked_does_not_keep_the_others(
     def asked(method: object, item: Item, generator: torch.Generator) -> Question:
         read_image(item.content)
         if item.id == "c2__set2":
-            (gallery.references / "set2" / "r1.png").write_bytes(b"another picture")
+            paint(gallery.references / "set2" / "r1.png", 77)
         assert pasted.question is not None
         return pasted.question
 
@@ -299,7 +299,8 @@ def test_one_item_that_cannot_be_asked_does_not_keep_the_others(
     (gallery.contents / "c1.png").write_bytes(b"damaged")
     monkeypatch.setattr(questions, "build", lambda _: None)
     monkeypatch.setattr(questions, "ask", asked)
-    monkeypatch.setattr("sys.argv", ["questions", str(tmp_path / "out"), "model=embedded"])
+    arguments = ["--annotator", "stylegallery", "model=embedded"]
+    monkeypatch.setattr("sys.argv", ["questions", str(tmp_path / "out"), *arguments])
     with pytest.raises(SystemExit, match="1"):
         questions.main()
     printed = "".join(capsys.readouterr().out.split())

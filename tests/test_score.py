@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import BROKEN_PICTURES, paint, result_record
@@ -15,17 +16,22 @@ from rich.console import Console
 
 from evaluation import score as module
 from evaluation.backbones import MissingWeights
+from evaluation.metric import Question
 from evaluation.metrics.fid import Fid
 from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.moved import Pictures
 from evaluation.provenance import file_digest
+from evaluation.questions import write_question
+from evaluation.record import Request
 from evaluation.results import read_results
 from evaluation.score import Cell, main, read_picture, score
 from stylegallery.errors import InputError
+from stylegallery.matching import Match
 from stylegallery.weights import table
 
 NAMES = ["ms_ssim", "histogram"]
+INDEPENDENT = "regional_style_efficientnet_independent"
 
 
 def entry(path: Path) -> dict[str, str]:
@@ -104,6 +110,43 @@ def test_regional_scores_are_computed_again_when_the_question_changes(
     assert now["ms_ssim"] == found["ms_ssim"]
     assert now["regional_style_efficientnet"]["question"] == "second"
     assert now["regional_style_efficientnet"]["value"] is None  # there is no question on disk
+
+
+def test_scores_of_regions_answer_their_own_annotator(out: Path, console: Console) -> None:
+    """Each has its own regions and digest; another annotation makes the scores about it stale and no others."""
+    names = ["regional_style_efficientnet", INDEPENDENT]
+    folder, item = out / "cells" / "identity" / "0001__a", "0001__a"
+    halves = torch.ones(8, 8, dtype=torch.int64)
+    halves[:, 4:] = 2
+    whole = torch.ones(8, 8, dtype=torch.int64)
+
+    def annotate(place: str, seed: int, *targets: tuple[int, int]) -> str:
+        matches = [Match(region, *target, 0, 0, 0, 0, False) for region, target in enumerate(targets, 1)]
+        request = Request(item, seed, {}, {}, {}, {}, "code")
+        labels = halves if len(targets) == 2 else whole
+        write_question(out / place / item, Question(labels, [halves, whole], matches), request)
+        return request.digest()
+
+    own = annotate("questions", 0, (1, 1), (2, 1))
+    score(out, names, None, console)
+    other = annotate("annotations/independent", 1, (1, 2))
+    score(out, names, None, console)
+    found = rows(folder)
+    assert [found[name]["question"] for name in names] == [own, other]
+    values = [found[name]["value"] for name in names]
+    assert None not in values and values[0] != values[1]
+    for record in out.glob("cells/*/*/record.json"):
+        about = {"seconds": {"all": 1.0}, "peak_memory_mib": 1.0, "config": {}}
+        record.write_text(json.dumps(json.loads(record.read_text()) | about))
+    shown = read_results(out).items.set_index(["label", "item", "metric"])
+    assert shown.loc[("identity", item, names[1]), "value"] == values[1]
+    annotate("annotations/independent", 2, (2, 1))
+    shown = read_results(out).items.set_index(["label", "item", "metric"])
+    assert shown.loc[("identity", item, names[0]), "value"] == values[0]
+    stale = shown.loc[("identity", item, names[1])]
+    assert np.isnan(stale["value"]) and stale["reason"].startswith("not scored on the present regions and matches")
+    score(out, names, None, console)
+    assert rows(folder)[names[0]]["value"] == values[0] and rows(folder)[names[1]]["value"] != values[1]
 
 
 def test_every_cell_gets_its_values(out: Path, console: Console) -> None:
@@ -267,11 +310,12 @@ def test_missing_weights_and_questions_are_reasons_not_failures(
     out: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    assert score(out, ["lpips_alex", "regional_margin_clip", "ms_ssim", "artfid"], None, console)
+    assert score(out, ["lpips_alex", "regional_style_efficientnet", INDEPENDENT, "ms_ssim", "artfid"], None, console)
     for folder in out.glob("cells/*/0002__b"):
         found = rows(folder)
         assert found["lpips_alex"]["reason"] == "missing: python -m stylegallery.weights fetch lpips_alex"
-        assert found["regional_margin_clip"]["reason"] == "failed: no questions/0002__b"
+        for name, annotator in (("regional_style_efficientnet", "stylegallery"), (INDEPENDENT, "independent")):
+            assert found[name]["reason"] == f"missing: python -m evaluation.questions OUT --annotator {annotator}"
         assert found["ms_ssim"]["value"] is not None
     assert rows(out / "cells" / "identity", "sets.json")["artfid"]["reason"].startswith("missing: python -m")
 

@@ -1,5 +1,9 @@
 """Is the right style in the right place? Regions of a result against the reference regions they were matched to.
 
+Regions and matches are an annotator's (`evaluation.metric.ANNOTATIONS`). In those of StyleGallery, StyleGallery and its
+variants answer a question of their own, baselines do not: compare the variants there, and methods in the independent
+ones too.
+
 A region is shown to an encoder as a masked crop: the bounding box of the region, everything outside the region filled
 with the region's mean colour, padded with that colour to a square, resized (bicubic, antialiased) to the encoder's
 side. The encoder also gets the mask of the crop. Zoom is not undone: regions of different extent show a texture at
@@ -19,7 +23,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.backbones import backbone
-from evaluation.metric import Direction, Question, Sample
+from evaluation.metric import STYLEGALLERY, Direction, Question, Sample
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.regions import region_count, resize_labels
 
@@ -90,6 +94,11 @@ def masked_gram(features: Tensor, masks: Tensor) -> Tensor:
     return F.normalize(((flat * weights[:, None]) @ flat.transpose(1, 2)).flatten(1), dim=1)
 
 
+def named(score: str, encoder: RegionEncoder, annotator: str) -> str:
+    """`regional_style_csd` in the regions of StyleGallery, `regional_style_csd_independent` in those of another."""
+    return f"{score}_{encoder.name}" + ("" if annotator == STYLEGALLERY else f"_{annotator}")
+
+
 class RegionalStyle:
     """Similarity of every content region of the result to the reference region it was matched to; higher is better.
 
@@ -102,8 +111,8 @@ class RegionalStyle:
     bounds = (-1.0, 1.0)
     kind = "regional"
 
-    def __init__(self, encoder: RegionEncoder) -> None:
-        self.encoder, self.name = encoder, f"regional_style_{encoder.name}"
+    def __init__(self, encoder: RegionEncoder, annotator: str = STYLEGALLERY) -> None:
+        self.encoder, self.annotator, self.name = encoder, annotator, named("regional_style", encoder, annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         """Raises ValueError for a sample without question."""
@@ -122,8 +131,8 @@ class RegionalMargin:
     bounds = (-2.0, 2.0)
     kind = "regional"
 
-    def __init__(self, encoder: RegionEncoder) -> None:
-        self.encoder, self.name = encoder, f"regional_margin_{encoder.name}"
+    def __init__(self, encoder: RegionEncoder, annotator: str = STYLEGALLERY) -> None:
+        self.encoder, self.annotator, self.name = encoder, annotator, named("regional_margin", encoder, annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         """Raises ValueError for a sample without question or with no second reference region to compare with."""

@@ -2,6 +2,9 @@
 const drill = byId("drill");
 const COLOURS = data.colours; // of content region 1, 2, ...; matched reference regions have the colour of their taker
 let drillOrder = [];
+let independent = false; // which regions and matches are shown: those of StyleGallery, or the independent ones
+
+const regionsOf = (found) => independent ? found.independent : found.question;
 
 function openItem(item, order) {
   drillOrder = order;
@@ -12,7 +15,7 @@ function openItem(item, order) {
     type: "button", disabled: order[position + by] === undefined, class: "step", "aria-label": by < 0 ? "previous item" : "next item",
     onclick: () => stepItem(by),
   }, by < 0 ? "←" : "→");
-  const question = found.question;
+  const question = regionsOf(found);
   drill.replaceChildren(
     el("header", {}, el("h2", { id: "drill-title" }, items[item].id), step(-1), step(1),
       el("button", { type: "button", class: "close", "aria-label": "close", onclick: () => drill.close() }, "×")),
@@ -37,8 +40,13 @@ function stepItem(by) {
 // --- regions and matches ---
 
 function regionControls(question) {
-  if (question.reason) return el("p", { class: "small" }, `No regions: ${question.reason}`);
-  return el("p", { class: "controls" },
+  const option = (value, text) => el("option", { value, selected: (value === "independent") === independent }, text);
+  const annotator = el("label", { class: "check" }, "Regions and matches of ", el("select", { id: "drill-annotator", onchange: (event) => {
+    independent = event.target.value === "independent";
+    openItem(drill.item, drillOrder);
+  } }, option("stylegallery", "StyleGallery"), option("independent", "an independent annotation")));
+  if (question.reason) return el("p", { class: "controls" }, annotator, el("span", { class: "small" }, `No regions: ${question.reason}`));
+  return el("p", { class: "controls" }, annotator,
     el("label", { class: "check" }, el("input", { type: "checkbox", checked: true, id: "drill-regions", onchange: layOutLines }), " regions and matches"),
     el("span", { class: "small" }, "A reference region has the colour of the content region that takes its style; grey regions are taken by none. Shared by all methods."));
 }
@@ -56,7 +64,7 @@ function regionFigure(item, question) {
 /** Lines from the heart of every content region to the heart of the region it takes its style from. */
 function layOutLines() {
   const box = drill.querySelector(".inputs");
-  const question = block(`item-${drill.item}`).question;
+  const question = regionsOf(block(`item-${drill.item}`));
   const shown = byId("drill-regions")?.checked ?? false;
   box.classList.toggle("plain", !shown);
   const overlay = box.querySelector("svg.lines");
@@ -128,6 +136,6 @@ function recordTable(facts) {
 
 drill.addEventListener("click", (event) => { if (event.target === drill) drill.close(); });
 drill.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, .scroll")) return;
+  if (event.target.closest("input, select, .scroll")) return;
   if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); stepItem(event.key === "ArrowLeft" ? -1 : 1); }
 });
