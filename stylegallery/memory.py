@@ -60,7 +60,7 @@ def memory_left() -> int:
     left: int = psutil.virtual_memory().available + psutil.swap_memory().free
     for name in LIMITS:
         try:
-            limit = int((Path("/sys/fs/cgroup") / name).read_text())
+            limit = int((Path("/sys/fs/cgroup") / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not there, or `max`
             continue
         left = min(left, limit - psutil.Process().memory_info().rss)
