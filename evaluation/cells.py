@@ -103,7 +103,7 @@ class Job:
         mine = items[: config.limit][parse_shard(str(config.shard))]
         frozen = freeze(out, label, config, items)
         root = places(settings["data"]).get("root")
-        return cls(out, label, config.seed, frozen["method"], mine, settings_digest(frozen), root)
+        return cls(out, label, config.seed, frozen["method"], mine, frozen["settings"], root)
 
     def folder(self, item: Item) -> Path:
         return self.out / "cells" / self.label / item.id
@@ -151,9 +151,10 @@ def not_finite(value: object, name: str = "") -> Iterator[str]:
 def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()) -> dict[str, Any]:
     """Write what decides the results of a label to OUT/config/<label>.yaml, or compare it with what is there.
 
-    Returns seed, data, method (resolved, paths absolute) and limit. The root of a benchmark's pictures is left out;
-    limit, the number of items that are planned, may change, where things lie too, as long as they are the same
-    things (`items` are all of the benchmark), and everything as long as there are no results.
+    Returns seed, data, method (resolved, paths absolute) and limit, and under `settings` the digest of what is frozen.
+    The root of a benchmark's pictures is left out; limit, the number of items that are planned, may change, where
+    things lie too, as long as they are the same things (`items` are all of the benchmark), and everything as long as
+    there are no results. While processes work with other places, on other machines perhaps, theirs stay in the file.
 
     Raises:
         InputError: the label was made with other settings, which the message names, or OUT cannot be written.
@@ -168,20 +169,21 @@ def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()
         if path.exists():
             old = read_frozen(path)
             changed = differences(old | {"limit": config.limit}, now)
-            elsewhere = not differences(deciding(old), deciding(now)) and same_things(out, label, now, items)
-            if changed and not elsewhere and in_use(out, label):
+            if changed and in_use(out, label) and not same_things(out, label, old, now, items):
                 raise InputError(
                     f"{out} holds {label} with other settings ({'; '.join(changed[:5])}"
                     f"{f'; {len(changed) - 5} more' if len(changed) > 5 else ''}); "
                     "pass label= with a new name or another out="
                 )
+            if changed and at_work(out, label):
+                return now | {"settings": settings_digest(old)}
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
             temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(now)), encoding="utf-8")
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)  # left by a full disk
-    return now
+    return now | {"settings": settings_digest(now)}
 
 
 def deciding(frozen: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,14 +192,16 @@ def deciding(frozen: Mapping[str, Any]) -> dict[str, Any]:
     return {"seed": frozen["seed"], "data": data, "method": without_places(frozen["method"])}
 
 
-def same_things(out: Path, label: str, frozen: Mapping[str, Any], items: Sequence[Item]) -> bool:
-    """Whether the results of a label were made of the pictures and the weights that settings name now, wherever these
-    lay: a folder that was moved, or is spelled differently."""
+def same_things(out: Path, label: str, old: Mapping[str, Any], now: Mapping[str, Any], items: Sequence[Item]) -> bool:
+    """Whether settings differ in places alone and the results of a label were made of the pictures and the weights that
+    are there now: a folder that was moved, or is spelled differently."""
+    if differences(deciding(old), deciding(now)):
+        return False
     records = [record for folder in (out / "cells" / label).glob("*/") if (record := read_record(folder))]
     done = [record for record in records if "error" not in record]
     known = {item.id: item for item in items}
     return bool(done) and all(
-        record["weights"] == weights_digests(frozen["method"])
+        record["weights"] == weights_digests(now["method"])
         and record["item"] in known
         and inputs_digest(known[record["item"]]) == digest_of({r: e["sha256"] for r, e in record["inputs"].items()})
         for record in done
@@ -224,10 +228,12 @@ def digest_of(values: object) -> str:
 def in_use(out: Path, label: str) -> bool:
     """Whether a label has a result or a process at work on one; failures are done again with any settings."""
     records = (read_record(folder) for folder in (out / "cells" / label).glob("*/"))
-    locks = (out / ".locks" / label).glob("*.lock")
-    return any(record and "error" not in record for record in records) or any(
-        holder(out, label, path.stem) for path in locks
-    )
+    return any(record and "error" not in record for record in records) or at_work(out, label)
+
+
+def at_work(out: Path, label: str) -> bool:
+    """Whether a process has an item of a label."""
+    return any(holder(out, label, path.stem) for path in (out / ".locks" / label).glob("*.lock"))
 
 
 def differences(old: object, new: object, name: str = "") -> list[str]:

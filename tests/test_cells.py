@@ -730,6 +730,14 @@ def test_a_moved_folder_is_the_same_and_another_one_is_not(fake_config: Compose,
     moved = gallery.contents.rename(gallery.contents.parent / "moved")
     again = Job.of(fake_config(f"out={out}", f"data.contents={moved}"), "fake")
     assert run(again)[0] == {"done": 0, "there": 12, "failed": 0}
+    assert cells.read_frozen(out / "config" / "fake.yaml")["data"]["contents"] == str(moved)
+    items = cells.claims(again)  # at work; meanwhile another machine starts, which has the folder elsewhere
+    next(items)
+    shutil.copytree(moved, out.parent / "mounted")
+    mounted = Job.of(fake_config(f"out={out}", f"data.contents={out.parent / 'mounted'}"), "fake")
+    next(items)
+    items.close()
+    assert run(mounted)[0]["there"] == 12
     other = paint_gallery(out.parent / "other")
     for picture in other.contents.iterdir():
         paint(picture, 50)
