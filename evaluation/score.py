@@ -1,6 +1,6 @@
 """Score every finished cell of a benchmark run; what is already scored is left alone.
 
-    python -m evaluation.score OUT [data.root=FOLDER] [--metrics lpips_alex,csd] [--size 256]
+    python -m evaluation.score OUT [data.root=FOLDER] [--metrics lpips_alex,csd] [--size 256] [--anew]
 
 Each cell (OUT/cells/<label>/<item>/) gets scores.json beside its record, each label sets.json with the metrics of the
 whole set. A result that cannot be read, or whose content or references are lost or were replaced since, gets reasons in
@@ -15,6 +15,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -206,11 +207,17 @@ def evaluate_set(metric: SetMetric, samples: Sequence[Sample], contents: Sequenc
     return row(metric, found.value, few) | {"low": found.low, "high": found.high, "contents": found.contents}
 
 
+def read_scores(path: Path) -> dict[str, Any]:
+    """Raises InputError where there is no whole file of scores."""
+    shape: TypeAdapter[Any] = SETS_SCORED if path.name == SETS else SCORED
+    scores: dict[str, Any] = read(path, shape, "score again")
+    return scores
+
+
 def read_rows(path: Path, about: dict[str, Any]) -> dict[str, Row]:
     """The rows of a scores file that is about the same pictures and size; none of any other or of a damaged one."""
     try:
-        shape: TypeAdapter[Any] = SETS_SCORED if path.name == SETS else SCORED
-        scores: dict[str, Any] = read(path, shape, "score again")
+        scores = read_scores(path)
     except InputError:
         return {}
     return scores["metrics"] if all(scores[key] == value for key, value in about.items()) else {}
@@ -314,11 +321,46 @@ def common_size(cells: Sequence[Cell], console: Console) -> int | None:
     return smallest
 
 
-def score(out: Path, names: Sequence[str] | None, size: int | None, console: Console, root: str | None = None) -> bool:
-    """Score a run and print a summary; whether every cell could be scored. `root` is where pictures were moved to.
+def scored_at(cells: Sequence[Cell]) -> set[int | None]:
+    """The sizes that results were scored at before."""
+    paths = {cell.folder / SCORES for cell in cells} | {cell.folder.parent / SETS for cell in cells}
+    found: set[int | None] = set()
+    for path in paths:
+        with suppress(InputError):
+            found.add(read_scores(path)["size"])
+    return found
+
+
+def size_of(out: Path, cells: Sequence[Cell], given: int | None, anew: bool, console: Console) -> int | None:
+    """The size to score at: the given one, else that of the scores that are there, unless a result is smaller by now.
 
     Raises:
-        InputError: no cells in `out`, an unknown metric, or a file that cannot be written.
+        InputError: results were scored at another size than the given one, and not `anew`.
+    """
+    before = scored_at(cells)
+    if given and before - {given} and not anew:
+        sizes = " and ".join(sorted("their own size" if size is None else f"{size} px" for size in before - {given}))
+        raise InputError(
+            f"{out} holds scores of results at {sizes}; leave out --size to go on there, or pass --anew to replace "
+            f"them by scores at {given} px"
+        )
+    if not given and not anew and len(before) == 1 and (kept := next(iter(before))):
+        common = common_size(cells, Console(quiet=True))
+        if common is None or kept <= common:
+            console.print(f"results are scored at {kept} px, as before; --size takes another")
+            return kept
+    return given or common_size(cells, console)
+
+
+def score(
+    out: Path, names: Sequence[str] | None, size: int | None, console: Console, root: str | None = None,
+    anew: bool = False,
+) -> bool:  # fmt: skip
+    """Score a run and print a summary; whether every cell could be scored. `root` is where pictures were moved to;
+    `anew`: replace scores of another size.
+
+    Raises:
+        InputError: no cells in `out`, an unknown metric, scores of another size, or a file that cannot be written.
     """
     require(size is None or size >= SMALLEST_SIDE, f"--size is at least {SMALLEST_SIDE}", size)
     pictures = Pictures(out, root)
@@ -327,7 +369,7 @@ def score(out: Path, names: Sequence[str] | None, size: int | None, console: Con
         raise InputError(f"{out} holds no finished cells (cells/<label>/<item>/{RECORD}); pass the folder of a run")
     cells.sort(key=lambda cell: (cell.item, cell.label))
     metrics, set_metrics = build_metrics(names)
-    size = size or common_size(cells, console)
+    size = size_of(out, cells, size, anew, console)
     broken: dict[Cell, InputError] = {}
     with torch.inference_mode():
         groups = [cells[start : start + BATCH] for start in range(0, len(cells), BATCH)]
@@ -366,15 +408,17 @@ def main() -> None:
     parser.add_argument(
         "--size",
         type=int,
-        help="side in px all pictures are resized to (default: the results' own, the smallest where they differ)",
+        help="side in px all pictures are resized to (default: that of the scores that are there, else the results' "
+        "own, the smallest where they differ)",
     )
+    parser.add_argument("--anew", action="store_true", help="replace all scores of another size")
     parser.add_argument(
         "places", nargs="*", metavar="data.root=FOLDER", help="where the pictures are now, if elsewhere"
     )
     options = parser.parse_args()
     try:
         names, root = options.metrics and options.metrics.split(","), root_of(options.places)
-        whole = score(options.out, names, options.size, plain_console(), root)
+        whole = score(options.out, names, options.size, plain_console(), root, options.anew)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

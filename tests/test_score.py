@@ -170,10 +170,29 @@ def test_size_resizes_everything_and_is_part_of_what_is_scored(out: Path, consol
     score(out, ["ms_ssim"], None, console)
     folder = out / "cells" / "identity" / "0001__a"
     native = rows(folder)["ms_ssim"]["value"]
-    score(out, ["ms_ssim"], 48, console)
+    score(out, ["ms_ssim"], 48, console, anew=True)
     assert scored(folder)["size"] == 48
     assert rows(folder)["ms_ssim"]["value"] != native
     assert Cell(folder, Pictures(folder.parents[2])).sample(48).references[0].shape == (1, 3, 48, 48)
+
+
+def test_scores_of_another_size_are_replaced_on_purpose_only(out: Path, console: Console) -> None:
+    """A size given once holds for what is scored later: --size is a setting of the scores, not of one command."""
+    score(out, NAMES, None, console)
+    folder = out / "cells" / "identity" / "0001__a"
+    before = (folder / "scores.json").read_bytes()
+    with pytest.raises(InputError, match=r"scores of results at their own size; leave out --size .* pass --anew"):
+        score(out, ["ms_ssim"], 48, console)
+    assert (folder / "scores.json").read_bytes() == before
+    score(out, NAMES, 48, console, anew=True)
+    at_48 = scored(folder)
+    score(out, NAMES, None, console)
+    score(out, ["edge_f1"], None, console)
+    assert scored(folder)["size"] == 48 and {name: rows(folder)[name] for name in NAMES} == at_48["metrics"]
+    with pytest.raises(InputError, match="at 48 px"):
+        score(out, NAMES, 64, console)
+    score(out, NAMES, None, console, anew=True)
+    assert scored(folder)["size"] is None
 
 
 def test_only_what_is_due_is_computed(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
