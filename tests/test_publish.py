@@ -643,3 +643,23 @@ def test_bad_input_is_one_sentence_and_code_2(
     assert (tmp_path / "docs" / "table1.md").read_text() == "# By hand\n"
     (table1 / "config" / "styleid.yaml").write_text("nonsense: 1\n")
     fails("is not the frozen settings of a label", str(table1), "--docs", str(tmp_path / "other"))
+
+
+def test_files_of_the_user_in_the_folder_of_pages_stay(table1: Path, tmp_path: Path) -> None:
+    """A picture that no page names is not deleted, a table or a grid that none has is not replaced."""
+    docs = tmp_path / "docs"
+    (docs / "grids").mkdir(parents=True)
+    (docs / "grids" / "holiday.jpg").write_text("mine")
+    (docs / "notes.md").write_bytes(b"\xff\xfe mine")
+    publish([table1], docs, grids=2, side=64, machine="")
+    publish([table1], docs, grids=1, side=64, machine="")
+    assert len(list((docs / "grids").iterdir())) == 2
+    for name in ("claims.csv", "table1_items.csv", "grids.md"):
+        other = tmp_path / name
+        shutil.copytree(docs, other)
+        (other / f"{name.partition('.')[0].removesuffix('_items')}.md").unlink()
+        before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+        with pytest.raises(InputError, match="belongs to no page of this command; move it away or pass another --docs"):
+            publish([table1], other, grids=1, side=64, machine="")
+        assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
+    assert (docs / "grids" / "holiday.jpg").read_text() == "mine"

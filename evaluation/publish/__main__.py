@@ -18,7 +18,7 @@ from evaluation.publish.costs import costs_page
 from evaluation.publish.grids import choose_items, draw_grid, grids_page
 from evaluation.publish.studies import FIRST, Experiment, Study, find_studies, model_lines, read_experiments, read_sweep
 from evaluation.publish.study_page import item_scores, make_sheet, study_page
-from evaluation.publish.text import GENERATED, bullets, page, pipe_table, write
+from evaluation.publish.text import bullets, generated, page, pipe_table, require_own, write
 from stylegallery.command import to_the_end
 from stylegallery.errors import InputError, require
 
@@ -36,6 +36,9 @@ def publish(outs: Sequence[Path], docs: Path, grids: int, side: int, machine: st
     require(32 <= side <= 512, "--side is from 32 to 512", side)
     experiments, sweeps = read_experiments(), [read_sweep(out) for out in dict.fromkeys(outs)]
     studies = find_studies(experiments, sweeps)
+    shown = next((study for study in studies if study.experiment.name == FIRST), None) if grids else None
+    items = choose_items(shown, grids) if shown else []
+    old = require_own(docs, ["claims", *(study.experiment.name for study in studies)], items)
     complaints = []
     for study in studies:
         name, sheet = study.experiment.name, make_sheet(study)
@@ -48,21 +51,20 @@ def publish(outs: Sequence[Path], docs: Path, grids: int, side: int, machine: st
     table = decide(claims, studies)
     write(docs / "claims.csv", table.to_csv(index=False, float_format="%.6g"))
     write(docs / "claims.md", claims_page(claims, table, studies, (docs / DISCUSSION).is_file()))
-    shown = next((study for study in studies if study.experiment.name == FIRST), None)
-    if shown and grids:
-        complaints += write_grids(docs, shown, choose_items(shown, grids), side)
+    if shown:
+        complaints += write_grids(docs, shown, items, side, old)
     write(docs / "README.md", index(docs, experiments, studies, [sweep.out for sweep in sweeps], machine))
     size = sum(path.stat().st_size for path in docs.rglob("*") if path.is_file())
     complaints += [f"{docs} has {size / 1e6:.1f} MB; pass fewer --grids"] if size > LARGEST else []
     return complaints
 
 
-def write_grids(docs: Path, study: Study, items: Sequence[str], side: int) -> list[str]:
-    """Pictures and their page; pictures of items that are no longer chosen go."""
+def write_grids(docs: Path, study: Study, items: Sequence[str], side: int, old: Sequence[Path]) -> list[str]:
+    """Pictures and their page; the `old` ones of items that are no longer chosen go."""
     pictures = {f"{item}.jpg": draw_grid(study, item, side) for item in items}
     for name, data in pictures.items():
         write(docs / "grids" / name, data)
-    for path in (docs / "grids").glob("*.jpg"):
+    for path in old:
         if path.name not in pictures:
             path.unlink()
     write(docs / "grids.md", grids_page(study, items))
@@ -86,10 +88,10 @@ def index(
         "grids": "pictures",
     }
     pages = [f"[{name}.md]({name}.md): {about}" for name, about in others.items() if (docs / f"{name}.md").is_file()]
-    by_hand = [path for path in sorted(docs.glob("*.md")) if not path.read_text(encoding="utf-8").startswith(GENERATED)]
+    by_hand = [path for path in sorted(docs.glob("*.md")) if path.is_file() and not generated(path)]
     for path in by_hand:
         if path.name != "README.md":
-            heading = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+            heading = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ")
             pages.append(f"[{path.name}]({path.name}): {heading} (written by hand)")
     missing = [one.name for one in experiments if one.name not in {study.experiment.name for study in studies}]
     sweep = studies[0].sweep

@@ -1,5 +1,6 @@
 """What all pages are made of: a mark that says they are generated, pipe tables, and files written whole."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,29 @@ def bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {' '.join(line.split())}" for line in lines)
 
 
+def generated(path: Path) -> bool:
+    """Whether a page is one that this command wrote."""
+    return path.is_file() and path.read_bytes().startswith(GENERATED.encode())
+
+
+def require_own(docs: Path, pages: Sequence[str], grids: Sequence[str]) -> list[Path]:
+    """The pictures of grids that an earlier call left in `docs`.
+
+    Raises:
+        InputError: a table or a grid that will be written would replace a file that no page of this command names.
+    """
+    page = docs / "grids.md"
+    names = re.findall(r"\((grids/[^()/]+\.jpg)\)", page.read_text(encoding="utf-8")) if generated(page) else []
+    own = {docs / name for name in names}
+    without = [name for name in pages if not generated(docs / f"{name}.md")]
+    tables = [docs / f"{name}{end}.csv" for name in without for end in ("", "_items")]
+    pictures = [docs / "grids" / f"{name}.jpg" for name in grids]
+    for path in (*tables, *pictures):
+        if path.exists() and path not in own:
+            raise InputError(f"{path} belongs to no page of this command; move it away or pass another --docs")
+    return sorted(path for path in own if path.is_file())
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Write a file; nobody ever sees half of it.
 
@@ -34,7 +58,7 @@ def write(path: Path, content: str | bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}")
     try:
-        if path.suffix == ".md" and path.is_file() and not path.read_text(encoding="utf-8").startswith(GENERATED):
+        if path.suffix == ".md" and path.exists() and not generated(path):
             raise InputError(f"{path} was written by hand; rename it or pass another --docs")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
