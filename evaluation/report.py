@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from evaluation.metric import ANNOTATIONS
 from evaluation.moved import Pictures, root_of
 from evaluation.record import pictures_of, read_record
 from evaluation.report_pictures import COLOURS, question_block, thumbnail
-from evaluation.reported import other_backbones, read_reported
+from evaluation.reported import other_scales, read_reported
 from evaluation.results import Results, embedded, facts, read_results
 from evaluation.schemas import cell_folders
-from evaluation.tables import CALIBRATION, build, notes, out_of_order
-from evaluation.wide import reported_notes
+from evaluation.tables import CALIBRATION, above, build, labels_of, notes, out_of_order, require_known
+from evaluation.wide import KINDS, number, reported_notes
 from stylegallery.command import plain_console, to_the_end
 from stylegallery.errors import InputError
 
@@ -36,17 +36,16 @@ PAGE = Path(__file__).parent / "report_page"
 SCRIPTS = ("parts", "results", "scatter", "grid", "compare", "dialog")  # in the order in which they run
 INPUT_SIDE = 320  # pixels; contents and references are shared by many items, so they may be larger than outputs
 
-KINDS = ("structure", "style", "regional", "set", "cost")  # the order of columns
-
 Cells = dict[str, dict[str, dict[str, Any] | None]]  # label -> item -> record; None where it is not whole
 
 
 # --- from records to what the page shows ---
 
 
-def read_cells(out: Path, root: str | None = None) -> Cells:
-    """The record of every cell, methods first and calibration rows last; inputs where they are now, maybe in `root`."""
-    folders = cell_folders(out)
+def read_cells(out: Path, root: str | None = None, without: Collection[str] = ()) -> Cells:
+    """The record of every cell `without` those of some labels, methods first and calibration rows last; inputs where
+    they are now, maybe in `root`."""
+    folders = [folder for folder in cell_folders(out) if folder.parent.name not in without]
     labels = sorted({folder.parent.name for folder in folders}, key=lambda label: (label in CALIBRATION, label))
     cells: Cells = {label: {} for label in labels}
     pictures = Pictures(out, root)
@@ -103,11 +102,11 @@ def table_rows(table: pd.DataFrame, metrics: Sequence[str], models: dict[str, st
         cells = [table_cell(own.loc[metric] if metric in own.index else None) for metric in metrics]
         group = "calibration" if label in CALIBRATION else "method"
         rows.append({"label": label, "group": group, "model": model, "cells": cells})
-    twins = set(other_backbones(set(ours["metric"][ours["value"].notna()])).values())
+    scales = set(other_scales(set(ours["metric"][ours["value"].notna()])).values())
     for (_, name), reported in table[table["source"] != "ours"].groupby(["source", "reported"], sort=False):
         values = reported.set_index("metric")
         cells = [
-            table_cell(values.loc[metric] if metric in values.index else None) | {"twin": metric in twins}
+            table_cell(values.loc[metric] if metric in values.index else None) | {"otherScale": metric in scales}
             for metric in metrics
         ]
         rows.append({"label": name, "group": "paper", "model": "", "cells": cells})
@@ -118,10 +117,15 @@ def table_cell(row: pd.Series | None) -> dict[str, Any]:
     if row is None or pd.isna(row["value"]):
         reason = "not scored" if row is None or pd.isna(row["reason"]) else str(row["reason"])
         return {"mean": None, "low": None, "high": None, "n": None, "reason": reason}
+    texts = {"text": number(row["value"]) if row["source"] == "ours" else f"{row['value']:.5g}"}
+    if not pd.isna(row["low"]):
+        texts["interval"] = f"{number(row['low'])} – {number(row['high'])}"
+    if not pd.isna(row["difference"]):
+        texts["ours"] = f"ours {row['difference']:+.4g}"
     cell = {key: None if pd.isna(row[key]) else float(row[key]) for key in ("low", "high", "difference")}
     n = None if pd.isna(row["n"]) else int(row["n"])
     mark = row["mark"] if isinstance(row["mark"], str) else None
-    return cell | {"mean": float(row["value"]), "n": n, "mark": mark}
+    return cell | texts | {"mean": float(row["value"]), "n": n, "mark": mark}
 
 
 def score_arrays(
@@ -172,14 +176,15 @@ def page_notes(results: Results, table: pd.DataFrame, models: dict[str, str]) ->
 # --- the page ---
 
 
-def write_report(out: Path, side: int, root: str | None = None) -> Path:
-    """Write OUT/report.html with outputs made to fit side x side pixels.
+def write_report(out: Path, side: int, root: str | None = None, without: Collection[str] = ()) -> Path:
+    """Write OUT/report.html with outputs made to fit side x side pixels, `without` some labels.
 
     Raises:
         InputError: no records, damaged files, or the page cannot be written.
     """
-    results = read_results(out)
-    table, cells = build(results), read_cells(out, root)
+    require_known(without, labels_of([out]), "label")
+    results = read_results(out, without)
+    table, cells = build(results), read_cells(out, root, without)
     items = sorted({item for records in cells.values() for item in records})
     models = {label: results.models[label] for label in cells}
     metrics = describe_metrics(table, set(results.items["metric"]))
@@ -199,6 +204,7 @@ def write_report(out: Path, side: int, root: str | None = None) -> Path:
         "reasons": reasons,
         "colours": ["#" + bytes(colour).hex() for colour in COLOURS.tolist()],
         "warning": warning(models),
+        "above": above(results),
         "notes": page_notes(results, table, models),
     }
     path = out / "report.html"
@@ -295,12 +301,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m evaluation.report", description=__doc__)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of a benchmark run")
     parser.add_argument("--side", type=int, default=160, help="larger side of embedded outputs in pixels (default 160)")
+    parser.add_argument("--without", action="append", default=[], metavar="LABEL", help="a label to leave out")
     parser.add_argument(
         "places", nargs="*", metavar="data.root=FOLDER", help="where the pictures are now, if elsewhere"
     )
     options = parser.parse_args(arguments)
     try:
-        path = write_report(options.out, options.side, root_of(options.places))
+        path = write_report(options.out, options.side, root_of(options.places), options.without)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -26,26 +26,37 @@ def columns(ours: set[str]) -> dict[str, str]:
     }
 
 
-def other_backbones(ours: set[str]) -> dict[str, str]:
-    """The paper's metrics that stand in the column of a twin: their scales differ."""
+def other_scales(ours: set[str]) -> dict[str, str]:
+    """The paper's metrics whose numbers are on another scale than the column they stand in: those of a twin, and those
+    that the paper does not say enough of."""
     metrics = read_reported()["metrics"]
-    return {name: column for name, column in columns(ours).items() if column == metrics[name]["twin"]}
+    return {
+        name: column
+        for name, column in columns(ours).items()
+        if column == metrics[name]["twin"] or not metrics[name]["same_scale"]
+    }
+
+
+def of_benchmark(benchmarks: Collection[str]) -> bool:
+    """Whether these benchmarks are all the one that the reported numbers are of."""
+    return set(benchmarks) == {read_reported()["benchmark"]["manifest"]}
 
 
 def reported_rows(table: pd.DataFrame, small: Collection[str]) -> pd.DataFrame:
     """One row per reported number: source (comparison or ablation), label (ours), value, and the difference ours −
-    reported, which says something only where both are of one scale: not of a twin, nor of the `small` model's labels.
+    reported, where both are of one scale and ours of all items, and not for the labels of the `small` model.
     """
-    measured = table.dropna(subset=["value"])
-    ours = {(row.label, row.metric): row.value for row in measured.itertuples()}
-    reported, rows = read_reported(), []
-    where, twins = columns(set(measured["metric"])), other_backbones(set(measured["metric"]))
+    measured, reported = table.dropna(subset=["value"]), read_reported()
+    whole = measured[measured["n"] == reported["benchmark"]["items"]]
+    ours = {(row.label, row.metric): row.value for row in whole.itertuples()}
+    rows: list[dict[str, object]] = []
+    where, scales = columns(set(measured["metric"])), other_scales(set(measured["metric"]))
     for source in ("comparison", "ablation"):
         for label, entry in reported[source].items():
             for (name, metric), value in zip(where.items(), entry["values"], strict=True):
                 if value is None:
                     continue
-                own = None if name in twins or label in small else ours.get((label, metric))
+                own = None if name in scales or label in small else ours.get((label, metric))
                 rows.append(
                     {
                         "source": source, "label": label, "metric": metric, "value": value, "reported": entry["name"],

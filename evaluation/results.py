@@ -1,6 +1,7 @@
 """The results of a benchmark run as data frames, from the records on disk and nothing else."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Direction
 from evaluation.record import depends_on
 from evaluation.schemas import SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
+from evaluation.stored import read_frozen
 from stylegallery.errors import InputError
 
 METRICS = Path(__file__).parents[1] / "conf" / "metric"
@@ -69,11 +71,15 @@ class Results:
     version, reason (one row per score, costs among them; an item without scores has the reason under the metric "");
     sets: label, metric, value, low, high, version, n, contents (their number), items (digest of their ids), reason (why
     there is no value or no interval; one row per score of a whole set);
-    models: label -> what its settings load, such as a diffusion model and an adapter, or "none"."""
+    models: label -> what its settings load, such as a diffusion model and an adapter, or "none";
+    benchmarks: label -> its manifest, "folder" for pictures of the user's own, "" where the settings are lost;
+    mixed: one sentence for everything in which records of one label differ that should not."""
 
     items: pd.DataFrame
     sets: pd.DataFrame
     models: dict[str, str]
+    benchmarks: dict[str, str]
+    mixed: list[str]
 
     def contents(self) -> pd.Series:
         """item -> its content."""
@@ -91,6 +97,27 @@ def embedded(models: Mapping[str, str]) -> list[str]:
     return [label for label, model in models.items() if EMBEDDED in model.split(" + ")]
 
 
+def benchmark_name(frozen: Path) -> str:
+    return str(read_frozen(frozen)["data"].get("manifest", "folder")) if frozen.is_file() else ""
+
+
+def mixtures(label: str, records: Sequence[Any]) -> list[str]:
+    """What the results of one label should have in common and do not: versions, device, code, weights, seed."""
+    done = [record for record in records if not record.get("error")]
+    found: dict[str, Counter[str]] = {}
+    for record in done:
+        weights = {f"weights of {name}": digest for name, digest in record.get("weights", {}).items()}
+        values = {key: record.get(key) for key in ("seed", "code")} | weights | record.get("environment", {})
+        for name, value in values.items():
+            found.setdefault(name, Counter())[str(value)] += 1
+    return [
+        f"{label} mixes results of different {name} (number of items): "
+        + ", ".join(f"{value} ({count})" for value, count in sorted(values.items()))
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+
+
 def read_scores(path: Path, shape: TypeAdapter[Any]) -> Any:
     """What scores.json or sets.json holds; None where there is no such file.
 
@@ -100,8 +127,8 @@ def read_scores(path: Path, shape: TypeAdapter[Any]) -> Any:
     return read(path, shape, "score again") if path.exists() else None
 
 
-def read_results(out: Path) -> Results:
-    """Everything OUT/cells holds, in sorted order.
+def read_results(out: Path, without: Collection[str] = ()) -> Results:
+    """Everything OUT/cells holds, in sorted order, `without` some labels.
 
     Raises:
         InputError: there are no records, a file is damaged, or results were scored at several sizes.
@@ -109,6 +136,9 @@ def read_results(out: Path) -> Results:
     folders = cell_folders(out)
     if not folders:
         raise InputError(f"{out} holds no records (cells/*/*/record.json); run a method with out={out} first")
+    folders = [folder for folder in folders if folder.parent.name not in without]
+    if not folders:
+        raise InputError(f"{out} has no labels but {', '.join(sorted(without))}; leave out fewer")
     labels = sorted({folder.parent for folder in folders})
     scored = {folder: read_scores(folder / SCORES, SCORED) for folder in folders}
     sets_scored = {folder: read_scores(folder / SETS, SETS_SCORED) for folder in labels}
@@ -138,7 +168,9 @@ def read_results(out: Path) -> Results:
             | dict.fromkeys(("version", "n", "contents"), "Int64")
             | dict.fromkeys(("items", "reason"), object)
         ),
-        {folder.parent.name: model_name(configs.get(folder.parent.name, {})) for folder in folders},
+        {label.name: model_name(configs.get(label.name, {})) for label in labels},
+        {label.name: benchmark_name(out / "config" / f"{label.name}.yaml") for label in labels},
+        [line for label in labels for line in mixtures(label.name, [records[f] for f in folders if f.parent == label])],
     )
 
 

@@ -1,21 +1,25 @@
 """`python -m evaluation.tables OUT [--against METHOD]`: OUT/tables/ from records and scores alone.
 
-table.{csv,parquet} (one row per method and metric), table.{md,tex} (for reading), items.{csv,parquet} (one row per
-score), tests.csv (paired tests against one method). The same records give the same bytes.
+table.{csv,parquet} (one row per method and metric), table.{md,tex} (the page: all rows and columns or some),
+items.{csv,parquet} (one row per score), tests.csv (paired tests against one method). The same records give the same
+bytes.
 """
 
 import argparse
+import shutil
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from evaluation.reported import reported_rows
+from evaluation.latex import latex
+from evaluation.reported import of_benchmark, reported_rows
 from evaluation.results import COSTS, Results, embedded, facts, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
-from evaluation.wide import write_wide
+from evaluation.wide import Page, number
 from stylegallery.command import to_the_end
 from stylegallery.errors import InputError
 
@@ -82,7 +86,8 @@ def build(results: Results) -> pd.DataFrame:
     for metric, group in table[~table["metric"].isin(incomparable)].groupby("metric"):
         for index, mark in marks(group, facts(str(metric)).direction).items():
             table.loc[index, "mark"] = mark
-    table = pd.concat([table, reported_rows(table, embedded(results.models))], ignore_index=True)[COLUMNS]
+    if of_benchmark(results.benchmarks.values()):
+        table = pd.concat([table, reported_rows(table, embedded(results.models))], ignore_index=True)[COLUMNS]
     return table.astype(dict.fromkeys(("version", "n", "contents", "left_out"), "Int64"))
 
 
@@ -102,9 +107,9 @@ def different_items(sets: pd.DataFrame) -> list[tuple[str, list[int]]]:
 
 
 def marks(group: pd.DataFrame, direction: str) -> dict[int, str]:
-    """Index -> best or second. Values that print alike tie and share the mark; calibration rows never get one."""
+    """Index -> best or second. Values that `number` prints alike tie and share the mark; calibration rows get none."""
     rivals = group[~group["label"].isin(CALIBRATION) & group["value"].notna()]
-    shown = rivals["value"].map(lambda value: float(f"{value:.4g}"))
+    shown = rivals["value"].map(lambda value: float(number(value)))
     ranked = sorted(shown.unique(), reverse=direction == "up")[:2]
     names = dict(zip(ranked, ("best", "second"), strict=False))
     return {int(index): names[value] for index, value in shown.items() if value in names}
@@ -161,6 +166,33 @@ def wrong_artfid(table: pd.DataFrame) -> list[str]:
     return complaints
 
 
+def above(results: Results) -> list[str]:
+    """What has to be known before any number is read: benchmark, models, what the labels have in common, what one
+    label mixes."""
+    by_model = Counter(results.models.values())
+    models = [model if len(by_model) == 1 else f"{model} ({count} labels)" for model, count in by_model.items()]
+    benchmarks = sorted({name or "of lost settings" for name in results.benchmarks.values()})
+    return [f"Benchmark: {', '.join(benchmarks)}. Model: {', '.join(models)}.", *common(results), *results.mixed]
+
+
+def common(results: Results) -> list[str]:
+    """Which items count, and which labels keep them from being more; empty without any score."""
+    scored = results.items[~results.items["metric"].isin(["", *COSTS]) & results.items["value"].notna()]
+    own = {str(label): set(group["item"]) for label, group in scored.groupby("label", sort=True)}
+    if not own:
+        return []
+    every, shared = set.union(*own.values()), set.intersection(*own.values())
+    if every == shared:
+        return [f"All labels with scores have the same {len(every)} items."]
+    fewest = min(map(len, own.values()))
+    least = [label for label, items in own.items() if len(items) == fewest]
+    rest = [items for label, items in own.items() if label not in least]
+    more = f" Without {'it' if len(least) == 1 else 'them'} {len(set.intersection(*rest))} would." if rest else ""
+    names = f"{' and '.join(least)} {'has' if len(least) == 1 else 'have'} least ({fewest})"
+    line = f"{len(shared)} of {len(every)} items count, those that all labels with scores have: {names}.{more}"
+    return [f"{line} Labels are left out by --without."]
+
+
 def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[str]:
     """What a reader has to know beside the numbers."""
     lines = [
@@ -182,9 +214,12 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
         )
     lines += [f"**{complaint}.**" for complaint in complaints]
     left = table[(table["left_out"] > 0).fillna(False)]
+    alike: dict[str, list[str]] = {}
     for metric, group in left.groupby("metric", sort=True):
         counts = ", ".join(f"{row.label} {row.left_out}" for row in group.itertuples())
-        lines.append(f"{metric}: items left out because another method lacks them: {counts}.")
+        alike.setdefault(counts, []).append(str(metric))
+    for counts, metrics in alike.items():
+        lines.append(f"{', '.join(metrics)}: items left out because another method lacks them: {counts}.")
     failed = results.items[results.items["reason"].fillna("").str.startswith("failed: ")]
     for (label, reason), group in failed.groupby(["label", "reason"], sort=True):
         names = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
@@ -196,28 +231,38 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
     return lines
 
 
-def write_tables(out: Path, against: str) -> list[str]:
-    """Write OUT/tables and return what contradicts itself.
+def write_tables(
+    out: Path, against: str, without: Collection[str] = (), rows: Collection[str] = (), columns: Collection[str] = ()
+) -> tuple[list[str], Page]:
+    """Write OUT/tables; returns what contradicts itself, and the page.
+
+    `without`: labels that are not read; rows, columns: labels and metrics of the page (table.md, table.tex), all where
+    none are named.
 
     Raises:
-        InputError: no records, damaged files, or the folder cannot be written.
+        InputError: no records, damaged files, an unknown label or metric, or the folder cannot be written.
     """
-    results = read_results(out)
+    require_known(without, labels_of([out]), "label")
+    results = read_results(out, without)
     table = build(results)
+    require_known(rows, set(table["label"]), "label")
+    require_known(columns, set(table["metric"]), "metric")
+    chosen = table[table["label"].isin(rows or table["label"]) & table["metric"].isin(columns or table["metric"])]
     complaints = out_of_order(table) + wrong_artfid(table)
     items = results.items.sort_values(["metric", "label", "item"], ignore_index=True)
     folder = out / "tables"
     lines = notes(results, table, complaints)
     if against not in set(items["label"]):
         lines.append(f"No paired tests: there are no results of {against}; pass --against with another method.")
+    page = Page.of(chosen, CALIBRATION, above(results), lines)
     writers: dict[str, Callable[[Path], object]] = {
         "table.csv": lambda path: table.to_csv(path, index=False),
         "table.parquet": lambda path: table.to_parquet(path, index=False),
         "items.csv": lambda path: items.to_csv(path, index=False),
         "items.parquet": lambda path: items.to_parquet(path, index=False),
         "tests.csv": lambda path: paired_table(results, against).to_csv(path, index=False),
-        "table.md": lambda path: write_wide(path, table, lines, CALIBRATION),
-        "table.tex": lambda path: write_wide(path, table, lines, CALIBRATION),
+        "table.md": lambda path: path.write_text(page.markdown(), encoding="utf-8"),
+        "table.tex": lambda path: path.write_text(latex(page), encoding="utf-8"),
     }
     try:
         folder.mkdir(exist_ok=True)
@@ -229,22 +274,39 @@ def write_tables(out: Path, against: str) -> list[str]:
         raise InputError(
             f"{folder} cannot be written ({error.strerror or error}); make room or fix its rights"
         ) from error
-    return complaints
+    return complaints, page
+
+
+def labels_of(outs: Sequence[Path]) -> set[str]:
+    """The labels that have any record in these folders."""
+    return {path.parent.parent.name for out in outs for path in out.glob("cells/*/*/record.json")}
+
+
+def require_known(names: Collection[str], known: Collection[str], what: str) -> None:
+    """Raises InputError where a name is none of the known ones."""
+    if unknown := sorted(set(names) - set(known)):
+        raise InputError(f"{unknown[0]} is no {what} here; pass some of: {', '.join(sorted(known))}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m evaluation.tables", description="tables from records on disk")
     parser.add_argument("out", type=Path, help="folder of a benchmark run")
     parser.add_argument("--against", default="stylegallery", help="method that the paired tests compare with")
+    parser.add_argument("--without", nargs="+", default=[], metavar="LABEL", help="labels to leave out")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="LABEL", help="labels of the page (default: all)")
+    parser.add_argument("--columns", nargs="+", default=[], metavar="METRIC", help="metrics of the page (default: all)")
     arguments = parser.parse_args()
     try:
-        complaints = write_tables(arguments.out, arguments.against)
+        complaints, page = write_tables(
+            arguments.out, arguments.against, arguments.without, arguments.rows, arguments.columns
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
-    print((arguments.out / "tables" / "table.md").read_text(encoding="utf-8"))
+    print(page.text(shutil.get_terminal_size().columns))
+    print(arguments.out / "tables")
     return 1 if complaints else 0
 
 

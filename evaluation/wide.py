@@ -1,55 +1,147 @@
-"""The long table as a page: methods down, metrics across, in Markdown or LaTeX."""
+"""The long table as a page for people: methods down, metrics across, kind by kind; in Markdown and as plain text."""
 
-from collections.abc import Sequence
-from pathlib import Path
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 
 import pandas as pd
 
-from evaluation.reported import columns, other_backbones, read_reported
+from evaluation.reported import columns, other_scales, read_reported
 from evaluation.results import facts
 
-KINDS = ("structure", "style", "regional", "set", "cost")  # the order of the columns
+TITLES = {  # kinds of metrics in the order of their sections
+    "structure": "Structure", "style": "Style", "regional": "Style by region", "set": "Sets", "cost": "Cost",
+}  # fmt: skip
+KINDS = tuple(TITLES)
 ARROWS = {"up": "↑", "down": "↓"}
-LATEX = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "λ": r"$\lambda$", "−": "$-$"}
+UNITS = {"seconds": "s", "peak_memory_mib": "MiB"}
+INTERVAL = re.compile(r" \[[^\]]*, [^\]]*\]")
+MARKS = {"best": "**{}**", "second": "<u>{}</u>"}
 
 
-def write_wide(path: Path, table: pd.DataFrame, notes: Sequence[str], calibration: Sequence[str]) -> None:
-    """Write table (long, see `tables.build`) as path: *.md or *.tex."""
-    cells, styles, footnotes = lay_out(table, calibration)
-    everything = [" ".join(note.split()) for note in (*notes, *reported_notes(table), *footnotes)]
-    if path.suffix == ".md":
-        marked = cells.copy()
-        for row, column in ((row, column) for row in cells.index for column in cells.columns):
-            mark = {"best": "**{}**", "second": "<u>{}</u>"}.get(styles.loc[row, column], "{}")
-            marked.loc[row, column] = mark.format(cells.loc[row, column])
-        text = marked.to_markdown(disable_numparse=True) + "\n\n" + "".join(f"- {note}\n" for note in everything)
-    else:
-        properties = {"best": "textbf:--rwrap", "second": "underline:--rwrap", "": ""}
-        escaped = cells.map(escape)
-        escaped.index, escaped.columns = escaped.index.map(escape), escaped.columns.map(escape)
-        renamed = styles.set_axis(escaped.index).set_axis(escaped.columns, axis=1)
-        text = escaped.style.apply(lambda _: renamed.replace(properties), axis=None).to_latex(
-            hrules=True, column_format="l" + "r" * len(cells.columns)
+def number(value: float) -> str:
+    """Four significant digits, and no exponent for large values: what every page prints and what decides ties."""
+    return f"{value:.4g}" if abs(value) < 10**4 else f"{value:.0f}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Metrics of one kind: texts of cells and marks (best, second or nothing) with the same axes."""
+
+    title: str
+    cells: pd.DataFrame
+    marks: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Page:
+    """`above`: what has to be known first, benchmark and models before all; notes: what explains. Metrics without any
+    value are named in a note only."""
+
+    above: list[str]
+    sections: list[Section]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, calibration: Sequence[str], above: Sequence[str], notes: Sequence[str]) -> "Page":
+        """Of a long table, see `tables.build`."""
+        measured = table[table["metric"].isin(table["metric"][table["value"].notna()])]
+        sections: list[Section] = []
+        reasons: list[str] = []
+        for kind, title in TITLES.items():
+            part = measured[[facts(metric).kind == kind for metric in measured["metric"]]]
+            if len(part):
+                sections.append(Section(title, *lay_out(part, calibration, reasons)))
+        lines = [*notes, *reported_notes(measured), *unmeasured(table)]
+        lines += [f"[{number}] {reason}" for number, reason in enumerate(reasons, 1)]
+        return cls(flat(above), sections, flat(lines))
+
+    def markdown(self) -> str:
+        blocks = ["\n".join(f"- {line}" for line in self.above)]
+        for section in self.sections:
+            marked = section.cells.copy()
+            for row, column in ((row, column) for row in marked.index for column in marked.columns):
+                mark = MARKS.get(section.marks.loc[row, column], "{}")
+                marked.loc[row, column] = mark.format(marked.loc[row, column])
+            blocks.append(f"## {section.title}\n\n" + marked.to_markdown(disable_numparse=True))
+        blocks.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(blocks) + "\n"
+
+    def text(self, width: int) -> str:
+        """For a terminal or a pipe: means without intervals, as many columns beside each other as fit."""
+        wrap = textwrap.TextWrapper(max(width, 40), initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+        blocks = ["\n".join(map(wrap.fill, self.above))]
+        for section in self.sections:
+            found = list(panels(section, width))
+            for place, lines in enumerate(found, 1):
+                part = f" ({place} of {len(found)})" if len(found) > 1 else ""
+                blocks.append("\n".join([f"{section.title}{part}", *lines]))
+        blocks.append(
+            "* best, + second; intervals are in the files\n"
+            + "\n".join(wrap.fill(note.replace("**", "")) for note in self.notes)
         )
-        text += "".join(f"% {note}\n" for note in everything)
-    path.write_text(text, encoding="utf-8")
+        return "\n\n".join(blocks)
 
 
-def escape(text: str) -> str:
-    for character in "_%&#":
-        text = text.replace(character, f"\\{character}")
-    for character, code in LATEX.items():
-        text = text.replace(character, code)
-    return text
+def flat(lines: Sequence[str]) -> list[str]:
+    return [" ".join(line.split()) for line in lines]
 
 
-def lay_out(table: pd.DataFrame, calibration: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Cells and marks (same axes) and the footnotes the dashes point to."""
+def panels(section: Section, width: int) -> Iterator[list[str]]:
+    """The lines of a section, split where its columns together are wider than `width` characters."""
+    stars = section.marks.replace({"best": " *", "second": " +"})
+    values = section.cells.replace(INTERVAL, "", regex=True) + stars
+    first = max(len(line) for label in values.index for line in folded(label, 26))
+    columns = [[folded(column, 16), *([text] for text in values[column])] for column in values.columns]
+    widths = [first, *(max(len(line) for lines in column for line in lines) for column in columns)]
+    start = 0
+    while start < len(columns):
+        end = start + 1
+        while end < len(columns) and sum(widths[start + 1 : end + 2]) + first + 2 * (end + 1 - start) <= width:
+            end += 1
+        rows = zip([[""], *(folded(label, 26) for label in values.index)], *columns[start:end], strict=True)
+        shown = [row for row in rows if any(text for cell in row[1:] for text in cell)]  # reported rows have gaps
+        yield [line for row in shown for line in beside(row, [first, *widths[start + 1 : end + 1]])]
+        start = end
+
+
+def beside(row: Sequence[list[str]], widths: Sequence[int]) -> list[str]:
+    """The lines of the cells of a row: the first to the left, the others to the right of their columns."""
+    lines = []
+    for texts in zip_longest(*row, fillvalue=""):
+        others = [text.rjust(width) for text, width in zip(texts[1:], widths[1:], strict=True)]
+        lines.append("  ".join([texts[0].ljust(widths[0]), *others]).rstrip())
+    return lines
+
+
+def folded(name: str, width: int) -> list[str]:
+    """A name in lines of about `width` characters, broken after _, @ and spaces."""
+    lines = [""]
+    for piece in re.findall(r"[^_@ ]*[_@ ]?", name):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def unmeasured(table: pd.DataFrame) -> list[str]:
+    """Why metrics have no column."""
+    silent: dict[str, list[str]] = {}
+    for metric, group in table.groupby("metric", sort=True):
+        if group["value"].isna().all():
+            reasons = group["reason"].dropna()
+            silent.setdefault(str(reasons.mode().iloc[0]) if len(reasons) else "not scored", []).append(str(metric))
+    return [f"No column for {', '.join(metrics)}: {reason}." for reason, metrics in sorted(silent.items())]
+
+
+def lay_out(table: pd.DataFrame, calibration: Sequence[str], reasons: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cells and marks (same axes); the footnotes that dashes point to by their number are added to `reasons`."""
     ours, papers = table[table["source"] == "ours"], table[table["source"] != "ours"]
     metrics = sorted(set(table["metric"]), key=lambda metric: (KINDS.index(facts(metric).kind), metric))
     labels = sorted(set(ours["label"]), key=lambda label: (label in calibration, label))
     headers = {metric: header(table[table["metric"] == metric]) for metric in metrics}
-    reasons: list[str] = []
     cells, styles = {}, {}
     for label in labels:
         own = ours[ours["label"] == label].set_index("metric")
@@ -61,9 +153,8 @@ def lay_out(table: pd.DataFrame, calibration: Sequence[str]) -> tuple[pd.DataFra
         name = f"{reported} (reported)"
         cells[name] = {headers[m]: paper_cell(values.loc[m]) if m in values.index else "" for m in metrics}
         styles[name] = dict.fromkeys(headers.values(), "")
-    footnotes = [f"[{number}] {reason}" for number, reason in enumerate(reasons, 1)]
-    frames = (pd.DataFrame.from_dict(content, orient="index").fillna("") for content in (cells, styles))
-    return *frames, footnotes
+    frame, marks = (pd.DataFrame.from_dict(content, orient="index").fillna("") for content in (cells, styles))
+    return frame, marks
 
 
 def header(rows: pd.DataFrame) -> str:
@@ -71,7 +162,9 @@ def header(rows: pd.DataFrame) -> str:
     measured = rows[(rows["source"] == "ours") & rows["value"].notna()]
     version = f" v{measured['version'].max()}" if measured["version"].notna().any() else ""
     count = f" ({items_of(measured.iloc[0])})" if measured["n"].nunique() == 1 else ""
-    return f"{rows['metric'].iloc[0]}{version} {ARROWS[rows['direction'].iloc[0]]}{count}"
+    metric = str(rows["metric"].iloc[0])
+    unit = f" ({UNITS[metric]})" if metric in UNITS else ""
+    return f"{metric}{unit}{version} {ARROWS[rows['direction'].iloc[0]]}{count}"
 
 
 def items_of(row: pd.Series) -> str:
@@ -88,8 +181,8 @@ def cell(row: pd.Series | None, reasons: list[str], column: str) -> str:
         if reason not in reasons:
             reasons.append(reason)
         return f"– [{reasons.index(reason) + 1}]"
-    interval = "" if pd.isna(row["low"]) else f" [{row['low']:.4g}, {row['high']:.4g}]"
-    return f"{row['value']:.4g}{interval}" + ("" if "(N=" in column or pd.isna(row["n"]) else f" ({items_of(row)})")
+    interval = "" if pd.isna(row["low"]) else f" [{number(row['low'])}, {number(row['high'])}]"
+    return f"{number(row['value'])}{interval}" + ("" if "(N=" in column or pd.isna(row["n"]) else f" ({items_of(row)})")
 
 
 def paper_cell(row: pd.Series) -> str:
@@ -98,15 +191,16 @@ def paper_cell(row: pd.Series) -> str:
 
 
 def reported_notes(table: pd.DataFrame) -> list[str]:
+    """About the rows of papers; none where there are none."""
+    if not (table["source"] != "ours").any():
+        return []
     measured = set(table[(table["source"] == "ours") & table["value"].notna()]["metric"])
-    lines = [
-        f"Reported rows: {read_reported()['source']}; in parentheses how much higher our value is, where both have one "
-        "backbone and ours is not of the embedded model."
+    reported = read_reported()
+    places = {name: column for name, column in columns(measured).items() if column in measured}
+    others = [f"{name} ({column})" for name, column in other_scales(measured).items() if name in places]
+    return [
+        f"Reported rows: {reported['source']}; in parentheses how much higher our value is, where ours is of all "
+        f"{reported['benchmark']['items']} items, of one scale and not of the embedded model.",
+        "They stand in the column of " + ", ".join(f"{column} ({name})" for name, column in places.items()) + ".",
+        *([f"The scales differ for {', '.join(others)}: compare orders, not values."] if others else []),
     ]
-    lines.append("They stand in the column of " + ", ".join(f"{m} ({p})" for p, m in columns(measured).items()) + ".")
-    twins = other_backbones(measured)
-    if twins:
-        names = ", ".join(f"{name} ({column})" for name, column in twins.items())
-        lines.append(f"The backbones differ for {names}: compare orders, not values.")
-    lines.append("Model, resolution and items of the reported rows differ from ours unless the run is the paper's own.")
-    return lines

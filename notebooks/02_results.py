@@ -98,7 +98,7 @@ table = build(results)
 def show_table(table: pd.DataFrame) -> Styler:
     """Metrics down, methods across; what has not been measured is left out."""
     measured = table[(table["source"] == "ours") & table["value"].notna()]
-    cells, marks, _ = lay_out(measured.astype({"mark": object}).fillna({"mark": ""}), CALIBRATION)
+    cells, marks = lay_out(measured.astype({"mark": object}).fillna({"mark": ""}), CALIBRATION, [])
     css = marks.replace({"best": "font-weight: bold", "second": "text-decoration: underline"}).T
     return cells.T.replace(r"– \[\d+\]", "–", regex=True).style.apply(lambda _: css, axis=None)
 

@@ -21,8 +21,10 @@ from evaluation import report
 from evaluation.metric import Question
 from evaluation.questions import question_digest, write_question
 from evaluation.record import ENVIRONMENT, Request, depends_on
+from evaluation.reported import read_reported
 from evaluation.results import facts, read_results
-from evaluation.tables import build
+from evaluation.tables import above, build
+from evaluation.wide import number
 from stylegallery.matching import Match
 
 HOSTILE_ITEM = "0009__<img src=x onerror=hacked=1>__1__a"
@@ -104,6 +106,11 @@ def results(few_contents: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     outputs = [paint(pictures / f"output{n}.png", 20 + n) for n in range(4)]
     rng = np.random.default_rng(0)
     ids = [f"{n:04d}__{'Monet' if n % 2 else 'Cubism'}__{1 + n % 5}__a" for n in range(9)] + [HOSTILE_ITEM]
+    for label in ("stylegallery", "attention", HOSTILE_LABEL, "identity"):
+        data = {"_target_": "data.benchmark.manifest_items", "manifest": "stylegallery", "files": "stylegallery"}
+        frozen = {"label": label, "limit": None, "seed": 7, "data": data, "method": {}}
+        (out / "config").mkdir(parents=True, exist_ok=True)
+        (out / "config" / f"{label}.yaml").write_text(json.dumps(frozen))
     for n, item in enumerate(ids):
         references = styles["Monet" if n % 2 else "Cubism"][: 1 + n % 5]
         if item == HOSTILE_ITEM:
@@ -145,6 +152,7 @@ def test_the_table_is_that_of_evaluation_tables(results: Path) -> None:
             if row["group"] != "paper" and cell["mean"] is not None:
                 mark = expected["mark"][metric]
                 assert (cell["mean"], cell["n"]) == (expected["value"][metric], expected["n"][metric])
+                assert cell["text"] == number(cell["mean"])
                 assert cell["mark"] == (mark if mark in ("best", "second") else None)
     groups = [row["group"] for row in data["rows"]]
     assert groups[:4] == ["method", "method", "method", "calibration"]
@@ -227,7 +235,17 @@ def test_the_embedded_model_is_named(results: Path) -> None:
     assert all(cell["difference"] is None for cell in reported)  # two models, no difference
 
 
-def test_differences_from_the_paper_are_shown_where_the_model_is_its_own(results: Path) -> None:
+def test_what_is_common_and_what_is_mixed_stands_above(results: Path) -> None:
+    lines = blocks_of(results)["data"]["above"]
+    assert lines == above(read_results(results)) and lines[0] == "Benchmark: stylegallery. Model: embedded."
+    assert lines[1].startswith("8 of 10 items count, those that all labels with scores have: __proto__ has least (8).")
+    assert "Without it 10 would" in lines[1]
+
+
+def test_differences_from_the_paper_are_shown_where_the_model_is_its_own(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(read_reported()["benchmark"], "items", 8)
     models = {"stylegallery": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
     table = build(replace(read_results(results), models=models))
     metrics = sorted(set(table["metric"]))
@@ -237,7 +255,8 @@ def test_differences_from_the_paper_are_shown_where_the_model_is_its_own(results
     (ours,) = [row for row in rows if row["group"] == "method"]
     mean = ours["cells"][metrics.index("lpips_alex")]["mean"]
     assert cells["lpips_alex"]["difference"] == pytest.approx(mean - 0.3716)
-    assert cells["gram_efficientnet"]["twin"] and cells["gram_efficientnet"]["difference"] is None
+    assert cells["lpips_alex"]["ours"] == f"ours {mean - 0.3716:+.4g}"
+    assert cells["gram_efficientnet"]["otherScale"] and cells["gram_efficientnet"]["difference"] is None
 
 
 def test_a_folder_without_records_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

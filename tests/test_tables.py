@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import result_record
+from hydra.utils import get_class
 
 from evaluation.record import depends_on
 from evaluation.reported import read_reported
-from evaluation.results import facts, read_results
+from evaluation.results import METRICS, facts, read_results
 from evaluation.statistics import estimate
 from evaluation.tables import build, main, write_tables
+from evaluation.wide import number
 from stylegallery.errors import InputError
 
 COMMAND = "missing: python -m stylegallery.weights fetch csd"
@@ -33,6 +37,14 @@ ITEMS = [f"00{number:02d}__VanGogh__1__a" for number in range(12)]
 
 def inputs_of(item: str) -> dict[str, Any]:
     return {"content": {"path": "a.png", "sha256": hashlib.sha256(item[:4].encode()).hexdigest()}}
+
+
+def freeze(out: Path, label: str, manifest: str = "stylegallery") -> None:
+    data = {"_target_": "data.benchmark.manifest_items", "manifest": manifest, "files": "stylegallery"}
+    method = {"_target_": "baselines.identity.Identity"}
+    frozen = {"label": label, "limit": None, "seed": 0, "data": data, "method": method}
+    (out / "config").mkdir(exist_ok=True)
+    (out / "config" / f"{label}.yaml").write_text(yaml.safe_dump(frozen))
 
 
 def write_cell(out: Path, label: str, item: str, scores: dict[str, Any] | None, error: str = "") -> None:
@@ -56,6 +68,7 @@ def score(value: float | None, reason: str | None = None, version: int | None = 
 def out(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for label, (lpips, style) in VALUES.items():
+        freeze(tmp_path, label)
         drawn = []
         for item in ITEMS:
             noise = 0.01 * rng.normal(size=2) * (label not in ("identity", "reference_copy"))
@@ -158,8 +171,8 @@ def test_sets_of_different_items_are_not_ranked(out: Path, change: dict[str, Any
     assert ours(build(read_results(out)), "fid_art")["mark"].isna().all()
     text = (out / "tables" / "table.md").read_text()
     assert f"fid_art: the methods were scored on different items {says}" in text
-    row = next(line for line in text.splitlines() if line.startswith("| styleid"))
-    assert ("(N=4)" in row) == ("n" in change)
+    rows = [line for line in text.splitlines() if line.startswith("| styleid")]
+    assert any("(N=4)" in row for row in rows) == ("n" in change)
 
 
 def test_memory_is_not_ranked(out: Path) -> None:
@@ -216,25 +229,124 @@ def test_scores_at_two_sizes_are_refused(out: Path, name: str) -> None:
 
 
 def test_markdown_has_arrows_marks_dashes_and_rules(out: Path) -> None:
-    assert write_tables(out, "stylegallery") == []
-    lines = (out / "tables" / "table.md").read_text().splitlines()
-    header, row = lines[0], next(line for line in lines if line.startswith("| stylegallery "))
-    assert "lpips_alex v1 ↓ (N=12)" in header and "style_blocks_efficientnet v1 ↑ (N=12)" in header
-    assert re.search(r"\*\*0\.3\d+ \[0\.3\d+, 0\.3\d+\]\*\*", row) and "– [1]" in row
-    assert f"- [1] {COMMAND}" in lines
+    assert write_tables(out, "stylegallery")[0] == []
+    rescore(out, "styleid", "lpips_alex", score(None, COMMAND))
+    write_tables(out, "stylegallery")
+    text = (out / "tables" / "table.md").read_text()
+    lines = text.splitlines()
+    assert re.search(r"\| lpips_alex v1 ↓ \(N=12\) ", text) and "style_blocks_efficientnet v1 ↑ (N=12)" in text
+    row = next(line for line in lines if line.startswith("| stylegallery "))
+    assert re.search(r"\*\*0\.3\d+ \[0\.3\d+, 0\.3\d+\]\*\*", row)
+    assert "– [1]" in next(line for line in lines if line.startswith("| styleid ")) and f"- [1] {COMMAND}" in lines
+    assert f"- No column for csd: {COMMAND}." in lines and "| csd" not in text
     assert any("one reference get the first reference" in line for line in lines)
-    assert any("backbones differ for Style (style_blocks_efficientnet)" in line for line in lines)
+    assert any("The scales differ for Style (style_blocks_efficientnet)" in line for line in lines)
     assert any(line.startswith("| identity (calibration)") for line in lines)
-    reported = next(line for line in lines if line.startswith("| StyTR-2 (reported)"))
-    assert re.search(r"0\.3856 \(ours \+0\.0\d+\)", reported)
+    assert re.search(r"\| StyTR-2 \(reported\) +\| 0\.3856 ", text)  # no difference: ours is of 12 of 750 items
 
 
-def test_latex_is_booktabs_with_marks_by_commands(out: Path) -> None:
+def test_latex_names_model_benchmark_and_units_and_fits_a_page(out: Path) -> None:
+    for metric in ("lpips_vgg", "ms_ssim", "edge_f1", "structure_dino"):
+        for label in VALUES:
+            rescore(out, label, metric, score(0.5))
     write_tables(out, "stylegallery")
     text = (out / "tables" / "table.tex").read_text()
-    body = text[: text.index(r"\end{tabular}")]
-    assert r"\toprule" in body and r"\textbf{0.3" in body and r"\underline{0.4" in body and r"$\downarrow$" in body
-    assert not re.search(r"(?<!\\)_", body) and body.isascii()
+    tables = text.split(r"\begin{table}")[1:]
+    assert [re.findall(r"\\begin\{tabular\}\{(l\w+)\}", table) for table in tables] == [
+        ["lrrrr"], ["lr"], ["lrr"], ["lr"], ["lrr"],  # five of structure, fid_art and the 16 blocks, artfid, costs
+    ]  # fmt: skip
+    for table in tables:
+        assert r"\resizebox{\ifdim\width>\linewidth" in table and r"\toprule" in table
+        assert "Benchmark: stylegallery. Model: none." in table and "All labels with scores have the same 12" in table
+    assert r"\caption{Structure (1 of 2). " in text and r"\caption{Cost. " in text
+    assert r"\textbf{0.3" in text and r"\underline{0.4" in text and r"$\downarrow$" in text
+    assert r"seconds (s) $\downarrow$" in text and r"peak\_memory\_mib (MiB)" in text and "(N=12)" in text
+    assert not re.search(r"(?<!\\)_", text[text.index(r"\begin") :]) and text.count("csd") == 1  # in a comment
+    assert text.isascii()
+
+
+def test_a_page_shows_the_rows_and_columns_that_are_chosen(out: Path) -> None:
+    chosen = {"rows": ["styleid", "cast"], "columns": ["lpips_alex", "fid_art"]}
+    write_tables(out, "stylegallery", **chosen)
+    text = (out / "tables" / "table.md").read_text()
+    shown = ["styleid", "CAST (reported)", "StyleID (reported)"]
+    assert re.findall(r"^\| (\w[^|]*?) +\|", text, re.MULTILINE) == shown * 2
+    assert "lpips_alex" in text and "fid_art" in text and "style_blocks" not in text.partition("## Notes")[0]
+    assert set(pd.read_csv(out / "tables" / "table.csv")["label"]) > set(VALUES)  # the frames hold everything
+    for wrong, says in (({"rows": ["nobody"]}, "nobody is no label here"), ({"columns": ["x"]}, "x is no metric here")):
+        with pytest.raises(InputError, match=says):
+            write_tables(out, "stylegallery", **wrong)
+
+
+def test_text_fits_into_eighty_columns_whatever_the_labels(out: Path) -> None:
+    long = [f"stylegallery@matching.semantics_weight={number / 10}" for number in range(11)]
+    for label in long:
+        for item in ITEMS:
+            write_cell(out, label, item, {name: score(0.5) for name in ("lpips_alex", "ms_ssim", "gram_vgg19", "cfsd")})
+    page = write_tables(out, "stylegallery")[1]
+    lines = page.text(80).splitlines()
+    assert max(map(len, lines)) <= 80 and lines[0].startswith("- Benchmark: of lost settings, stylegallery.")
+    assert len(page.text(300).splitlines()) < len(lines)
+
+
+def test_ties_are_decided_as_they_are_printed(out: Path) -> None:
+    """0.25304 and 0.25296 print as 0.253; 12345.6 as 12346."""
+    for label, value in (("stylegallery", 0.25304), ("stytr2", 0.25296), ("styleid", 0.2529)):
+        rescore(out, label, "lpips_alex", score(value))
+    table = ours(build(read_results(out)), "lpips_alex")
+    assert table["mark"].dropna().to_dict() == {"stylegallery": "second", "stytr2": "second", "styleid": "best"}
+    assert [number(value) for value in (0.25304, 0.25296, 12345.6, 1069.4, 0.0055412)] == [
+        "0.253", "0.253", "12346", "1069", "0.005541",
+    ]  # fmt: skip
+
+
+# --- what stands above ---
+
+
+def change(out: Path, label: str, item: str, **values: Any) -> None:
+    path = out / "cells" / label / item / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_what_one_label_mixes_is_said_above_the_tables(out: Path) -> None:
+    for number, item in enumerate(ITEMS):
+        versions = {"torch": "2.6" if number < 5 else "2.7", "device": "H200" if number else "EPYC", "numpy": "2.0"}
+        change(out, "styleid", item, environment=versions, code="abc" if number < 2 else "def", seed=number % 2)
+        change(
+            out, "stytr2", item, environment={"torch": "2.6"}, code="abc", seed=0, weights={"path": str(number == 3)}
+        )
+    change(out, "stytr2", ITEMS[0], error="failed", environment={"torch": "1.0"})
+    found = read_results(out).mixed
+    assert found == [
+        "styleid mixes results of different seed (number of items): 0 (6), 1 (6)",
+        "styleid mixes results of different code (number of items): abc (2), def (10)",
+        "styleid mixes results of different torch (number of items): 2.6 (5), 2.7 (7)",
+        "styleid mixes results of different device (number of items): EPYC (1), H200 (11)",
+        "stytr2 mixes results of different weights of path (number of items): False (10), True (1)",
+    ]
+    page = write_tables(out, "stylegallery")[1]
+    markdown = (out / "tables" / "table.md").read_text()
+    latex = (out / "tables" / "table.tex").read_text()
+    for line in found:
+        assert f"- {line}" in markdown[: markdown.index("##")] and line in " ".join(page.text(80).split())
+        assert line.replace("_", r"\_") in latex
+
+
+def test_the_label_with_fewest_items_is_named_and_can_be_left_out(out: Path) -> None:
+    for item in ITEMS[2:]:
+        shutil.rmtree(out / "cells" / "stytr2" / item)
+    line = "2 of 12 items count, those that all labels with scores have: stytr2 has least (2). Without it 12 would."
+    page = write_tables(out, "stylegallery")[1]
+    assert page.above[1].startswith(line) and line in (out / "tables" / "table.md").read_text().partition("##")[0]
+    page = write_tables(out, "stylegallery", without=["stytr2"])[1]
+    assert page.above[1] == "All labels with scores have the same 12 items."
+    table = pd.read_csv(out / "tables" / "table.csv")
+    table = table[table["source"] == "ours"]
+    assert "stytr2" not in set(table["label"]) and (ours(table, "lpips_alex")["n"] == 12).all()
+    with pytest.raises(InputError, match="nobody is no label here; pass some of: identity, "):
+        write_tables(out, "stylegallery", without=["nobody"])
+    with pytest.raises(InputError, match="has no labels but"):
+        write_tables(out, "stylegallery", without=list(VALUES))
 
 
 def test_frames_on_disk_agree_and_equal_records_give_equal_bytes(out: Path) -> None:
@@ -300,7 +412,7 @@ def test_a_mean_over_references_has_no_order_of_calibration_and_is_explained(out
 def test_a_table_without_calibration_says_so(out: Path) -> None:
     for path in sorted((out / "cells" / "identity").rglob("record.json")):
         path.unlink()
-    assert write_tables(out, "stylegallery") == []
+    assert write_tables(out, "stylegallery")[0] == []
     assert "Not calibrated: run method=identity into" in (out / "tables" / "table.md").read_text()
 
 
@@ -361,19 +473,56 @@ def test_the_command_prints_the_table_and_names_an_empty_folder(
 # --- reported numbers ---
 
 
-def test_all_reported_rows_stand_in_the_table_with_the_difference(out: Path) -> None:
+@pytest.fixture
+def twelve_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(read_reported()["benchmark"], "items", len(ITEMS))
+
+
+def test_all_reported_rows_stand_in_the_table_with_the_difference(out: Path, twelve_items: None) -> None:
     table = build(read_results(out))
     comparison, ablation = table[table["source"] == "comparison"], table[table["source"] == "ablation"]
     assert comparison["reported"].nunique() == 10 and len(comparison) == 50
     assert ablation["reported"].nunique() == 5 and len(ablation) == 15
     row = comparison[(comparison["label"] == "stytr2") & (comparison["metric"] == "lpips_alex")].iloc[0]
     assert row["difference"] == ours(table, "lpips_alex").loc["stytr2", "value"] - 0.3856
+    write_tables(out, "stylegallery")
+    text = (out / "tables" / "table.md").read_text()
+    assert re.search(r"\| StyTR-2 \(reported\) +\| 0\.3856 \(ours \+0\.0\d+\)", text)
 
 
-def test_no_difference_is_shown_across_backbones_or_from_the_embedded_model(out: Path) -> None:
+def test_no_difference_is_shown_of_part_of_the_benchmark(out: Path) -> None:
+    assert build(read_results(out))["difference"].isna().all()
+
+
+def test_no_difference_is_shown_where_only_rankings_compare(out: Path, twelve_items: None) -> None:
+    """The docstrings of Gram and StyleBlocks say so of the paper's own backbone, VGG19, too."""
+    for metric in ("gram_vgg19", "style_blocks_vgg19"):
+        for label in VALUES:
+            rescore(out, label, metric, score(0.5))
+        assert "rankings compare" in " ".join((get_class(target(metric)).__doc__ or "").split())
+    table = build(read_results(out))
+    assert set(table["metric"][table["difference"].notna()]) == {"lpips_alex", "fid_art", "artfid"}
+    assert {"gram_vgg19", "style_blocks_vgg19"} <= set(table["metric"][table["source"] == "comparison"])
+
+
+def target(metric: str) -> str:
+    return str(yaml.safe_load((METRICS / f"{metric}.yaml").read_text())["_target_"])
+
+
+@pytest.mark.parametrize("manifest", ["stylegallery60", "mixed", "styleid"])
+def test_reported_rows_stand_beside_their_own_benchmark_only(out: Path, manifest: str) -> None:
+    freeze(out, "styleid", manifest)
+    assert set(build(read_results(out))["source"]) == {"ours"}
+    write_tables(out, "stylegallery")
+    assert "(reported)" not in (out / "tables" / "table.md").read_text()
+    (out / "config" / "styleid.yaml").unlink()
+    assert set(build(read_results(out))["source"]) == {"ours"}
+
+
+def test_no_difference_is_shown_across_backbones_or_from_the_embedded_model(out: Path, twelve_items: None) -> None:
     """Style stands in the column of its twin; `stylegallery` is of the embedded model, the others say of none."""
-    for path in out.glob("cells/stylegallery/*/record.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"config": {"model": {"path": "embedded"}}}))
+    for item in ITEMS:
+        change(out, "stylegallery", item, config={"model": {"path": "embedded"}})
     table = build(read_results(out))
     shown = table[(table["source"] == "comparison") & table["difference"].notna()]
     assert set(shown["metric"]) == {"lpips_alex", "fid_art", "artfid"}
@@ -392,11 +541,11 @@ def test_reported_artfid_is_that_of_its_parts(label: str) -> None:
 def test_our_artfid_must_be_that_of_its_parts(out: Path) -> None:
     path = out / "cells" / "stytr2" / "sets.json"
     content = json.loads(path.read_text())
-    assert write_tables(out, "stylegallery") == []
+    assert write_tables(out, "stylegallery")[0] == []
     content["metrics"]["artfid"]["value"] += 0.01
     path.write_text(json.dumps(content))
-    assert len(complaints := write_tables(out, "stylegallery")) == 1
+    assert len(complaints := write_tables(out, "stylegallery")[0]) == 1
     assert complaints[0].startswith("artfid of stytr2 is")
     content["n"] = 7  # other items: nothing to compare
     path.write_text(json.dumps(content))
-    assert write_tables(out, "stylegallery") == []
+    assert write_tables(out, "stylegallery")[0] == []

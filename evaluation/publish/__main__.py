@@ -1,6 +1,6 @@
-"""Write docs/results from the records of sweeps, and from nothing else.
+"""Write pages such as docs/results from the records of sweeps, and from nothing else.
 
-    python -m evaluation.publish OUT [OUT ...] [--docs docs/results] [--grids 20] [--machine "2 cores, no GPU"]
+    python -m evaluation.publish OUT [OUT ...] [--docs DOCS] [--grids 20] [--machine "2 cores, no GPU"]
 
 A page and two CSV files per experiment whose runs are in one of the folders, costs.md, claims.{md,csv}, grids.md with
 one picture per item, and README.md, the index. Pages written by hand in the same folder are linked and never touched.
@@ -10,7 +10,7 @@ The same records give the same bytes. Exit code 1: a table contradicts itself (s
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from evaluation.publish.claims import claims_page, decide, read_claims
@@ -19,6 +19,7 @@ from evaluation.publish.grids import choose_items, draw_grid, grids_page
 from evaluation.publish.studies import FIRST, Experiment, Study, find_studies, model_lines, read_experiments, read_sweep
 from evaluation.publish.study_page import item_scores, make_sheet, study_page
 from evaluation.publish.text import bullets, generated, page, pipe_table, require_own, write
+from evaluation.tables import labels_of, require_known
 from stylegallery.command import to_the_end
 from stylegallery.errors import InputError, require
 
@@ -26,15 +27,19 @@ DISCUSSION = "discussion.md"
 LARGEST_GRIDS, LARGEST = 6 * 10**6, 10 * 10**6  # bytes of docs/results that a repository should carry
 
 
-def publish(outs: Sequence[Path], docs: Path, grids: int, side: int, machine: str) -> list[str]:
-    """Write everything; returns what contradicts itself or is too large.
+def publish(
+    outs: Sequence[Path], docs: Path, grids: int, side: int, machine: str, without: Collection[str] = ()
+) -> list[str]:
+    """Write everything `without` some labels; returns what contradicts itself or is too large.
 
     Raises:
         InputError: a folder holds no records, damaged ones or none of an experiment; `docs` cannot be written.
     """
     require(grids >= 0, "--grids is at least 0", grids)
     require(32 <= side <= 512, "--side is from 32 to 512", side)
-    experiments, sweeps = read_experiments(), [read_sweep(out) for out in dict.fromkeys(outs)]
+    outs = list(dict.fromkeys(outs))
+    require_known(without, labels_of(outs), "label")
+    experiments, sweeps = read_experiments(), [read_sweep(out, frozenset(without)) for out in outs]
     studies = find_studies(experiments, sweeps)
     shown = next((study for study in studies if study.experiment.name == FIRST), None) if grids else None
     items = choose_items(shown, grids) if shown else []
@@ -53,7 +58,10 @@ def publish(outs: Sequence[Path], docs: Path, grids: int, side: int, machine: st
     write(docs / "claims.md", claims_page(claims, table, studies, (docs / DISCUSSION).is_file()))
     if shown:
         complaints += write_grids(docs, shown, items, side, old)
-    write(docs / "README.md", index(docs, experiments, studies, [sweep.out for sweep in sweeps], machine))
+    command = ["python", "-m", "evaluation.publish", *map(str, outs), "--docs", str(docs)]
+    command += ["--grids", str(grids), "--side", str(side), *(["--machine", machine] if machine else [])]
+    command += ["--without", *without] if without else []
+    write(docs / "README.md", index(docs, experiments, studies, command))
     size = sum(path.stat().st_size for path in docs.rglob("*") if path.is_file())
     complaints += [f"{docs} has {size / 1e6:.1f} MB; pass fewer --grids"] if size > LARGEST else []
     return complaints
@@ -72,9 +80,7 @@ def write_grids(docs: Path, study: Study, items: Sequence[str], side: int, old: 
     return [f"{docs / 'grids'} has {size / 1e6:.1f} MB; pass fewer --grids"] if size > LARGEST_GRIDS else []
 
 
-def index(
-    docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study], outs: Sequence[Path], machine: str
-) -> str:
+def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study], command: Sequence[str]) -> str:
     """README.md: the command, its pages, those written by hand, and the experiments that none of the folders holds."""
     rows = []
     for study in studies:
@@ -95,7 +101,6 @@ def index(
             pages.append(f"[{path.name}]({path.name}): {heading} (written by hand)")
     missing = [one.name for one in experiments if one.name not in {study.experiment.name for study in studies}]
     sweep = studies[0].sweep
-    command = ["python", "-m", "evaluation.publish", *map(str, outs), *(["--machine", machine] if machine else [])]
     return page(
         "Results",
         "\n\n".join(model_lines(sweep, list(sweep.cells))),
@@ -109,19 +114,21 @@ def index(
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m evaluation.publish", description=__doc__.partition("\n")[0])
     parser.add_argument("outs", nargs="+", type=Path, metavar="OUT", help="folders of benchmark runs")
-    parser.add_argument("--docs", type=Path, default=Path("docs/results"), help="where to write (default docs/results)")
+    parser.add_argument("--docs", type=Path, help="where to write (default: docs in the first OUT)")
     parser.add_argument("--grids", type=int, default=20, help="items of Table 1 that get a picture (default 20)")
     parser.add_argument("--side", type=int, default=144, help="side of a tile in pixels (default 144)")
     parser.add_argument("--machine", default="", help="the machine in words, for the page of costs")
+    parser.add_argument("--without", nargs="+", default=[], metavar="LABEL", help="labels to leave out")
     options = parser.parse_args(arguments)
+    docs = options.docs or options.outs[0] / "docs"
     try:
-        complaints = publish(options.outs, options.docs, options.grids, options.side, options.machine)
+        complaints = publish(options.outs, docs, options.grids, options.side, options.machine, options.without)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
-    print(options.docs / "README.md")
+    print(docs / "README.md")
     return 1 if complaints else 0
 
 

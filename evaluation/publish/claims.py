@@ -14,7 +14,7 @@ from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.results import embedded, facts
 from evaluation.statistics import ALPHA, FEWEST, Comparison, compare, estimate, side, with_holm
 from evaluation.tables import IDENTITY, INFERENCE
-from evaluation.wide import items_of
+from evaluation.wide import items_of, number
 from stylegallery.errors import InputError
 
 PATH = Path(__file__).with_name("claims.yaml")
@@ -246,7 +246,7 @@ def claims_page(claims: Sequence[Claim], table: pd.DataFrame, studies: Sequence[
     return page(
         "Claims of the paper",
         "\n\n".join(dict.fromkeys(line for sweep in sweeps.values() for line in model_lines(sweep, list(sweep.cells)))),
-        bullets(about),
+        bullets([*about, *(line for sweep in sweeps.values() for line in sweep.results.mixed)]),
         "What this means is discussed in [discussion.md](discussion.md)." if discussion else "",
         "## Claims that fail\n\n" + (bullets(failing) if failing else "None."),
         "## Summary\n\n" + summary(claims, table),
@@ -288,7 +288,7 @@ def claim_block(claim: Claim, table: pd.DataFrame) -> str:
         rows.append(
             [
                 f"`{row['better']}` over `{row['worse']}`", row["metric"], "–" if pd.isna(row["n"]) else items_of(row),
-                f"{row['value_better']:.4g}", f"{row['value_worse']:.4g}",
+                number(row["value_better"]), number(row["value_worse"]),
                 "–" if pd.isna(row["gain"]) else f"{row['gain']:+.3g}{interval}",
                 "–" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.2g}", f"**{row['verdict']}**",
             ]

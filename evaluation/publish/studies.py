@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,13 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A folder of results: the frozen settings of its labels, its records and its scores."""
+    """A folder of results: the frozen settings of its labels, its records and its scores, `without` some labels."""
 
     out: Path
     frozen: dict[str, dict[str, Any]]
     cells: Cells
     results: Results
+    without: frozenset[str]
 
     def manifest(self, label: str) -> str:
         return str(self.frozen[label]["data"].get("manifest", "folder")) if label in self.frozen else ""
@@ -114,11 +115,11 @@ def read_experiments() -> list[Experiment]:
     return found
 
 
-def read_sweep(out: Path) -> Sweep:
+def read_sweep(out: Path, without: frozenset[str] = frozenset()) -> Sweep:
     """Raises InputError where the folder holds no records or something in it is damaged."""
-    results = read_results(out)
+    results = read_results(out, without)
     frozen = {path.stem: read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))}
-    return Sweep(out, frozen, read_cells(out), results)
+    return Sweep(out, frozen, read_cells(out, without), results, without)
 
 
 def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> list[Study]:
@@ -155,7 +156,7 @@ def make_study(experiment: Experiment, sweep: Sweep) -> Study:
     item_gaps = [{"label": label, "item": "", "metric": "", "reason": reason} for label, reason in absent.items()]
     metrics = sorted(set(sets["metric"]))
     set_gaps = [{"label": label, "metric": m, "reason": why} for label, why in absent.items() for m in metrics]
-    results = Results(extended(items, item_gaps), extended(sets, set_gaps), sweep.results.models)
+    results = replace(sweep.results, items=extended(items, item_gaps), sets=extended(sets, set_gaps))
     return Study(experiment, sweep, results, absent)
 
 
@@ -166,6 +167,8 @@ def extended(table: pd.DataFrame, rows: Sequence[dict[str, Any]]) -> pd.DataFram
 
 def why_absent(experiment: Experiment, sweep: Sweep, label: str) -> str:
     """What the settings of a run need, whether or not this machine has it: the records decide, not the disk."""
+    if label in sweep.without:
+        return "left out on purpose (--without)"
     config = sweep.frozen.get(label, {}).get("method")
     wanted = [node[key] for _, node in nodes(config) for key in WEIGHTS_KEYS if isinstance(node.get(key), str)]
     names = sorted({entry.name for entry in map(find, wanted) if entry})

@@ -9,11 +9,12 @@ import pandas as pd
 from evaluation.publish.commands import commands
 from evaluation.publish.studies import OURS, Study, model_lines, same_but_seed
 from evaluation.publish.text import bullets, page, pipe_table
-from evaluation.reported import other_backbones, read_reported
+from evaluation.reported import other_scales, read_reported
 from evaluation.results import COSTS, facts
 from evaluation.statistics import ALPHA, common_items, estimate, side
 from evaluation.tables import (
     CALIBRATION,
+    above,
     build,
     different_items,
     mean_cells,
@@ -116,6 +117,7 @@ def study_page(sheet: Sheet) -> str:
     blocks = [
         "\n\n".join(model_lines(study.sweep, study.ran)),
         experiment.about,
+        bullets(above(study.results)[1:]),
         f"Benchmark {study.manifest}: {len(study.items())} items planned, {len(study.shared_items())} that all runs "
         "with results have. "
         f"[Table as CSV]({experiment.name}.csv), [scores of every item]({experiment.name}_items.csv).",
@@ -191,9 +193,9 @@ def sheet_notes(sheet: Sheet) -> list[str]:
         )
     if len(table) > len(ours):
         lines.append(f"Reported rows: {read_reported()['source']}. Other model, resolution and items: compare orders.")
-        twins = other_backbones(set(ours["metric"][ours["value"].notna()]))
-        names = ", ".join(f"{name} (in the column of {column})" for name, column in twins.items())
-        lines += [f"Reported with another backbone, on another scale: {names}."] if twins else []
+        scales = other_scales(set(ours["metric"][ours["value"].notna()]))
+        names = ", ".join(f"{name} (in the column of {column})" for name, column in scales.items())
+        lines += [f"Reported on another scale: {names}."] if scales else []
     return lines
 
 

@@ -7,7 +7,7 @@ function showComparison() {
   const sign = metrics[metric].direction === "up" ? 1 : -1; // positive: A is better
   const pairs = items.map((_, item) => [score(metric, a, item), score(metric, b, item), item])
     .filter(([x, y]) => x !== null && y !== null)
-    .map(([x, y, item]) => ({ item, x, y, difference: x - y, gain: sign * (x - y) }));
+    .map(([x, y, item]) => ({ item, x, y, difference: x - y, gain: sign * (rounded(metric, x) - rounded(metric, y)) }));
   const orders = { a: (p, q) => q.gain - p.gain, b: (p, q) => p.gain - q.gain, size: (p, q) => Math.abs(q.gain) - Math.abs(p.gain) };
   pairs.sort((p, q) => orders[byId("compare-order").value](p, q) || p.item - q.item);
   comparison.order = pairs.map(({ item }) => item);

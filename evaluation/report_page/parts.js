@@ -33,13 +33,16 @@ const decimals = (metric) => metrics[metric].decimals;
 const signed = (metric, value) => (value > 0 ? "+" : "") + format(metric, value);
 const format = (metric, value) => value.toFixed(decimals(metric)).replace("-", "−");
 
-/** The methods, calibration aside, whose score of an item is best; ties are all best. */
+/** A value as far as it is shown. */
+const rounded = (metric, value) => (value === null ? null : Number(value.toFixed(decimals(metric))));
+
+/** The methods, calibration aside, whose score of an item is best as it is shown; ties are all best. */
 function bestMethods(metric, item) {
   let best = [];
   methods.forEach((method, index) => {
-    const value = method.calibration ? null : score(metric, index, item);
+    const value = method.calibration ? null : rounded(metric, score(metric, index, item));
     if (value === null) return;
-    const leader = best.length ? score(metric, best[0], item) : null;
+    const leader = best.length ? rounded(metric, score(metric, best[0], item)) : null;
     if (leader === null || better(metric, value, leader)) best = [index];
     else if (value === leader) best.push(index);
   });

@@ -34,13 +34,13 @@ function missingCell(text) {
 
 function resultsCell(cell, metric, row) {
   if (cell.mean === null) return el("td", {}, row.group === "paper" ? null : missingCell(cell.reason));
-  const value = el({ best: "strong", second: "u" }[cell.mark] ?? "span", {}, row.group === "paper" ? String(cell.mean) : format(metric, cell.mean));
-  const interval = cell.low === null ? null : el("small", { class: "interval" }, `${format(metric, cell.low)} – ${format(metric, cell.high)}`);
+  const value = el({ best: "strong", second: "u" }[cell.mark] ?? "span", {}, cell.text);
+  const interval = cell.low === null ? null : el("small", { class: "interval" }, cell.interval);
   const fewer = cell.n !== null && cell.n !== commonN[metric] ? el("small", { class: "fewer" }, `N = ${cell.n}`) : null;
-  const ours = cell.difference === null ? null : el("small", {}, `ours ${signed(metric, cell.difference)}`);
-  const dagger = cell.twin ? el("sup", {}, "†") : null;
-  const spoken = cell.low === null ? "" : `, 95 % interval ${format(metric, cell.low)} to ${format(metric, cell.high)}`;
-  const title = `${row.label}, ${metrics[metric].name}: ${format(metric, cell.mean)}${spoken}${cell.n === null ? "" : `, N = ${cell.n}`}`;
+  const ours = cell.difference === null ? null : el("small", {}, cell.ours);
+  const dagger = cell.otherScale ? el("sup", {}, "†") : null;
+  const spoken = cell.low === null ? "" : `, 95 % interval ${cell.interval}`;
+  const title = `${row.label}, ${metrics[metric].name}: ${cell.text}${spoken}${cell.n === null ? "" : `, N = ${cell.n}`}`;
   return el("td", { title }, value, dagger, interval, fewer, ours);
 }
 
@@ -56,8 +56,8 @@ function resultsNotes() {
   const legend = el("p", {}, el("strong", {}, "best"), " and ", el("u", {}, "second"),
     " among methods by the mean, which stands above its 95 % interval; arrows show which way is better.");
   const list = [...reasons].map(([text, names]) => el("li", {}, el("span", { class: "names" }, [...names].join(", ")), ": ", el("code", {}, text)));
-  const twins = data.rows.some((row) => row.cells.some((cell) => cell.twin));
-  if (twins) legend.append(" † reported with another backbone than ours: compare orders, not values.");
+  const others = data.rows.some((row) => row.cells.some((cell) => cell.otherScale && cell.mean !== null));
+  if (others) legend.append(" † on another scale than ours: compare orders, not values.");
   byId("results-notes").replaceChildren(legend, ...(list.length ? [el("details", { open: true }, el("summary", {}, "Dashes"), el("ul", {}, list))] : []));
 }
 
@@ -65,6 +65,7 @@ const results = data.rows.filter((row) => row.group === "method").length;
 byId("summary").textContent = `${items.length} items · ${results} method${results === 1 ? "" : "s"} · ${metrics.length} metrics`;
 byId("warning").textContent = data.warning;
 byId("warning").hidden = !data.warning;
+byId("above").replaceChildren(...data.above.map((line) => el("li", {}, line)));
 byId("notes-list").replaceChildren(...data.notes.map((note) => el("li", {}, note)));
 resultsTable();
 resultsNotes();

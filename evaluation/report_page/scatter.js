@@ -74,7 +74,7 @@ function drawScatter() {
     if (x.low !== null) whiskers.push(svg("line", { x1: horizontal.at(x.low), x2: horizontal.at(x.high), y1: py, y2: py }));
     if (y.low !== null) whiskers.push(svg("line", { x1: px, x2: px, y1: vertical.at(y.low), y2: vertical.at(y.high) }));
     const [left, bottom] = placeLabel(px, py, row.label.length * 7.3, taken);
-    const title = `${row.label} (${row.model}): ${metrics[mx].name} ${format(mx, x.mean)}, N = ${x.n}; ${metrics[my].name} ${format(my, y.mean)}, N = ${y.n}`;
+    const title = `${row.label} (${row.model}): ${metrics[mx].name} ${x.text}, N = ${x.n}; ${metrics[my].name} ${y.text}, N = ${y.n}`;
     return svg("g", { class: `point ${row.group}`, tabindex: 0, role: "img", "aria-label": title }, svg("title", {}, title), whiskers,
       svg("circle", { cx: px, cy: py, r: 5 }), svg("text", { x: left, y: bottom }, row.label));
   });
