@@ -47,14 +47,16 @@ class Page:
     @classmethod
     def of(cls, table: pd.DataFrame, calibration: Sequence[str], above: Sequence[str], notes: Sequence[str]) -> "Page":
         """Of a long table, see `tables.build`."""
-        measured = table[table["metric"].isin(table["metric"][table["value"].notna()])]
+        silent = unmeasured(table)
+        measured = table[~table["metric"].isin([metric for metrics in silent.values() for metric in metrics])]
         sections: list[Section] = []
         reasons: list[str] = []
         for kind, title in TITLES.items():
             part = measured[[facts(metric).kind == kind for metric in measured["metric"]]]
             if len(part):
                 sections.append(Section(title, *lay_out(part, calibration, reasons)))
-        lines = [*notes, *reported_notes(measured), *unmeasured(table)]
+        lines = [*notes, *reported_notes(measured)]
+        lines += [f"No column for {', '.join(metrics)}: {reason}." for reason, metrics in sorted(silent.items())]
         lines += [f"[{number}] {reason}" for number, reason in enumerate(reasons, 1)]
         return cls(flat(above), sections, flat(lines))
 
@@ -126,14 +128,15 @@ def folded(name: str, width: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def unmeasured(table: pd.DataFrame) -> list[str]:
-    """Why metrics have no column."""
+def unmeasured(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Why metrics have no column: reason -> the metrics that we have no value of."""
     silent: dict[str, list[str]] = {}
     for metric, group in table.groupby("metric", sort=True):
-        if group["value"].isna().all():
-            reasons = group["reason"].dropna()
+        own = group[group["source"] == "ours"]
+        if own["value"].isna().all():
+            reasons = own["reason"].dropna()
             silent.setdefault(str(reasons.mode().iloc[0]) if len(reasons) else "not scored", []).append(str(metric))
-    return [f"No column for {', '.join(metrics)}: {reason}." for reason, metrics in sorted(silent.items())]
+    return silent
 
 
 def lay_out(table: pd.DataFrame, calibration: Sequence[str], reasons: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

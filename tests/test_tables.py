@@ -309,12 +309,10 @@ def change(out: Path, label: str, item: str, **values: Any) -> None:
 
 
 def test_what_one_label_mixes_is_said_above_the_tables(out: Path) -> None:
-    for number, item in enumerate(ITEMS):
-        versions = {"torch": "2.6" if number < 5 else "2.7", "device": "H200" if number else "EPYC", "numpy": "2.0"}
-        change(out, "styleid", item, environment=versions, code="abc" if number < 2 else "def", seed=number % 2)
-        change(
-            out, "stytr2", item, environment={"torch": "2.6"}, code="abc", seed=0, weights={"path": str(number == 3)}
-        )
+    for place, item in enumerate(ITEMS):
+        versions = {"torch": "2.6" if place < 5 else "2.7", "device": "H200" if place else "EPYC", "numpy": "2.0"}
+        change(out, "styleid", item, environment=versions, code="abc" if place < 2 else "def", seed=place % 2)
+        change(out, "stytr2", item, environment={"torch": "2.6"}, code="abc", seed=0, weights={"path": str(place == 3)})
     change(out, "stytr2", ITEMS[0], error="failed", environment={"torch": "1.0"})
     found = read_results(out).mixed
     assert found == [
