@@ -218,13 +218,13 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
     for metric, group in left.groupby("metric", sort=True):
         counts = ", ".join(f"{row.label} {row.left_out}" for row in group.itertuples())
         alike.setdefault(counts, []).append(str(metric))
-    for counts, metrics in alike.items():
-        lines.append(f"{', '.join(metrics)}: items left out because another method lacks them: {counts}.")
+    for counts, names in alike.items():
+        lines.append(f"{', '.join(names)}: items left out because another method lacks them: {counts}.")
     failed = results.items[results.items["reason"].fillna("").str.startswith("failed: ")]
     for (label, reason), group in failed.groupby(["label", "reason"], sort=True):
-        names = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
+        some = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
         metrics = ", ".join(sorted(set(group["metric"]) - {*COSTS, ""})) or "the item itself"
-        lines.append(f"{label}: {metrics} {reason} ({group['item'].nunique()} items: {names}).")
+        lines.append(f"{label}: {metrics} {reason} ({group['item'].nunique()} items: {some}).")
     for metric, numbers in different_items(results.sets):
         shown = f"N {' and '.join(map(str, numbers))}" if len(numbers) > 1 else "other items of the same number"
         lines.append(f"{metric}: the methods were scored on different items ({shown}), so none is marked.")
@@ -292,7 +292,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m evaluation.tables", description="tables from records on disk")
     parser.add_argument("out", type=Path, help="folder of a benchmark run")
     parser.add_argument("--against", default="stylegallery", help="method that the paired tests compare with")
-    parser.add_argument("--without", nargs="+", default=[], metavar="LABEL", help="labels to leave out")
+    parser.add_argument("--without", action="append", default=[], metavar="LABEL", help="a label to leave out")
     parser.add_argument("--rows", nargs="+", default=[], metavar="LABEL", help="labels of the page (default: all)")
     parser.add_argument("--columns", nargs="+", default=[], metavar="METRIC", help="metrics of the page (default: all)")
     arguments = parser.parse_args()

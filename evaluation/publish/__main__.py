@@ -60,7 +60,7 @@ def publish(
         complaints += write_grids(docs, shown, items, side, old)
     command = ["python", "-m", "evaluation.publish", *map(str, outs), "--docs", str(docs)]
     command += ["--grids", str(grids), "--side", str(side), *(["--machine", machine] if machine else [])]
-    command += ["--without", *without] if without else []
+    command += [word for label in without for word in ("--without", label)]
     write(docs / "README.md", index(docs, experiments, studies, command))
     size = sum(path.stat().st_size for path in docs.rglob("*") if path.is_file())
     complaints += [f"{docs} has {size / 1e6:.1f} MB; pass fewer --grids"] if size > LARGEST else []
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--grids", type=int, default=20, help="items of Table 1 that get a picture (default 20)")
     parser.add_argument("--side", type=int, default=144, help="side of a tile in pixels (default 144)")
     parser.add_argument("--machine", default="", help="the machine in words, for the page of costs")
-    parser.add_argument("--without", nargs="+", default=[], metavar="LABEL", help="labels to leave out")
+    parser.add_argument("--without", action="append", default=[], metavar="LABEL", help="a label to leave out")
     options = parser.parse_args(arguments)
     docs = options.docs or options.outs[0] / "docs"
     try:

@@ -119,7 +119,7 @@ def read_sweep(out: Path, without: frozenset[str] = frozenset()) -> Sweep:
     """Raises InputError where the folder holds no records or something in it is damaged."""
     results = read_results(out, without)
     frozen = {path.stem: read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))}
-    return Sweep(out, frozen, read_cells(out, without), results, without)
+    return Sweep(out, frozen, read_cells(out, without=without), results, without)
 
 
 def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> list[Study]:
