@@ -403,7 +403,7 @@ def test_calibration_out_of_order_fails_loudly_and_still_writes(
 def test_a_mean_over_references_has_no_order_of_calibration_and_is_explained(out: Path) -> None:
     for label, value in (("identity", 0.9), ("reference_copy", 0.8), ("styleid", 0.7)):
         rescore(out, label, "style_blocks_efficientnet_mean", score(value))
-    assert write_tables(out, "stylegallery") == []
+    assert write_tables(out, "stylegallery")[0] == []
     assert "`_mean` is the mean over all of them" in (out / "tables" / "table.md").read_text()
 
 
