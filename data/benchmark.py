@@ -44,6 +44,17 @@ class Item:
     excluded: tuple[int, ...] = ()
     forbidden: tuple[tuple[Region, int, Region], ...] = ()
 
+    def __post_init__(self) -> None:
+        """Paths may be given as text, several in a list. Raises InputError where there is no reference."""
+        several = not isinstance(self.references, str | Path) and len(self.references) > 0
+        require(several, "references is a list of at least one path", repr(self.references))
+        texts = {"content": self.content, "mask": self.mask}
+        for name, path in texts.items():
+            object.__setattr__(self, name, path if path is None else Path(path))
+        for name in ("references", "reference_masks"):
+            paths = tuple(path if path is None else Path(path) for path in getattr(self, name))
+            object.__setattr__(self, name, paths)
+
     def masks(self) -> list[Path | None]:
         """The masks of content and references, one entry per picture."""
         return [self.mask, *self.reference_masks, *[None] * (len(self.references) - len(self.reference_masks))]

@@ -1,4 +1,17 @@
+"""`from stylegallery import Item, StyleGallery`: README's "From Python"."""
+
 import os
+from importlib import import_module
+from typing import Any
 
 # cuBLAS repeats its results only with a workspace of its own, and reads this when it is first used.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+EXPORTED = {"Item": "data.benchmark", "StyleGallery": "stylegallery.pipeline", "item_generator": "stylegallery.draws"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when it is asked for: networks take seconds that a message need not wait for."""
+    if name not in EXPORTED:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(EXPORTED[name]), name)

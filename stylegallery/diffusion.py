@@ -98,10 +98,10 @@ class DiffusionModel:
         except UNREADABLE as error:
             raise unusable(files.place, "diffusers model", "model.path", error) from error
         if not (precision == torch.float16 and autoencoder.config.get("force_upcast")):  # SDXL's overflows there
-            autoencoder.to(precision)
+            nn.Module.to(autoencoder, precision)  # diffusers' own warns of modules that nobody named
         if lora:
             fuse_lora(accelerated, locate_file(lora))
-            accelerated.to(precision)
+            nn.Module.to(accelerated, precision)
         sampler = scheduler
         if schedule == "trailing":
             sampler = DDIMScheduler.from_config(scheduler.config, timestep_spacing="trailing")

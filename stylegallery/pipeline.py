@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from data.benchmark import Item
 from stylegallery.detail import enlarge
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.draws import derived, seed_of_run
+from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.errors import require
+from stylegallery.files import notice
 from stylegallery.guidance import Energy, GuidanceConfig, guidance_timesteps, guided_layers, optimise
 from stylegallery.images import read_image, resize
 from stylegallery.matching import Match, MatchingConfig, describe, match, wishes_on
@@ -20,7 +22,9 @@ from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.recolouring import recolour
 from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, analyse
-from stylegallery.settings import Resolution, Share, checked
+from stylegallery.settings import Resolution, Share, check, checked
+
+CONFIGS = Path(__file__).parent.parent / "conf"
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,34 @@ class StyleGallery:
         )
         guided_layers(model, guidance)  # what stage 3 cannot work with is refused before stage 1
         guidance_timesteps(model, guidance)
+        if guidance.initial == "inverted" and isinstance(model.autoencoder, LappedAutoencoder):
+            notice("the embedded model cannot paint from noise: StyleGallery.from_config() has the settings it needs")
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
         self.depth, self.segmenter = depth, segmenter
         self.output_size, self.detail = output_size, detail
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
         self.resolution, self.resizing = resolution, resizing
+
+    @classmethod
+    def from_config(cls, *overrides: str) -> "StyleGallery":
+        """The method as the command line builds it, with settings as there: "model=sd15", "encoder=dinov2".
+
+        Raises:
+            InputError: a setting cannot be used, or weights are not on this machine.
+        """
+        from hydra import compose, initialize_config_dir
+        from hydra.errors import InstantiationException
+        from hydra.utils import instantiate
+        from omegaconf import OmegaConf
+
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            settings: Any = OmegaConf.to_container(compose("config", overrides=list(overrides)).method, resolve=True)
+        check(settings, "method")
+        try:
+            method: StyleGallery = instantiate(settings, _convert_="all")
+        except InstantiationException as error:  # hydra's wrapping of what a constructor raises
+            raise error.__cause__ or error from None
+        return method
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
         """Stylise one item; every draw comes from `generator`.

@@ -1,0 +1,81 @@
+"""README's lines of Python run as they are printed, and what cannot work is refused in one sentence."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from composing import ROOT
+from conftest import Pictures
+from PIL import Image
+
+import stylegallery
+from data.benchmark import Item
+from stylegallery.errors import InputError
+from stylegallery.files import notice
+from stylegallery.guidance import GuidanceConfig
+from stylegallery.matching import MatchingConfig
+from stylegallery.pipeline import StyleGallery
+from stylegallery.segmentation import SegmentationConfig
+
+
+def test_the_lines_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    small = block.replace("from_config()", 'from_config("resolution=64", "method.segmentation.restarts=1")')
+    assert small != block and len(block.splitlines()) <= 10
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    exec(small, {})
+    with Image.open(tmp_path / "coffee.png") as image:
+        pixels = np.asarray(image)
+    assert pixels.shape[2] == 3 and pixels.shape[0] * pixels.shape[1] == pytest.approx(64**2, rel=0.3)
+    assert pixels.std() > 10
+
+
+def test_an_import_loads_no_network() -> None:
+    code = "import sys, stylegallery; print('torch' in sys.modules, 'diffusers' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert process.stdout == "False False\n"
+    assert stylegallery.StyleGallery is StyleGallery
+    with pytest.raises(AttributeError, match="nothing"):
+        stylegallery.nothing  # noqa: B018
+
+
+def test_paths_as_text(pictures: Pictures) -> None:
+    item = Item("a", str(pictures.content), [str(pictures.first)], None, (None,))  # type: ignore[arg-type]
+    assert (item.content, item.references, item.reference_masks) == (pictures.content, (pictures.first,), (None,))
+
+
+@pytest.mark.parametrize("references", [(), [], "a.png", Path("a.png")])
+def test_no_references(references: object) -> None:
+    with pytest.raises(InputError, match=r"^references is a list of at least one path, not "):
+        Item("a", Path("a.png"), references)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("resolution=8", "method.resolution is 8; it should be"),
+        ("resolution=16", "resolution is at least 32, not 16"),
+        ("model.path=nowhere/at-all", "nowhere/at-all"),
+    ],
+)
+def test_settings_from_python(override: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        StyleGallery.from_config(override)
+
+
+def test_defaults_of_the_classes_on_the_embedded_model(caplog: pytest.LogCaptureFixture) -> None:
+    """They are Stable Diffusion's: the picture would be noise."""
+    notice.cache_clear()
+    model = StyleGallery.from_config().model
+    assert caplog.messages == []
+    StyleGallery(
+        model, lambda image: torch.zeros(1), SegmentationConfig(), MatchingConfig(), GuidanceConfig(), 256, "keep"
+    )
+    assert caplog.messages[-1] == (
+        "the embedded model cannot paint from noise: StyleGallery.from_config() has the settings it needs"
+    )
