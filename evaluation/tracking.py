@@ -5,6 +5,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from evaluation.cells import Job
-from evaluation.record import read_record
+from evaluation.record import depends_on, read_record
 from evaluation.schemas import SCORED, SCORES, read
 from stylegallery.images import read_image, to_pixels
 
@@ -82,6 +83,9 @@ class WandbTracker:
         """One item: what it is, pictures, seconds, scores where they have been computed."""
         import wandb
 
+        from evaluation.questions import question_digest  # these take seconds, and most jobs have no tracker
+        from evaluation.results import present
+
         record = read_record(folder)
         if record is None:
             return None
@@ -94,8 +98,10 @@ class WandbTracker:
             row["content and references"] = wandb.Image(strip([Path(path) for path in paths]))
             row["stylised"] = wandb.Image(strip([folder / "stylised.png"]))
             if (folder / SCORES).is_file():
-                scores = read(folder / SCORES, SCORED, "score again")["metrics"]
-                row |= {name: score["value"] for name, score in scores.items()}
+                scores = read(folder / SCORES, SCORED, "score again")
+                question = partial(question_digest, folder.parents[2] / "questions" / folder.name)
+                if scores.get("pictures") == depends_on(folder, record):
+                    row |= {name: score["value"] for name, score in present(scores, question).items()}
         return row
 
     def safely(self, call: Callable[[], object]) -> None:

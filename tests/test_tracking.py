@@ -16,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from evaluation.cells import Job, run_cells
+from evaluation.record import depends_on, read_record
 from evaluation.tracking import HEIGHT, WandbTracker, strip
 
 
@@ -37,9 +38,14 @@ def run(job: Job, tracker: WandbTracker, broken: list[str]) -> str:
 def test_offline_run_holds_all_that_sync_needs(job: Job, tmp_path: Path, gallery: Gallery) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        run_cells(job, lambda: Fake(0.5, 0.0, ["c1__set1"], None), Console(quiet=True), lambda *_: None)
+        for item, old in (("c0__set2", False), ("c0__set3", True)):  # scores of this picture, and of an earlier one
+            folder = job.out / "cells" / "fake" / item
+            pictures = depends_on(folder, read_record(folder)) | ({"result": "0"} if old else {})
+            scores = {"lpips_alex": {"value": 0.25, "version": 1, "reason": None}}
+            about = {"pictures": pictures, "size": None}
+            (folder / "scores.json").write_text(json.dumps({"metrics": scores, **about}))
         tracker = WandbTracker(job, "project", None, "offline")
-        (job.out / "cells/fake/c0__set2").mkdir(parents=True)
-        (job.out / "cells/fake/c0__set2/scores.json").write_text('{"metrics": {"lpips_alex": {"value": 0.25}}}')
         printed = run(job, tracker, ["c1__set1"])
     wandb.teardown()  # as at the end of a process: everything is on disk
     (folder,) = (job.out / "wandb").glob("offline-run-*")
@@ -55,7 +61,7 @@ def test_offline_run_holds_all_that_sync_needs(job: Job, tmp_path: Path, gallery
         "item": "c0__set1", "digest": None, "error": "", "references": 1, "seconds": 0.25, "peak_memory_mib": 1.0,
         "content and references": "Image", "stylised": "Image", "lpips_alex": None,
     }  # fmt: skip
-    assert rows[1]["lpips_alex"] == 0.25
+    assert [row["lpips_alex"] for row in rows[:3]] == [None, 0.25, None]
     assert rows[3]["error"] == "RuntimeError: no luck with c1__set1"
     assert rows[3]["stylised"] is None
 
