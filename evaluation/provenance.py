@@ -196,7 +196,11 @@ def source_of(name: str) -> Path | None:
 
 def imports(path: Path) -> Iterator[str]:
     """Dotted names that a source file imports, in functions too."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise InputError(f"{path}:{error.lineno} is not Python ({error.msg}); mend this line") from error
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

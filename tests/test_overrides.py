@@ -47,3 +47,20 @@ def test_everything_is_shown_where_it_is_asked_for(run_script: RunCli, monkeypat
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(Exception, match="Could not override 'foo'"):
         run_script("foo=1")
+
+
+def test_help_explains_what_is_asked_most(run_script: RunCli) -> None:
+    printed = run_script("--help").stdout
+    for name in (
+        "excluded",
+        "forbidden",
+        "reference_masks",
+        "pins",
+        "-m seed=0,1",
+        "stylegallery@seed=1",
+        "output_size",
+    ):
+        assert name in printed
+    assert "data=folder\n                are square unless you pass resizing=keep" in printed
+    assert "512 looks better than 256" in printed
+    assert "method: attention_distillation, " in printed and "HYDRA_FULL_ERROR=1" in printed

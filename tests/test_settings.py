@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from baselines.identity import Identity
 from evaluation.cells import settings_of
 from evaluation.launchers import build
+from evaluation.provenance import imports
 from stylegallery.errors import InputError
 from stylegallery.guidance import GuidanceConfig
 from stylegallery.segmentation import SegmentationConfig
@@ -170,3 +171,9 @@ def test_a_method_that_cannot_be_imported_says_why(
 def test_settings_of_a_run(override: str, says: str) -> None:
     with pytest.raises(InputError, match=f"^{says}"):
         settings_of(compose_config("identity", override))
+
+
+def test_a_method_that_is_not_python_has_no_digest(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("x = 1\ndef f(:\n")
+    with pytest.raises(InputError, match=r"mine\.py:2 is not Python \(invalid syntax\); mend this line$"):
+        list(imports(tmp_path / "mine.py"))
