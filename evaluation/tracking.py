@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ from evaluation.record import depends_on, read_record
 from evaluation.schemas import SCORED, SCORES, read
 from stylegallery.images import read_image, to_pixels
 
+PATIENCE = 120.0  # seconds that the end of a job waits for wandb
 HEIGHT = 192  # pixels of the pictures in the table
 
 
@@ -65,8 +67,8 @@ class WandbTracker:
 
     def finish(self, console: Console) -> None:
         """Mirror all records of the job, of earlier processes too, and close the run."""
-        self.safely(self.mirror)
-        self.safely(lambda: self.run.finish())
+        self.safely(lambda: within(PATIENCE, self.mirror))
+        self.safely(lambda: within(PATIENCE, self.run.finish))
         if self.works and self.run.offline:
             console.print(f"upload to wandb with: wandb sync {Path(self.run.dir).parent}", soft_wrap=True)
 
@@ -112,6 +114,25 @@ class WandbTracker:
             except Exception as error:
                 self.works = False
                 warnings.warn(f"wandb is off for this job, its results are not touched: {error}", stacklevel=2)
+
+
+def within(seconds: float, call: Callable[[], object]) -> None:
+    """Call something that may never return. Raises TimeoutError where it takes longer, and what the call raises."""
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)  # does not keep the process from its end
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"it did not answer within {seconds:g} s")
+    if errors:
+        raise errors[0]
 
 
 def strip(paths: list[Path]) -> Image.Image:

@@ -3,8 +3,10 @@
 import io
 import json
 import re
+import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from kill_cells import images, job_of
 from PIL import Image
 from rich.console import Console
 
+from evaluation import tracking
 from evaluation.cells import Job, run_cells
 from evaluation.record import depends_on, read_record
 from evaluation.tracking import HEIGHT, WandbTracker, strip
@@ -142,3 +145,20 @@ def test_strip_sets_pictures_side_by_side(tmp_path: Path) -> None:
     assert row.size == (3 * HEIGHT, HEIGHT)
     assert row.getpixel((2 * HEIGHT - 1, 5)) == (255, 0, 0)
     assert row.getpixel((2 * HEIGHT, 5)) == (255, 255, 255)  # transparent is white, as methods see it
+
+
+def test_a_frozen_wandb_does_not_hold_up_the_end_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = threading.Event()
+    with pytest.raises(TimeoutError, match=r"did not answer within 0\.05 s"):
+        tracking.within(0.05, frozen.wait)
+    frozen.set()
+    with pytest.raises(ZeroDivisionError):
+        tracking.within(5, lambda: 1 / 0)
+    monkeypatch.setattr(tracking, "PATIENCE", 0.05)
+    frozen.clear()
+    tracker = object.__new__(tracking.WandbTracker)
+    tracker.works, tracker.run = True, SimpleNamespace(finish=frozen.wait)
+    monkeypatch.setattr(tracker, "mirror", lambda: None)
+    with pytest.warns(UserWarning, match=r"wandb is off for this job, its results are not touched: it did not answer"):
+        tracker.finish(Console(quiet=True))
+    frozen.set()
