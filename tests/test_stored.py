@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import Gallery, paint, result_record
 
 from data.benchmark import load_items
-from evaluation import questions, results, score, status, tables
+from evaluation import questions, report, results, score, status, tables
+from evaluation.metric import Question
+from evaluation.metrics.histogram import Histogram
 from evaluation.provenance import file_digest
 from evaluation.publish import __main__ as publishing
 from evaluation.publish.commands import as_override
-from evaluation.record import depends_on
+from evaluation.record import Request, depends_on
 from evaluation.stored import read_frozen
 from stylegallery.errors import InputError
+from stylegallery.matching import Match
 
 DATA = {"_target_": "data.benchmark.manifest_items", "manifest": "stylegallery60", "files": "stylegallery"}
 METHOD = {"_target_": "baselines.identity.Identity", "resolution": 64, "resizing": "square"}
@@ -30,7 +34,14 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """`python -m evaluation.<name> arguments` in this process: exit code and what it printed."""
 
     def main(name: str, *arguments: object) -> tuple[int, str]:
-        module = {"status": status, "questions": questions, "score": score, "tables": tables, "publish": publishing}
+        module = {
+            "status": status,
+            "questions": questions,
+            "score": score,
+            "tables": tables,
+            "publish": publishing,
+            "report": report,
+        }
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         try:
             code: Any = module[name].main()
@@ -165,3 +176,67 @@ def test_printed_commands_hold_texts_as_texts() -> None:
     assert as_override("${oc.env:HOME}") == '"\\${oc.env:HOME}"'
     assert as_override("null") == '"null"'
     assert as_override(None) == "null"
+
+
+# --- damage ---
+
+SHAPES = {
+    "binary": b"\xff\xfe\x00\x01",
+    "cut": b'{"schema": 2, "digest": "d", "files": {',
+    "list": b"[1, {}]",
+    "deep": b"[" * 100_000,
+    "wrong types": b'{"schema": "2", "label": 1, "metrics": [1], "files": 5, "seconds": "x", "references": -1}',
+    "not finite": None,
+    "folder": None,
+}
+
+
+def damage(path: Path, kind: str) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "not finite":
+        path.write_bytes(data.replace(b"0.5", b"NaN").replace(b"1.0", b"1e999").replace(b"limit: 1", b"limit: .nan"))
+    else:
+        path.write_bytes(SHAPES[kind] or b"")
+
+
+@pytest.fixture
+def whole(out: Path) -> Path:
+    """The finished item with its question and the scores of its set."""
+    (cell,) = out.glob("cells/*/*")
+    labels = torch.ones(8, 8, dtype=torch.int64)
+    request = Request(cell.name, 0, METHOD, {}, {}, {}, "c")
+    match = Match(1, 1, 1, 0.5, 0.5, 0.5, 0.5, False)
+    questions.write_question(out / "questions" / cell.name, Question(labels, [labels], [match]), request)
+    scores = {"metrics": {"fid_efficientnet": {"value": 0.5, "version": 1, "reason": None}}, "items": "x", "n": 1}
+    pictures = {cell.name: depends_on(cell, json.loads((cell / "record.json").read_text()))}
+    (cell.parent / "sets.json").write_text(json.dumps(scores | {"pictures": pictures, "size": None}))
+    return out
+
+
+FILES = [
+    "config/identity.yaml", "cells/*/*/record.json", "cells/*/*/scores.json", "cells/*/*/stylised.png",
+    "cells/*/sets.json", "questions/*/question.json", "questions/*/matches.json", "questions/*/content.png",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("kind", SHAPES)
+def test_damaged_files_are_named_and_nothing_is_lost(
+    whole: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, file: str, kind: str
+) -> None:
+    """Every command ends with a sentence or goes on without the damaged file: none fails in any other way."""
+    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram()], []))
+    (path,) = whole.glob(file)
+    damage(path, kind)
+    kept = {other: other.read_bytes() for other in whole.rglob("*") if other.is_file() and other.name != "scores.json"}
+    for command in ("status", "questions", "score", "tables", "report", "publish"):
+        code, said = call(command, whole, *(["--docs", tmp_path / "docs"] if command == "publish" else []))
+        assert code in (0, 1, 2)
+        assert "Traceback" not in said
+        if code == 2:
+            (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+            assert ";" in line
+    assert {other: other.read_bytes() for other in kept} == kept
