@@ -182,7 +182,8 @@ def settings_of_run(out: Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[st
     has = f"several ways to find regions and matches ({', '.join(found)})" if found else "no run of method=stylegallery"
     raise InputError(
         f"{out} holds {has}, so that the settings to ask with must be given: "
-        f"python -m evaluation.questions {out} model=... encoder=... resolution=..."
+        f"python -m evaluation.questions {out} model=... encoder=... resolution=...; "
+        "--annotator independent needs none"
     )
 
 
