@@ -32,7 +32,7 @@ from rich.console import Console
 
 import stylegallery
 from evaluation.questions import ask_all
-from evaluation.results import COSTS, facts, read_results
+from evaluation.results import COSTS, facts, metric_files, read_results
 from evaluation.score import score
 from evaluation.statistics import estimate
 from evaluation.tables import CALIBRATION, build
@@ -259,8 +259,10 @@ pictures(out)
 # %%
 published = ROOT / "docs" / "results" / f"{EXPERIMENT}.csv"
 if published.is_file():
-    published_table = pd.read_csv(published, dtype={"version": "Int64", "n": "Int64", "left_out": "Int64"})
+    published_table = pd.read_csv(published, dtype=dict.fromkeys(("version", "n", "contents", "left_out"), "Int64"))
     published_items = pd.read_csv(published.with_name(f"{EXPERIMENT}_items.csv"))
+    known = [*COSTS, *metric_files()]  # metrics may have been retired since
+    published_table, published_items = (one[one["metric"].isin(known)] for one in (published_table, published_items))
     display(show_table(published_table))
     scatter(published_table)
     differences(published_items, baseline(published_items["label"]))
