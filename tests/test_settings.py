@@ -136,19 +136,19 @@ def test_classes_refuse_without_a_config() -> None:
     [
         (
             "import nothing_of_this_name\n",
-            r"ModuleNotFoundError at .*mine\.py:1: No module named 'nothing_of_this_name'",
+            r"ModuleNotFoundError at .*unfit\.py:1: No module named 'nothing_of_this_name'",
         ),
-        ("\nfrom math import no_such\n", r"ImportError at .*mine\.py:2: cannot import name 'no_such'"),
-        ("def f(:\n", r"SyntaxError at .*mine\.py:1: invalid syntax"),
+        ("\nfrom math import no_such\n", r"ImportError at .*unfit\.py:2: cannot import name 'no_such'"),
+        ("def f(:\n", r"SyntaxError at .*unfit\.py:1: invalid syntax"),
     ],
 )
 def test_a_method_that_cannot_be_imported_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, says: str
 ) -> None:
-    (tmp_path / "mine.py").write_text(source)
+    (tmp_path / "unfit.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=f"^method cannot be imported \\({says}"):
-        build({"_target_": "mine.Mine"})
+        build({"_target_": "unfit.Mine"})
 
 
 @pytest.mark.parametrize(
