@@ -24,7 +24,8 @@ from stylegallery.segmentation import SegmentationConfig
 
 def test_the_lines_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    small = block.replace("from_config()", 'from_config("resolution=64", "method.segmentation.restarts=1")')
+    fast = ("resolution=64", "method.segmentation.clusters=[3,4]", "method.guidance.iterations=1")
+    small = block.replace("from_config()", f"from_config{fast}")
     assert small != block and len(block.splitlines()) <= 10
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
