@@ -151,20 +151,34 @@ def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None, labelled:
 
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:
-    """The settings of method=stylegallery with overrides. Raises InputError where there are no such settings."""
+    """The settings of method=stylegallery with overrides.
+
+    Raises:
+        InputError: there are no such settings, or they find no regions or draw their matches.
+    """
     with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
         settings: dict[str, Any] = with_absolute_paths(settings_of(config)["method"])
+    if not can_ask(settings):
+        raise InputError(
+            "questions are asked with method=stylegallery and matches that are not drawn at random, not with "
+            + " ".join(overrides)
+        )
     return settings
+
+
+def can_ask(settings: Mapping[str, Any]) -> bool:
+    """Whether these are StyleGallery's, with matches that say something of an item: those drawn at random do not."""
+    return settings.get("_target_") == TARGET and settings["matching"].get("assignment") != "random"
 
 
 def candidates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Label -> settings of the labels that questions can be asked with: those of `stylegallery`, where it was run, else
-    one label for each different way to find regions and matches. Matches drawn at random say nothing of an item."""
+    one label for each different way to find regions and matches."""
     found: dict[str, dict[str, Any]] = {}
     for label, run in sorted(runs.items(), key=lambda pair: pair[0] != "stylegallery"):
         settings = run["method"]
-        if settings.get("_target_") == TARGET and settings["matching"].get("assignment") != "random":
+        if can_ask(settings):
             if label == "stylegallery":
                 return {label: settings}
             if all(differences(deciding(other), deciding(settings)) for other in found.values()):

@@ -23,7 +23,7 @@ MARKS = {"best": "**{}**", "second": "<u>{}</u>"}
 
 def number(value: float) -> str:
     """Four significant digits, and no exponent for large values: what every page prints and what decides ties."""
-    return f"{value:.4g}" if abs(value) < 10**4 else f"{value:.0f}"
+    return f"{value:.4g}" if abs(value) < 9999.5 else f"{value:.0f}"
 
 
 @dataclass(frozen=True)

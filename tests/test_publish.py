@@ -232,6 +232,9 @@ def test_every_claim_can_fail(one: Claim, row: str) -> None:
     kept = row == "photo" and not one.tolerance
     expected = ["holds" if kept and facts(metric).kind == "structure" else "fails" for metric in table["metric"]]
     assert table["verdict"].tolist() == expected
+    why = "it paints less than 50% of what the other paints"
+    kinds = [facts(metric).kind for metric in table["metric"]]
+    assert (table["reason"] == why).tolist() == [bool(one.tolerance) and kind == "structure" for kind in kinds]
 
 
 def test_claims_that_forgive_a_loss_of_structure_say_what_painting_is(tmp_path: Path) -> None:

@@ -134,6 +134,15 @@ def test_a_run_that_does_not_say_what_to_ask_with_is_refused(
         ask(out)
 
 
+@pytest.mark.parametrize("other", ["method=styleid", "method=global_style", "method.matching.assignment=random"])
+def test_settings_that_find_no_regions_or_draw_matches_are_refused(
+    out: Path, asked: list[dict[str, Any]], other: str
+) -> None:
+    with pytest.raises(InputError, match=f"not drawn at random, not with {other}$"):
+        ask(out, other, anew=True)
+    assert not asked and not (out / "questions").exists()
+
+
 def test_published_commands_ask_as_was_asked(out: Path, asked: list[dict[str, Any]]) -> None:
     """With the settings of the run none are given, and with others those that make them."""
     sweep = SimpleNamespace(out=out, frozen={"stylegallery": read_frozen(out / "config" / "stylegallery.yaml")})

@@ -75,6 +75,15 @@ def test_a_comparison_ranks_as_wilcoxon_does() -> None:
     assert mirrored.rank_biserial == -found.rank_biserial and mirrored.p == pytest.approx(found.p)
 
 
+def test_ties_share_their_mean_rank_and_zeros_have_ranks() -> None:
+    differences = np.array([0, 0, 0, 1, 1, -1, 2, 2, 3, -3, 4, 5.0])
+    plus, minus = (
+        stats.wilcoxon(values, zero_method="pratt", alternative="greater", method="asymptotic").statistic
+        for values in (differences, -differences)
+    )
+    assert compare(differences, np.arange(12)).rank_biserial == pytest.approx((plus - minus) / (12 * 13 / 2))
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_few_large_differences_against_many_small_ones_are_on_no_side(sign: int) -> None:
     """650 of 750 slightly against, 100 strongly for: the mean is for, and certain, most items are against."""

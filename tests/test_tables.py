@@ -290,13 +290,13 @@ def test_text_fits_into_eighty_columns_whatever_the_labels(out: Path) -> None:
 
 
 def test_ties_are_decided_as_they_are_printed(out: Path) -> None:
-    """0.25304 and 0.25296 print as 0.253; 12345.6 as 12346."""
+    """0.25304 and 0.25296 print as 0.253; 12345.6 as 12346, and 9999.6 has no exponent either."""
     for label, value in (("stylegallery", 0.25304), ("stytr2", 0.25296), ("styleid", 0.2529)):
         rescore(out, label, "lpips_alex", score(value))
     table = ours(build(read_results(out)), "lpips_alex")
     assert table["mark"].dropna().to_dict() == {"stylegallery": "second", "stytr2": "second", "styleid": "best"}
-    assert [number(value) for value in (0.25304, 0.25296, 12345.6, 1069.4, 0.0055412)] == [
-        "0.253", "0.253", "12346", "1069", "0.005541",
+    assert [number(value) for value in (0.25304, 0.25296, 12345.6, 9999.6, -9999.6, 9999.4, 0.0055412)] == [
+        "0.253", "0.253", "12346", "10000", "-10000", "9999", "0.005541",
     ]  # fmt: skip
 
 

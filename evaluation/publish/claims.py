@@ -111,7 +111,7 @@ def why(tests: Sequence[Comparison], sides: Sequence[int], p: float) -> str | No
     if gain.contents < FEWEST:
         return f"too few contents ({gain.contents}; intervals and tests need {FEWEST})"
     if painting and sides[1] < 1:
-        return "by what it paints the untouched photo would do as well" if sides[1] < 0 else "it may not paint enough"
+        return f"{'it paints' if sides[1] < 0 else 'it may paint'} less than {KEPT:.0%} of what the other paints"
     if p < ALPHA and np.sign(gain.mean) != np.sign(gain.rank_biserial):
         return "few large differences decide the mean against most of the items"
     return None
