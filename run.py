@@ -1,5 +1,10 @@
 """Stylise one content picture, or the items of a benchmark: compose → build → run → write records → print a table."""
 
+from stylegallery.interrupt import end_interrupted, explain_interrupts
+
+if __name__ == "__main__":
+    explain_interrupts()  # before the imports that take seconds
+
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +38,7 @@ from evaluation.record import (
 from evaluation.schemas import RECORD, WRITTEN
 from evaluation.sweeps import difference
 from evaluation.whole import clear_partial
-from stylegallery.command import interruptible, plain_console
+from stylegallery.command import plain_console
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.memory import enough_memory
@@ -198,11 +203,13 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     sys.argv[1:] = [as_hydra_reads(given) for given in sys.argv[1:]]
     try:
-        with interruptible(), in_one_sentence(sys.argv[1:]):
+        with in_one_sentence(sys.argv[1:]):
             main()
             if unresolved:
                 raise unresolved[0]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         codes.append(2)
+    except KeyboardInterrupt:
+        end_interrupted()
     sys.exit(max(codes))

@@ -18,7 +18,7 @@ from rich.progress import track
 
 from data.benchmark import intact, read_digests, root_of
 from stylegallery import transfer
-from stylegallery.command import plain_console, to_the_end
+from stylegallery.command import plain_console
 from stylegallery.errors import InputError
 
 CONNECTIONS = 8
@@ -102,4 +102,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    to_the_end(main)
+    main()

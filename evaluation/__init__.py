@@ -3,6 +3,8 @@ import gc
 import io
 import sys
 
+import stylegallery  # noqa: F401  (first of all, for Ctrl-C)
+
 # PyTorch and diffusers make half a million objects that last as long as the process. To look for garbage among them
 # after every few hundred new ones, and again at exit, costs seconds at every start. (Not in stylegallery, which other
 # programs import.)

@@ -52,7 +52,7 @@ from evaluation.stored import read_frozen
 from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, require
-from stylegallery.files import notice
+from stylegallery.files import notice, replacing
 from stylegallery.memory import enough_memory
 from stylegallery.method import Method
 from stylegallery.settings import check, check_values
@@ -177,12 +177,8 @@ def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()
                 )
             if changed and at_work(out, label):
                 return now | {"settings": settings_digest(old)}
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
+        with replacing(path) as temporary:
             temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(now)), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)  # left by a full disk
     return now | {"settings": settings_digest(now)}
 
 

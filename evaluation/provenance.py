@@ -117,8 +117,8 @@ def kept_digest(path: Path) -> str:
     """SHA-256 of a file that may be gigabytes, kept in the user's cache under all that tells whether it changed.
 
     Whatever is in doubt is computed again: a file that was touched a moment ago, whose clock may not show the next
-    change, or while it was read; an entry of the cache that is not whole. One entry is one file, moved into its place:
-    any number of processes may write it.
+    change, or while it was read; an entry of the cache that is not whole. One entry is one file: any number of
+    processes may write it.
 
     Raises:
         OSError: the file cannot be read.
@@ -137,11 +137,8 @@ def kept_digest(path: Path) -> str:
     if settled and after.st_size > LARGE and key == identity_of(before) == identity_of(after):
         with suppress(OSError, RuntimeError):
             entry.parent.mkdir(parents=True, exist_ok=True)
-            partial = entry.with_name(f"{entry.name}.{os.getpid()}")
-            partial.write_text(
-                f"{digest} {hashlib.sha256(f'{entry.name} {digest}'.encode()).hexdigest()}", encoding="utf-8"
-            )
-            partial.replace(entry)
+            check = hashlib.sha256(f"{entry.name} {digest}".encode()).hexdigest()
+            entry.write_text(f"{digest} {check}", encoding="ascii")
     return digest
 
 

@@ -38,7 +38,7 @@ from evaluation.record import Request, prepare_folder
 from evaluation.schemas import ASKED, MATCHES, QUESTION, QUESTION_SCHEMA, read
 from evaluation.stored import METHODS, read_frozen, require_declared
 from evaluation.whole import clear_partial, replaced
-from stylegallery.command import plain_console, to_the_end
+from stylegallery.command import plain_console
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.images import open_image
@@ -384,4 +384,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    to_the_end(main)
+    main()

@@ -29,8 +29,9 @@ from evaluation.results import Results, embedded, facts, read_results
 from evaluation.schemas import cell_folders
 from evaluation.tables import CALIBRATION, above, build, labels_of, notes, out_of_order, require_known
 from evaluation.wide import KINDS, number, reported_notes
-from stylegallery.command import plain_console, to_the_end
+from stylegallery.command import plain_console
 from stylegallery.errors import InputError
+from stylegallery.files import replacing
 
 PAGE = Path(__file__).parent / "report_page"
 SCRIPTS = ("parts", "results", "scatter", "grid", "compare", "dialog")  # in the order in which they run
@@ -208,15 +209,13 @@ def write_report(out: Path, side: int, root: str | None = None, without: Collect
         "notes": page_notes(results, table, models),
     }
     path = out / "report.html"
-    temporary = path.with_suffix(".partial")
     try:
-        with temporary.open("w", encoding="utf-8", errors="replace") as file:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
             head, middle, tail = page_parts(f"StyleGallery-Bench · {out.resolve().name}")
             file.write(head + embed(data) + middle)
             for block in blocks(out, cells, items, pictures, side):
                 file.write(block)
             file.write(tail)
-        temporary.replace(path)
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror or error}); make room or fix its rights"
@@ -315,4 +314,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    to_the_end(main)
+    main()

@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +32,7 @@ from rich.table import Table
 from torch import Tensor
 
 from evaluation.backbones import BATCH, MissingWeights
+from evaluation.cells import lock
 from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Metric, Question, Sample, SetMetric
 from evaluation.moved import Pictures, root_of
 from evaluation.questions import question_digest, read_question
@@ -40,8 +40,9 @@ from evaluation.record import depends_on, file_digest, own_record, pictures_of
 from evaluation.resampling import estimate_set
 from evaluation.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from evaluation.statistics import FEWEST
-from stylegallery.command import listing, plain_console, to_the_end
+from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError, require
+from stylegallery.files import replacing
 from stylegallery.images import SMALLEST_SIDE, read_image
 
 ANNOTATE = "python -m evaluation.questions OUT --annotator"
@@ -100,6 +101,10 @@ class Cell:
     features: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
 
     @property
+    def out(self) -> Path:
+        return self.folder.parents[2]
+
+    @property
     def label(self) -> str:
         return self.folder.parent.name
 
@@ -142,7 +147,7 @@ class Cell:
         return {annotator: question_digest(self.annotation(annotator)) for annotator in ANNOTATIONS}
 
     def annotation(self, annotator: str) -> Path:
-        return self.folder.parents[2] / ANNOTATIONS[annotator] / self.item
+        return self.out / ANNOTATIONS[annotator] / self.item
 
     def question(self, annotator: str) -> Question | None:
         try:
@@ -241,14 +246,16 @@ def due(
     return [metric for metric in metrics if not valid(metric)]
 
 
-def write_rows(path: Path, about: dict[str, Any], rows: dict[str, Row]) -> None:
-    """Raises InputError where the file cannot be written."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+def write_rows(out: Path, path: Path, about: dict[str, Any], rows: dict[str, Row]) -> None:
+    """Add rows to a scores file; those that it has of the same pictures and size stay, other processes' too.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     try:
-        temporary.write_text(
-            json.dumps({"metrics": dict(sorted(rows.items())), **about}, indent=1) + "\n", encoding="utf-8"
-        )
-        temporary.replace(path)
+        with lock(out, "scores"), replacing(path) as temporary:
+            metrics = dict(sorted((read_rows(path, about) | rows).items()))
+            temporary.write_text(json.dumps({"metrics": metrics, **about}, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); make room or check permissions") from error
 
@@ -273,7 +280,7 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
         except InputError as error:
             broken[cell] = error
             failed = {metric.name: row(metric, None, reason_of(error)) for metric in missing}
-            write_rows(cell.folder / SCORES, about, rows | failed)
+            write_rows(cell.out, cell.folder / SCORES, about, failed)
     questions = {(cell, annotator): cell.question(annotator) for cell, *_ in waiting for annotator in ANNOTATIONS}
     for metric in metrics:
         annotator = annotator_of(metric)
@@ -283,8 +290,7 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
             answered = {"question": asked[waiting[index][0]][annotator]} if metric.kind == "regional" else {}
             waiting[index][2][metric.name] = scored | answered
     for cell, about, rows in waiting:
-        now = read_rows(cell.folder / SCORES, about)  # with what another process has scored since
-        write_rows(cell.folder / SCORES, about, now | {metric.name: rows[metric.name] for metric in metrics})
+        write_rows(cell.out, cell.folder / SCORES, about, {metric.name: rows[metric.name] for metric in metrics})
     return broken
 
 
@@ -299,7 +305,7 @@ def score_set(folder: Path, cells: Sequence[Cell], metrics: Sequence[SetMetric],
     contents = [str(made_of.get("content")) for made_of in pictures.values()]
     for metric in due(metrics, rows):
         rows[metric.name] = evaluate_set(metric, ReadWhenIndexed(fresh, size), contents)
-    write_rows(folder / SETS, about, rows)
+    write_rows(folder.parents[1], folder / SETS, about, rows)
 
 
 def common_size(cells: Sequence[Cell], console: Console) -> int | None:
@@ -426,4 +432,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    to_the_end(main)
+    main()

@@ -17,7 +17,7 @@ from evaluation.cells import holder
 from evaluation.provenance import code_digest, without_places
 from evaluation.record import read_record
 from evaluation.stored import read_frozen
-from stylegallery.command import listing, plain_console, to_the_end
+from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError
 
 
@@ -115,4 +115,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    to_the_end(main)
+    main()

@@ -20,8 +20,8 @@ from evaluation.reported import of_benchmark, reported_rows
 from evaluation.results import COSTS, Results, embedded, facts, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
 from evaluation.wide import Page, number
-from stylegallery.command import to_the_end
 from stylegallery.errors import InputError
+from stylegallery.files import replacing
 
 IDENTITY, COPY = "identity", "reference_copy"
 CALIBRATION = (IDENTITY, COPY)
@@ -267,9 +267,8 @@ def write_tables(
     try:
         folder.mkdir(exist_ok=True)
         for name, write in writers.items():
-            temporary = folder / f".{name}"
-            write(temporary)
-            temporary.replace(folder / name)
+            with replacing(folder / name) as temporary:
+                write(temporary)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror or error}); make room or fix its rights"
@@ -311,4 +310,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    to_the_end(main)
+    sys.exit(main())

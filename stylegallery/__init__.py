@@ -4,6 +4,10 @@ import os
 from importlib import import_module
 from typing import Any
 
+from stylegallery.interrupt import explain_interrupts_of_commands
+
+explain_interrupts_of_commands()
+
 # cuBLAS repeats its results only with a workspace of its own, and reads this when it is first used.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -1,17 +1,13 @@
-"""What all commands share: a console that prints names as they are, and an end by Ctrl-C that says how to go on."""
+"""What all commands share: a console that prints names as they are."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NoReturn
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 ENDLESS = 10_000  # columns
-INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 
 
 def plain_console(stderr: bool = False) -> Console:
@@ -29,19 +25,3 @@ def listing(*columns: str, title: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ends the process with one sentence where Ctrl-C interrupts it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("interrupted: what is done is kept, and the same command does the rest", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-
-
-def to_the_end(main: Callable[[], int | None]) -> NoReturn:
-    """Run the `main` of a command and end the process with the exit code that it returns."""
-    with interruptible():
-        sys.exit(main())

@@ -1,8 +1,10 @@
-"""Files from outside: only regular ones are opened, and no more of them is read than a bound."""
+"""Files from outside: only regular ones are opened, and no more of them is read than a bound. Files of ours: whole."""
 
 import json
 import logging
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,21 @@ MOST_VALUES = 1_000_000  # in a JSON file: some 100 MB once they are Python's
 def notice(sentence: str) -> None:
     """Tell the user something that needs no error, once in a process: a line on stderr, unless logging is set up."""
     logging.getLogger("stylegallery").warning("%s", sentence)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` when the block ends without an error: nobody sees half of it.
+
+    Its name is made from that of `path` alone, so that the next to write `path` replaces what a kill left. Processes
+    that may write one file at the same time take turns by a lock.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def unreachable(path: str, error: Exception) -> InputError:

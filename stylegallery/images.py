@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stylegallery.colour import WIDE_MODES, levels, note_scale, to_srgb
 from stylegallery.errors import InputError
-from stylegallery.files import notice, require_file, unreachable
+from stylegallery.files import notice, replacing, require_file, unreachable
 
 FORMATS = {  # of Pillow's formats those that are opened, and the suffixes that are taken from folders
     "PNG": (".png",),
@@ -127,9 +127,8 @@ def write_png(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = 
     text = PngImagePlugin.PngInfo()
     for key, value in (metadata or {}).items():
         text.add_text(key, value)
-    temporary = path.with_suffix(".tmp")
-    Image.fromarray(pixels).save(temporary, format="png", pnginfo=text)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="png", pnginfo=text)
 
 
 def list_images(source: str) -> list[Path]:

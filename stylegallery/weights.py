@@ -33,7 +33,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from torch import hub
 
-from stylegallery.command import listing, plain_console, to_the_end
+from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError
 from stylegallery.files import read_json, unreachable
 from stylegallery.transfer import Advance, check, download, explained, require_space
@@ -356,4 +356,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    to_the_end(main)
+    main()

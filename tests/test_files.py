@@ -10,7 +10,7 @@ import pytest
 from evaluation.provenance import file_digest
 from stylegallery import files
 from stylegallery.errors import InputError
-from stylegallery.files import read_json, read_yaml, require_file
+from stylegallery.files import read_json, read_yaml, replacing, require_file
 from stylegallery.images import open_image
 from stylegallery.regions import named_regions
 
@@ -111,3 +111,24 @@ def test_json_is_counted_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(files, "MOST_VALUES", 19)
     with pytest.raises(InputError, match=r"^\S+a\.json holds more than 19 values; make it smaller"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What a kill left of an earlier try is gone in either case."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    with replacing(path) as killed:
+        killed.write_text("half")
+        left = killed.read_bytes()
+    for error in (KeyboardInterrupt, OSError):
+        path.write_text("old")
+        killed.write_bytes(left)
+        with pytest.raises(error), replacing(path) as temporary:
+            temporary.write_text("new")
+            raise error
+        assert {found.name: found.read_text() for found in tmp_path.iterdir()} == {"file": "old"}
+    killed.write_bytes(left)
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert {found.name: found.read_text() for found in tmp_path.iterdir()} == {"file": "new"}

@@ -439,7 +439,7 @@ def test_command_line(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 
 def test_a_folder_that_cannot_be_written(out: Path, console: Console) -> None:
     folder = out / "cells" / "identity" / "0001__a"
-    temporary = folder / f"scores.{os.getpid()}.tmp"
+    temporary = folder / ".scores.json.tmp"
     temporary.mkdir()
     with pytest.raises(InputError, match=r"scores.json cannot be written"):
         score(out, ["ms_ssim"], None, console)

@@ -20,7 +20,6 @@ from evaluation.publish.studies import FIRST, Experiment, Study, find_studies, m
 from evaluation.publish.study_page import item_scores, make_sheet, study_page
 from evaluation.publish.text import bullets, generated, page, pipe_table, require_own, write
 from evaluation.tables import labels_of, require_known
-from stylegallery.command import to_the_end
 from stylegallery.errors import InputError, require
 
 DISCUSSION = "discussion.md"
@@ -133,4 +132,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    to_the_end(main)
+    sys.exit(main())

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from stylegallery.files import replacing
+
 
 def save_checkpoint(path: Path, state: object) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
 
 
 def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
