@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from evaluation.record import depends_on, read_record
 from evaluation.schemas import SCORED, SCORES, read
 from stylegallery.images import read_image, to_pixels
 
-PATIENCE = 120.0  # seconds that the end of a job waits for wandb
+START, PATIENCE, LAST = 60.0, 120.0, 20.0  # seconds that a job waits for wandb: at its start, at its end, to let go
 HEIGHT = 192  # pixels of the pictures in the table
 
 
@@ -31,7 +32,7 @@ class WandbTracker:
 
     def __init__(self, job: Job, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
         self.job, self.works, self.counts = job, True, {"done": 0, "failed": 0}
-        self.safely(lambda: self.start(project, entity, mode))
+        self.safely(lambda: within(START, lambda: self.start(project, entity, mode)))
 
     def start(self, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
         os.environ["WANDB_DIR"] = str(self.job.out.resolve())
@@ -50,7 +51,13 @@ class WandbTracker:
             job_type=self.job.label,
             config={"label": self.job.label, "seed": self.job.seed, "method": self.job.method},
             settings=wandb.Settings(
-                console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True
+                console="off",
+                silent=True,
+                disable_git=True,
+                save_code=False,
+                x_disable_stats=True,
+                init_timeout=START,
+                finish_timeout=PATIENCE,
             ),
         )
 
@@ -66,9 +73,12 @@ class WandbTracker:
         self.safely(lambda: self.run.log(values))
 
     def finish(self, console: Console) -> None:
-        """Mirror all records of the job, of earlier processes too, and close the run."""
+        """Mirror all records of the job, of earlier processes too, close the run and let wandb's own process go, for
+        which the end of ours would wait."""
         self.safely(lambda: within(PATIENCE, self.mirror))
         self.safely(lambda: within(PATIENCE, self.run.finish))
+        with suppress(Exception):  # what it cannot do any more was said above
+            within(LAST, let_go)
         if self.works and self.run.offline:
             console.print(f"upload to wandb with: wandb sync {Path(self.run.dir).parent}", soft_wrap=True)
 
@@ -114,6 +124,12 @@ class WandbTracker:
             except Exception as error:
                 self.works = False
                 warnings.warn(f"wandb is off for this job, its results are not touched: {error}", stacklevel=2)
+
+
+def let_go() -> None:
+    import wandb
+
+    wandb.teardown()
 
 
 def within(seconds: float, call: Callable[[], object]) -> None:

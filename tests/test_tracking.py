@@ -90,6 +90,7 @@ def test_a_job_has_a_run_of_its_own_although_the_one_before_did_not_end(
     first = WandbTracker(job, "project", None, "offline")
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="no route to host"):
         patch.setattr(first, "mirror", fail)
+        patch.setattr(tracking, "let_go", fail)
         first.finish(Console(quiet=True))
     second = WandbTracker(Job(job.out, "other", 0, job.method, job.items), "project", None, "offline")
     assert second.run.id == second.run_id() != first.run.id
@@ -147,18 +148,26 @@ def test_strip_sets_pictures_side_by_side(tmp_path: Path) -> None:
     assert row.getpixel((2 * HEIGHT, 5)) == (255, 255, 255)  # transparent is white, as methods see it
 
 
-def test_a_frozen_wandb_does_not_hold_up_the_end_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_wandb_does_not_hold_up_a_job(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = threading.Event()
     with pytest.raises(TimeoutError, match=r"did not answer within 0\.05 s"):
         tracking.within(0.05, frozen.wait)
     frozen.set()
     with pytest.raises(ZeroDivisionError):
         tracking.within(5, lambda: 1 / 0)
-    monkeypatch.setattr(tracking, "PATIENCE", 0.05)
+    for name in ("START", "PATIENCE", "LAST"):
+        monkeypatch.setattr(tracking, name, 0.05)
     frozen.clear()
-    tracker = object.__new__(tracking.WandbTracker)
+    silent = r"wandb is off for this job, its results are not touched: it did not answer"
+    monkeypatch.setattr(wandb, "init", lambda **_: frozen.wait())
+    with pytest.warns(UserWarning, match=silent):
+        tracker = WandbTracker(job, "project", None, "online")
+    assert not tracker.works
     tracker.works, tracker.run = True, SimpleNamespace(finish=frozen.wait)
     monkeypatch.setattr(tracker, "mirror", lambda: None)
-    with pytest.warns(UserWarning, match=r"wandb is off for this job, its results are not touched: it did not answer"):
+    ended = []
+    monkeypatch.setattr(wandb, "teardown", lambda: (ended.append(1), frozen.wait()))
+    with pytest.warns(UserWarning, match=silent):
         tracker.finish(Console(quiet=True))
+    assert ended  # or else the end of the process would wait for it
     frozen.set()
