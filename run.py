@@ -23,7 +23,6 @@ from rich.table import Table
 from data.benchmark import load_items
 from evaluation.cells import Job, NoLock, lock, lock_path, settings_of, writable
 from evaluation.launchers import build, run_job
-from evaluation.overrides import as_hydra_reads, in_one_sentence
 from evaluation.progress import Bars
 from evaluation.record import (
     Request,
@@ -42,6 +41,7 @@ from stylegallery.command import plain_console
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.memory import enough_memory
+from stylegallery.overrides import as_hydra_reads, in_one_sentence
 
 
 def run(config: DictConfig, console: Console) -> bool:

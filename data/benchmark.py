@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -296,11 +297,6 @@ def listed(name: str, value: Any, kind: Any = str) -> list[Any]:
     return list(paths)
 
 
-def custom_items(**values: Any) -> list[Item]:
-    """The single item of the command line."""
-    return [custom_item(**values)]
-
-
 def custom_item(
     content: str,
     references: str | Sequence[str],
@@ -338,6 +334,11 @@ def custom_item(
             "pins are written {content region: [reference, region]} and forbidden pairs "
             "[[content region, reference, region]], all numbers from 1, or for a region a point in it such as '0.4,0.7'"
         ) from error
+    chosen = [("pin", reference) for reference, _ in parsed_pins.values()]
+    chosen += [("forbidden pair", reference) for _, reference, _ in parsed_forbidden]
+    for name, reference in [*chosen, *(("excluded", number) for number in excluded)]:
+        if reference > len(paths):
+            raise InputError(f"{name} names reference {reference}, but there are {len(paths)} references")
     return Item(
         id=safe_name(Path(content).stem),
         content=Path(content),
@@ -350,10 +351,18 @@ def custom_item(
     )
 
 
+@wraps(custom_item)  # for its signature, against which settings are held
+def custom_items(*arguments: Any, **values: Any) -> list[Item]:
+    """The single item of the command line."""
+    return [custom_item(*arguments, **values)]
+
+
 def parse_number(value: Any) -> int:
-    """A whole number. Raises ValueError or TypeError for anything else."""
+    """A whole number from 1. Raises ValueError or TypeError for anything else."""
     if isinstance(value, bool | float):
         raise TypeError(value)
+    if int(value) < 1:
+        raise ValueError(value)
     return int(value)
 
 

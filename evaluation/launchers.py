@@ -31,6 +31,7 @@ from evaluation.stored import read_frozen
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError, first_line
 from stylegallery.memory import enough_memory, ran_out
+from stylegallery.method import require_method
 from stylegallery.settings import Count, NotNegative, Number, check, checked
 
 
@@ -44,7 +45,7 @@ def build(node: Any, name: str = "method") -> Any:
     check(settings, name)
     with enough_memory():
         try:
-            return instantiate(settings, _convert_="all")
+            made = instantiate(settings, _convert_="all")
         except InstantiationException as error:
             cause = error.__cause__ or error
             if isinstance(cause, InputError) or ran_out(cause):
@@ -53,6 +54,9 @@ def build(node: Any, name: str = "method") -> Any:
                 f"{node['_target_']} cannot be built ({type(cause).__name__}: {first_line(cause)}); "
                 "check its settings and its weights"
             ) from error
+    if name == "method":
+        require_method(made, node["_target_"])
+    return made
 
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:

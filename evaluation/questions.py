@@ -31,7 +31,6 @@ from evaluation.cells import differences, lock, settings_of, writable
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.launchers import build
 from evaluation.metric import ANNOTATIONS, INDEPENDENT, STYLEGALLERY, Question
-from evaluation.overrides import in_one_sentence
 from evaluation.progress import Bars
 from evaluation.provenance import weights_digests, with_absolute_paths
 from evaluation.record import Request, prepare_folder
@@ -45,6 +44,7 @@ from stylegallery.images import open_image
 from stylegallery.matching import Match
 from stylegallery.memory import enough_memory
 from stylegallery.method import Progress, Silent
+from stylegallery.overrides import in_one_sentence
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count, without_gaps, write_indexed_png
 

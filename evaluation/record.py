@@ -21,7 +21,7 @@ from evaluation.provenance import code_digest, file_digest, nodes, weights_diges
 from evaluation.schemas import RECORD, RESULT_SCHEMA, WRITTEN, load_record
 from evaluation.whole import replaced
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, require
 from stylegallery.images import to_pixels, write_png
 from stylegallery.method import Stylization
 from stylegallery.regions import colours, region_count, write_indexed_png
@@ -174,6 +174,7 @@ def write_result(
     Raises:
         InputError: the disk is full or the folder not writable.
     """
+    require(isinstance(result, Stylization), "a method's stylize returns a Stylization", type(result).__name__)
     try:
         with replaced(folder, WRITTEN, RECORD) as partial:
             write_files(partial, request, result, explain)

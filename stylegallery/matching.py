@@ -314,4 +314,4 @@ def check_wishes(wishes: Wishes, content_regions: int, reference_regions: list[i
             )
     for reference in wishes.excluded:
         if not 1 <= reference <= len(reference_regions):
-            raise InputError(f"excluded reference {reference} does not exist; there are {len(reference_regions)}")
+            raise InputError(f"excluded names reference {reference}, but there are {len(reference_regions)} references")

@@ -29,6 +29,16 @@ def enough_memory() -> Iterator[None]:
         raise InputError(f"{place} ran out of memory; pass {smaller} or fewer references") from error
 
 
+def require_memory(size: float, what: str) -> None:
+    """Raises InputError where `what` needs more bytes than this machine has left."""
+    left = memory_left()
+    if size > left:
+        raise InputError(
+            f"{what} need {size / 2**30:,.1f} GiB of memory, and this machine has {left / 2**30:,.1f} GiB left; pass a "
+            "smaller resolution="
+        )
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether an error says that there is no memory left."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in SAYS)

@@ -1,22 +1,27 @@
 """The contract of a method: `stylize(item, generator, progress) -> Stylization`. StyleGallery and every baseline
 are this and nothing more."""
 
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 import torch
 from torch import Tensor
 
 from data.benchmark import Item
+from stylegallery.errors import InputError, require
 from stylegallery.matching import Match
 
 if TYPE_CHECKING:  # loads diffusers and scikit-learn: seconds that a message or a table need not wait for
     from stylegallery.guidance import Energy
+
+
+TOLERANCE = 1e-3  # of a picture's range, for rounding
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,34 @@ class Stylization:
     energies: "list[Energy]" = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises InputError where a picture has another form, FloatingPointError where one is not finite."""
+        for name, picture in (("image", self.image), ("content", self.content), *self.named_references()):
+            form = f"{picture.dtype} {tuple(picture.shape)}" if isinstance(picture, Tensor) else type(picture).__name__
+            fits = form.startswith("torch.float32 (1, 3, ") and picture.ndim == 4
+            require(fits, f"a method's {name} is a float32 tensor of shape (1, 3, height, width)", form)
+            if not picture.isfinite().all():
+                raise FloatingPointError(f"the method's {name} is not finite")
+            low, high = picture.min().item(), picture.max().item()
+            rule = f"values of a method's {name} lie between 0 and 1"
+            require(low >= -TOLERANCE and high <= 1 + TOLERANCE, rule, f"between {low:.3g} and {high:.3g}")
+
+    def named_references(self) -> list[tuple[str, Tensor]]:
+        return [(f"reference {number}", picture) for number, picture in enumerate(self.references, 1)]
+
+
+def require_method(made: Any, name: str) -> None:
+    """Raises InputError unless an object has `stylize(item, generator, progress)`, whose progress may be left out."""
+    try:
+        signature = inspect.signature(made.stylize)
+        signature.bind(None, None)
+        signature.bind(None, None, None)
+    except (AttributeError, TypeError) as error:
+        raise InputError(
+            f"{name} is no method ({error}); give it stylize(item, generator, progress=Silent()), as in "
+            "baselines/identity.py"
+        ) from error
 
 
 class Progress(Protocol):

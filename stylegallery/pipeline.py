@@ -18,13 +18,12 @@ from stylegallery.files import notice
 from stylegallery.guidance import Energy, GuidanceConfig, guidance_timesteps, guided_layers, optimise
 from stylegallery.images import read_image, resize
 from stylegallery.matching import Match, MatchingConfig, describe, match, wishes_on
+from stylegallery.memory import require_memory
 from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.recolouring import recolour
 from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, analyse
 from stylegallery.settings import Resolution, Share, check, checked
-
-CONFIGS = Path(__file__).parent.parent / "conf"
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,9 @@ class StyleGallery:
         )
         guided_layers(model, guidance)  # what stage 3 cannot work with is refused before stage 1
         guidance_timesteps(model, guidance)
+        cells, (smallest, largest) = (resolution // model.stride) ** 2, segmentation.clusters
+        if segmenter is None and smallest < largest:  # for silhouettes: nothing else grows with the square of cells
+            require_memory(4 * cells**2, f"the distances between all {cells:,} cells of a picture")
         if guidance.initial == "inverted" and isinstance(model.autoencoder, LappedAutoencoder):
             notice("the embedded model cannot paint from noise: StyleGallery.from_config() has the settings it needs")
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
@@ -82,7 +84,9 @@ class StyleGallery:
         from hydra.utils import instantiate
         from omegaconf import OmegaConf
 
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        from stylegallery.overrides import CONFIGS, in_one_sentence
+
+        with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
             settings: Any = OmegaConf.to_container(compose("config", overrides=list(overrides)).method, resolve=True)
         check(settings, "method")
         try:

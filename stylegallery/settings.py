@@ -3,9 +3,10 @@
 import difflib
 import functools
 import inspect
-import pydoc
 import traceback
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -35,8 +36,14 @@ def check(node: Mapping[str, Any], name: str) -> None:
         InputError: a value is not of the type or range that its parameter has, no parameter has the name of a
             setting, or what the node names cannot be imported.
     """
-    target = located(str(node["_target_"]), name)
-    accepted = parameters_of(target)
+    target = located(str(node.get("_target_") or ""), name)
+    try:
+        accepted = parameters_of(target)
+    except (NameError, TypeError, ValueError) as error:  # of annotations, or of a function that is not Python's
+        raise InputError(
+            f"the signature of {node['_target_']} cannot be read ({first_line(error)}); mend its annotations, or name "
+            "another class as _target_"
+        ) from error
     values = {key: value for key, value in node.items() if not key.startswith("_")}
     for key in values:
         if key not in accepted:
@@ -86,19 +93,26 @@ def checked(call: Callable[Given, Made]) -> Callable[Given, Made]:
 
 def located(target: str, name: str) -> Callable[..., Any]:
     """What a dotted name names. Raises InputError where that cannot be imported, with the import's own message."""
+    if not target:
+        raise InputError(f"{name} has no _target_; write the class there, such as baselines.identity.Identity")
+    first, *rest = parts = target.split(".")
+    found: Any = None
     try:
-        found = pydoc.locate(target)
-    except pydoc.ErrorDuringImport as error:
-        problem = error.value or error
-        if isinstance(problem, SyntaxError):
+        if all(part.isidentifier() for part in parts) and find_spec(first):
+            found = import_module(first)
+            for part in rest:
+                if hasattr(found, "__path__") and find_spec(f"{found.__name__}.{part}"):
+                    import_module(f"{found.__name__}.{part}")
+                found = getattr(found, part, None)
+    except (Exception, SystemExit) as problem:
+        frame = traceback.extract_tb(problem.__traceback__)[-1]
+        place = f"{frame.filename}:{frame.lineno}"
+        if isinstance(problem, SyntaxError) and problem.filename:
             place = f"{problem.filename}:{problem.lineno}"
-        else:
-            frame = traceback.extract_tb(error.tb)[-1]
-            place = f"{frame.filename}:{frame.lineno}"
         raise InputError(
-            f"{name} cannot be imported ({type(problem).__name__} at {place}: {first_line(problem)}); mend this line "
-            "or install what it needs"
-        ) from error
+            f"{name} cannot be imported ({target}: {type(problem).__name__} at {place}: {first_line(problem)}); "
+            "mend this line or install what it needs"
+        ) from problem
     if not callable(found):
         raise InputError(f"{name} names {target}, which does not exist; check _target_ in its config")
     return found

@@ -27,6 +27,11 @@ CASES = {
     "missing value": (["mask=???"], "data.mask cannot be resolved ("),
     "bad sweep": (["-m", "method=nobody,identity"], "method=nobody does not exist; "),
     "bad sweep of a setting": (["-m", "sed=1,2"], "sed is not a setting; did you mean seed?"),
+    "no preset of this name": (["preset=stylegalery_embedded"], "does not exist; pass ~preset for none, or one of att"),
+    "sweep of presets": (["-m", "preset=stylegallery_embedded,nope"], "preset=nope does not exist; "),
+    "of the scores": (["metric=lpips_alex"], "metric is not a setting; python run.py --help lists all"),
+    "of a part": (["condition=canny"], "condition is not a setting; "),
+    "unknown part of data": (["+data.foo=1"], "data cannot be used (got an unexpected keyword argument 'foo'); "),
     "unknown data of an experiment": (["experiment=table1", "data=nope"], "data=nope does not exist; pass one of "),
 }  # fmt: skip
 

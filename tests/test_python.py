@@ -14,6 +14,7 @@ from PIL import Image
 
 import stylegallery
 from data.benchmark import Item
+from stylegallery import memory
 from stylegallery.errors import InputError
 from stylegallery.files import notice
 from stylegallery.guidance import GuidanceConfig
@@ -62,11 +63,29 @@ def test_no_references(references: object) -> None:
         ("resolution=8", "method.resolution is 8; it should be"),
         ("resolution=16", "resolution is at least 32, not 16"),
         ("model.path=nowhere/at-all", "nowhere/at-all"),
+        ("methd=identity", r"^methd is not a setting; did you mean method\?"),
+        ("preset=nope", "^preset=nope does not exist"),
     ],
 )
 def test_settings_from_python(override: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         StyleGallery.from_config(override)
+
+
+def test_a_size_that_no_memory_holds_is_refused_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 x 32 cells of 256 px: 4 MiB of distances."""
+    monkeypatch.setattr(memory, "memory_left", lambda: 4 * 2**20 - 1)
+    says = (
+        r"^the distances between all 1,024 cells of a picture need 0\.0 GiB of memory, and this machine has 0\.0 GiB "
+    )
+    with pytest.raises(InputError, match=says):
+        StyleGallery.from_config()
+    StyleGallery.from_config("method.segmentation.clusters=[3,3]")  # without silhouettes nobody asks for them
+    monkeypatch.setattr(memory, "memory_left", lambda: 4 * 2**20)
+    StyleGallery.from_config()
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"need 4,096\.0 GiB of memory, and this machine has \S+ GiB left"):
+        StyleGallery.from_config("resolution=8192")
 
 
 def test_defaults_of_the_classes_on_the_embedded_model(caplog: pytest.LogCaptureFixture) -> None:

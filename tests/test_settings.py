@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from composing import ROOT, compose_config
 from omegaconf import OmegaConf
 
@@ -15,6 +16,7 @@ from evaluation.launchers import build
 from evaluation.provenance import imports
 from stylegallery.errors import InputError
 from stylegallery.guidance import GuidanceConfig
+from stylegallery.method import Stylization
 from stylegallery.segmentation import SegmentationConfig
 from stylegallery.settings import check, check_values, located, parameters_of
 
@@ -140,15 +142,84 @@ def test_classes_refuse_without_a_config() -> None:
         ),
         ("\nfrom math import no_such\n", r"ImportError at .*unfit\.py:2: cannot import name 'no_such'"),
         ("def f(:\n", r"SyntaxError at .*unfit\.py:1: invalid syntax"),
+        ("import circle\n", r"ImportError at .*circle\.py:1: cannot import name 'Mine' from partially init"),
+        ("raise SystemExit(3)\n", r"SystemExit at .*unfit\.py:1: 3"),
     ],
 )
 def test_a_method_that_cannot_be_imported_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, says: str
 ) -> None:
     (tmp_path / "unfit.py").write_text(source)
+    (tmp_path / "circle.py").write_text("from unfit import Mine\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match=f"^method cannot be imported \\({says}"):
+    with pytest.raises(InputError, match=f"^method cannot be imported \\(unfit\\.Mine: {says}"):
         build({"_target_": "unfit.Mine"})
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("", "method has no _target_; write the class there, such as "),
+        ("3", "method names 3, which does not exist; "),
+        ("baselines.identity", "method names baselines.identity, which does not exist; "),
+        (
+            "test_settings.Unannotated",
+            "the signature of test_settings.Unannotated cannot be read .*'Missing' is not de",
+        ),
+        ("test_settings.Silent", "test_settings.Silent is no method .*'Silent' object has no attribute 'stylize'"),
+        ("test_settings.Narrow", "test_settings.Narrow is no method .too many positional arguments"),
+        ("test_settings.Wide", "test_settings.Wide is no method .missing a required argument: 'progress'"),
+    ],
+)
+def test_a_class_that_is_no_method(target: str, says: str) -> None:
+    with pytest.raises(InputError, match=f"^{says}"):
+        build({"_target_": target})
+
+
+class Unannotated:
+    def __init__(self, strength: "Missing" = 0.5) -> None:  # type: ignore[name-defined]  # noqa: F821
+        pass
+
+
+class Silent:
+    pass
+
+
+class Narrow:
+    def stylize(self, item: object) -> None:
+        pass
+
+
+class Wide:
+    def stylize(self, item: object, generator: object, progress: object) -> None:
+        pass
+
+
+PICTURE = torch.full((1, 3, 8, 8), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (PICTURE.numpy(), r"a method's image is a float32 tensor of shape \(1, 3, height, width\), not ndarray"),
+        (PICTURE[0], r"a method's image is a float32 tensor .*, not torch.float32 \(3, 8, 8\)"),
+        (PICTURE[:, :1], r"not torch.float32 \(1, 1, 8, 8\)"),
+        (PICTURE.to(torch.uint8), r"not torch.uint8 \(1, 3, 8, 8\)"),
+        (PICTURE * 400, "values of a method's image lie between 0 and 1, not between 200 and 200"),
+        (PICTURE - 1, "values of a method's image lie between 0 and 1, not between -0.5 and -0.5"),
+    ],
+)
+def test_a_result_that_is_no_picture(image: Any, says: str) -> None:
+    Stylization(PICTURE * 2.0005, PICTURE, [PICTURE])
+    with pytest.raises(InputError, match=says):
+        Stylization(image, PICTURE, [PICTURE])
+    with pytest.raises(InputError, match=says.replace("image", "reference 2")):
+        Stylization(PICTURE, PICTURE, [PICTURE, image])
+
+
+def test_a_black_picture_is_not_written_for_want_of_numbers() -> None:
+    with pytest.raises(FloatingPointError, match=r"^the method's image is not finite$"):
+        Stylization(PICTURE * math.nan, PICTURE, [])
 
 
 @pytest.mark.parametrize(

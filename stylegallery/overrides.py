@@ -27,6 +27,7 @@ def in_one_sentence(overrides: Sequence[str]) -> Iterator[None]:
     before = os.environ.get(FULL)
     os.environ[FULL] = "1"  # Hydra raises instead of printing and leaving
     try:
+        require_presets(overrides)
         yield
     except Exception as error:
         if before == "1" or isinstance(error, InputError) or not of_libraries(error):
@@ -37,6 +38,17 @@ def in_one_sentence(overrides: Sequence[str]) -> Iterator[None]:
             del os.environ[FULL]
         else:
             os.environ[FULL] = before
+
+
+def require_presets(overrides: Sequence[str]) -> None:
+    """Raises InputError where a preset that was asked for does not exist: Hydra would go on without one, as it does
+    where a method has none for a model."""
+    known = sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml"))
+    for override in overrides:
+        name, _, given = override.partition("=")
+        for preset in given.split(",") if name == "preset" else ():
+            if preset not in known:
+                raise InputError(f"preset={preset} does not exist; pass ~preset for none, or one of {', '.join(known)}")
 
 
 def as_hydra_reads(override: str) -> str:
@@ -98,7 +110,9 @@ def names(overrides: Sequence[str]) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    groups = [path.name for path in sorted(CONFIGS.iterdir()) if path.is_dir()]
+    defaults = OmegaConf.load(CONFIGS / "config.yaml").defaults
+    keys = [str(key).removeprefix("optional ") for entry in defaults if OmegaConf.is_dict(entry) for key in entry]
+    groups = [key for key in keys if not key.startswith("override ")]
     parsed = OverridesParser.create().parse_overrides([text for text in overrides if not text.startswith("-")])
     choices = [one.input_line or "" for one in parsed if one.key_or_group in groups and not one.is_sweep_override()]
     GlobalHydra.instance().clear()  # nothing is composed after an error
