@@ -1,6 +1,6 @@
 """Rows of numbers that papers report, from reported.yaml, beside ours."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,14 @@ def of_benchmark(benchmarks: Collection[str]) -> bool:
     return set(benchmarks) == {read_reported()["benchmark"]["manifest"]}
 
 
-def reported_rows(table: pd.DataFrame, small: Collection[str]) -> pd.DataFrame:
+def of_other_size(sizes: Mapping[str, set[str]]) -> list[str]:
+    """The labels with pictures that were scored at another size than the reported numbers are of."""
+    return [label for label, own in sizes.items() if own != {read_reported()["benchmark"]["size"]}]
+
+
+def reported_rows(table: pd.DataFrame, apart: Collection[str]) -> pd.DataFrame:
     """One row per reported number: source (comparison or ablation), label (ours), value, and the difference ours −
-    reported, where both are of one scale and ours of all items, and not for the labels of the `small` model.
+    reported, where both are of one scale and ours of all items, and not for labels of a model or size `apart`.
     """
     measured, reported = table.dropna(subset=["value"]), read_reported()
     whole = measured[measured["n"] == reported["benchmark"]["items"]]
@@ -56,7 +61,7 @@ def reported_rows(table: pd.DataFrame, small: Collection[str]) -> pd.DataFrame:
             for (name, metric), value in zip(where.items(), entry["values"], strict=True):
                 if value is None:
                     continue
-                own = None if name in scales or label in small else ours.get((label, metric))
+                own = None if name in scales or label in apart else ours.get((label, metric))
                 rows.append(
                     {
                         "source": source, "label": label, "metric": metric, "value": value, "reported": entry["name"],

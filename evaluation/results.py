@@ -73,12 +73,14 @@ class Results:
     there is no value or no interval; one row per score of a whole set);
     models: label -> what its settings load, such as a diffusion model and an adapter, or "none";
     benchmarks: label -> its manifest, "folder" for pictures of the user's own, "" where the settings are lost;
+    sizes: label -> the sizes that its pictures were scored at, "512x512";
     mixed: one sentence for everything in which records of one label differ that should not."""
 
     items: pd.DataFrame
     sets: pd.DataFrame
     models: dict[str, str]
     benchmarks: dict[str, str]
+    sizes: dict[str, set[str]]
     mixed: list[str]
 
     def contents(self) -> pd.Series:
@@ -99,6 +101,12 @@ def embedded(models: Mapping[str, str]) -> list[str]:
 
 def benchmark_name(frozen: Path) -> str:
     return str(read_frozen(frozen)["data"].get("manifest", "folder")) if frozen.is_file() else ""
+
+
+def scored_at(record: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    """The size of a result when it was scored: its own, unless all were resized."""
+    side = scores["size"]
+    return "x".join(map(str, [side, side] if side else record.get("size", ())))
 
 
 def mixtures(label: str, records: Sequence[Any]) -> list[str]:
@@ -170,6 +178,10 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
         ),
         {label.name: model_name(configs.get(label.name, {})) for label in labels},
         {label.name: benchmark_name(out / "config" / f"{label.name}.yaml") for label in labels},
+        {
+            label.name: {scored_at(records[f], s) for f, s in scored.items() if s and f.parent == label}
+            for label in labels
+        },
         [line for label in labels for line in mixtures(label.name, [records[f] for f in folders if f.parent == label])],
     )
 

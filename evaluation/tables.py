@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.latex import latex
-from evaluation.reported import of_benchmark, reported_rows
+from evaluation.reported import of_benchmark, of_other_size, reported_rows
 from evaluation.results import COSTS, Results, embedded, facts, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
 from evaluation.wide import Page, number
@@ -87,7 +87,8 @@ def build(results: Results) -> pd.DataFrame:
         for index, mark in marks(group, facts(str(metric)).direction).items():
             table.loc[index, "mark"] = mark
     if of_benchmark(results.benchmarks.values()):
-        table = pd.concat([table, reported_rows(table, embedded(results.models))], ignore_index=True)[COLUMNS]
+        apart = {*embedded(results.models), *of_other_size(results.sizes)}
+        table = pd.concat([table, reported_rows(table, apart)], ignore_index=True)[COLUMNS]
     return table.astype(dict.fromkeys(("version", "n", "contents", "left_out"), "Int64"))
 
 

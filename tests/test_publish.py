@@ -200,6 +200,23 @@ def test_nothing_is_tolerated_where_the_other_method_does_nothing_to_the_photo(m
     assert row["tolerated"] == 0 and row["verdict"] == "fails"
 
 
+@pytest.mark.parametrize(("paints", "verdict"), [(0.42, "holds"), (0.38, "fails")])
+def test_a_tolerated_loss_of_structure_is_a_part_of_what_the_other_method_loses(
+    make: Maker, paints: float, verdict: str
+) -> None:
+    """Against the photo styleid loses 0.2 and gains 0.4 of style, of which half, from 0.2 to 0.4, must be kept."""
+    labels: dict[str, Scores | None] = {
+        "styleid": {STRUCTURE: listed(0.2 + STEP), STYLE: listed(0.6 + STEP / 10)},
+        "stylegallery": {STRUCTURE: listed(0.21 + 1.1 * STEP), STYLE: listed(paints + STEP / 10)},
+    }
+    one = claim("stylegallery", "styleid", STRUCTURE, tolerance=0.1, painting=STYLE)
+    row = decide([one], studies(make.sweep("loss", "stylegallery60", labels))).iloc[0]
+    assert row["tolerated"] == pytest.approx(0.1 * (0.2 + STEP).mean())
+    assert row["gain"] == pytest.approx(-(0.01 + 0.1 * STEP).mean()) and row["verdict"] == verdict
+    strict = decide([replace(one, tolerance=0.0)], studies(make.root / "loss")).iloc[0]
+    assert strict["verdict"] == "fails"
+
+
 GOOD = {  # from 0 to 1, of the untouched photo, of noise, and of a method that paints
     "structure": {"photo": 1.0, "noise": 0.1, "method": 0.8}, "style": {"photo": 0.4, "noise": 0.3, "method": 0.8},
     "regional": {"photo": 0.4, "noise": 0.3, "method": 0.8},
@@ -226,7 +243,7 @@ def test_every_claim_can_fail(one: Claim, row: str) -> None:
                 rows.append((label, item + end, item.partition("__")[0], metric, value, 1, None))
     study: Any = SimpleNamespace(
         experiment=SimpleNamespace(name=one.experiment), absent={}, settings=lambda label: label,
-        results=Results(pd.DataFrame(rows, columns=ITEM_COLUMNS), pd.DataFrame(columns=SET_COLUMNS), {}, {}, []),
+        results=Results(pd.DataFrame(rows, columns=ITEM_COLUMNS), pd.DataFrame(columns=SET_COLUMNS), {}, {}, {}, []),
     )  # fmt: skip
     table = decide([one], [study])
     kept = row == "photo" and not one.tolerance

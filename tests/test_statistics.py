@@ -118,10 +118,11 @@ def test_paired_tests_use_the_items_both_have() -> None:
     base = rng.normal(size=40)
     values = pd.DataFrame({"ours": base, "worse": base + 0.5 + 0.1 * rng.normal(size=40), "same": base, "none": np.nan})
     values.loc[0, "worse"] = np.nan
-    contents = pd.Series(np.arange(40) // 2, index=values.index)
+    values.loc[40] = np.nan  # neither has it: nobody left it out
+    contents = pd.Series(np.arange(41) // 2, index=values.index)
     table = paired_tests(values, "ours", contents).set_index("method")
     assert table.loc["worse", ["n", "contents", "left_out"]].tolist() == [39, 20, 1]
-    expected = compare((values["worse"] - values["ours"])[1:].to_numpy(), contents[1:].to_numpy())
+    expected = compare((values["worse"] - values["ours"])[1:40].to_numpy(), contents[1:40].to_numpy())
     row = table.loc["worse"]
     assert row[["mean_difference", "low", "high", "rank_biserial", "p"]].tolist() == [
         expected.mean, expected.low, expected.high, expected.rank_biserial, expected.p,

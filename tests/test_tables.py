@@ -473,7 +473,9 @@ def test_the_command_prints_the_table_and_names_an_empty_folder(
 
 @pytest.fixture
 def twelve_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(read_reported()["benchmark"], "items", len(ITEMS))
+    """As if the reported numbers were of these items at their size."""
+    for key, value in (("items", len(ITEMS)), ("size", "64x64")):
+        monkeypatch.setitem(read_reported()["benchmark"], key, value)
 
 
 def test_all_reported_rows_stand_in_the_table_with_the_difference(out: Path, twelve_items: None) -> None:
@@ -490,6 +492,21 @@ def test_all_reported_rows_stand_in_the_table_with_the_difference(out: Path, twe
 
 def test_no_difference_is_shown_of_part_of_the_benchmark(out: Path) -> None:
     assert build(read_results(out))["difference"].isna().all()
+
+
+def test_no_difference_is_shown_of_another_size(out: Path, twelve_items: None) -> None:
+    """One picture of styleid is larger; then all are scored at 32 px, then at the paper's size."""
+    change(out, "styleid", ITEMS[3], size=[80, 64])
+
+    def shown() -> set[str]:
+        table = build(read_results(out))
+        return set(table["label"][table["difference"].notna() & (table["source"] == "comparison")])
+
+    assert shown() == {"stylegallery", "stytr2"}
+    for side, labels in ((32, set()), (64, {"stylegallery", "stytr2", "styleid"})):
+        for path in [*out.glob("cells/*/*/scores.json"), *out.glob("cells/*/sets.json")]:
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"size": side}))
+        assert shown() == labels
 
 
 def test_no_difference_is_shown_where_only_rankings_compare(out: Path, twelve_items: None) -> None:
