@@ -203,8 +203,8 @@ def reported_notes(table: pd.DataFrame) -> list[str]:
     others = [f"{name} ({column})" for name, column in other_scales(measured).items() if name in places]
     return [
         f"Reported rows: {reported['source']}; in parentheses how much higher our value is, where ours is of all "
-        f"{reported['benchmark']['items']} items, scored at {reported['benchmark']['size']} px, of one scale and not of the "
-        "embedded model.",
+        f"{reported['benchmark']['items']} items, scored at {reported['benchmark']['size']} px, of one scale and not "
+        "of the embedded model.",
         "They stand in the column of " + ", ".join(f"{column} ({name})" for name, column in places.items()) + ".",
         *([f"The scales differ for {', '.join(others)}: compare orders, not values."] if others else []),
     ]
