@@ -44,7 +44,8 @@ class Stylization:
 
     def __post_init__(self) -> None:
         """Raises InputError where a picture has another form, FloatingPointError where one is not finite."""
-        for name, picture in (("image", self.image), ("content", self.content), *self.named_references()):
+        references = {f"reference {number}": picture for number, picture in enumerate(self.references, 1)}
+        for name, picture in {"image": self.image, "content": self.content, **references}.items():
             form = f"{picture.dtype} {tuple(picture.shape)}" if isinstance(picture, Tensor) else type(picture).__name__
             fits = form.startswith("torch.float32 (1, 3, ") and picture.ndim == 4
             require(fits, f"a method's {name} is a float32 tensor of shape (1, 3, height, width)", form)
@@ -53,9 +54,6 @@ class Stylization:
             low, high = picture.min().item(), picture.max().item()
             rule = f"values of a method's {name} lie between 0 and 1"
             require(low >= -TOLERANCE and high <= 1 + TOLERANCE, rule, f"between {low:.3g} and {high:.3g}")
-
-    def named_references(self) -> list[tuple[str, Tensor]]:
-        return [(f"reference {number}", picture) for number, picture in enumerate(self.references, 1)]
 
 
 def require_method(made: Any, name: str) -> None:

@@ -27,6 +27,7 @@ import huggingface_hub.constants
 from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.logging import set_verbosity_error
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -193,7 +194,7 @@ def fetch(names: Sequence[str], console: Console) -> None:
 
     Raises:
         InputError: an unknown name or too little space, before anything is asked for; what stopped the transfers, or
-            wrong digests, or files that only the user can get.
+            wrong digests, or files that only the user can get, a line for each.
     """
     entries = list({entry.name: entry for entry in map(entry_named, names)}.values())
     needed: Counter[Path] = Counter()
@@ -212,7 +213,7 @@ def fetch(names: Sequence[str], console: Console) -> None:
             if len(entries) > 1:
                 console.print(f"{entry.name} is left out", soft_wrap=True)
     if problems:
-        raise InputError("; ".join(problems))
+        raise InputError("\n".join(problems))
 
 
 def fetch_one(entry: Entry, console: Console) -> None:
@@ -264,6 +265,7 @@ def download_repository(entry: Entry, console: Console) -> None:
     UNet of SDXL), and a killed one stays for ever. So the client only lists the files, and links blobs that are there.
     """
     assert entry.repository
+    set_verbosity_error()  # of the hub's client, which tells of each of its tries
     api = huggingface_hub.HfApi()
     revision = entry.revision
     if revision == "main":
@@ -351,7 +353,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             fetch(options.names, console)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for sentence in str(error).splitlines():
+            print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
 
 

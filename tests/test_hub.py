@@ -358,9 +358,11 @@ def test_one_that_fails_does_not_stop_the_next(
     entry: Entry, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = Entry("gone", 1, "MIT", [], ["config.json"], repository="someone/gone", revision=REVISION)
-    monkeypatch.setattr(weights, "table", lambda: {"gone": gone, "tiny": entry})
+    byhand = Entry("byhand", 1, "MIT", [], ["a.pth"], instructions="get a.pth from its authors")
+    monkeypatch.setattr(weights, "table", lambda: {"gone": gone, "tiny": entry, "byhand": byhand})
     with pytest.raises(SystemExit, match="2"):
-        main(["fetch", "gone", "tiny"])
+        main(["fetch", "gone", "byhand", "tiny"])
     assert (locate("tiny") / "model.safetensors").is_file()
-    error = capsys.readouterr().err
-    assert error.startswith("error: gone could not be downloaded: it is not at ") and error.count("\n") == 1
+    first, second = capsys.readouterr().err.splitlines()  # a line for each
+    assert first.startswith("error: gone could not be downloaded: it is not at ")
+    assert second.startswith("error: byhand has no download link: get a.pth from its authors, and place them in ")
