@@ -128,7 +128,7 @@ def test_one_reference_of_style_aligned(aligned: Any, pictures: Pictures, monkey
 @pytest.mark.parametrize("name", ["ip_adapter", "instantstyle", "style_aligned"])
 def test_missing_weights(name: str) -> None:
     with pytest.raises(InputError, match=r"hf download|stylegallery.weights fetch"):
-        build_method(name, *SMALL)
+        build_method(name, *SMALL, "method.resolution=128")
 
 
 def test_adapter_of_another_model(folders: dict[str, Path]) -> None:

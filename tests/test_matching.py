@@ -234,7 +234,7 @@ def test_a_region_of_one_cell_has_a_circle_of_no_size_there() -> None:
 
 def test_score_is_the_weighted_sum_of_the_terms() -> None:
     content, reference = descriptors(3, 0), descriptors(4, 1)
-    weights = MatchingConfig(statistics=0.7, semantics=-0.2, geometry=3.0)
+    weights = MatchingConfig(statistics=0.7, semantics=0.2, geometry=3.0)
     for found in match(content, [reference], weights, Wishes()):
         i, j = found.content_region - 1, found.reference_region - 1
         cosines = [
@@ -243,7 +243,7 @@ def test_score_is_the_weighted_sum_of_the_terms() -> None:
         ]
         overlap = circle_overlap(content.circles[i], reference.circles[j])
         np.testing.assert_allclose([found.statistics, found.semantics, found.geometry], [*cosines, overlap], atol=1e-6)
-        assert found.score == pytest.approx(0.7 * cosines[0] - 0.2 * cosines[1] + 3.0 * overlap, abs=1e-5)
+        assert found.score == pytest.approx(0.7 * cosines[0] + 0.2 * cosines[1] + 3.0 * overlap, abs=1e-5)
         assert not found.pinned
 
 

@@ -27,7 +27,7 @@ from evaluation.tables import above, build
 from evaluation.wide import number
 from stylegallery.matching import Match
 
-HOSTILE_ITEM = "0009__<img src=x onerror=hacked=1>__1__a"
+HOSTILE_ITEM = "0009__a@b=c+d,e.f__1__a"
 HOSTILE_LABEL = "__proto__"
 HOSTILE_ERROR = "</script><script>window.hacked = 1</script><b>out of memory</b>"
 METRICS = {"lpips_alex": (0.2, 0.7), "structure_efficientnet": (0.02, 0.09), "gram_efficientnet": (0.5, 1.5),

@@ -44,7 +44,7 @@ def without_encoding(tree: ast.AST) -> Iterator[ast.Call]:
             owner = getattr(call.value, "id", "") if isinstance(call, ast.Attribute) else "builtins"
             if name in ("read_text", "write_text"):
                 yield node
-            if name == "open" and owner != "Image":
+            if name == "open" and owner not in ("Image", "os"):
                 modes = node.args[0 if owner != "builtins" else 1 :][:1]
                 if not modes or "b" not in ast.unparse(modes[0]):
                     yield node
