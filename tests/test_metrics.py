@@ -360,7 +360,9 @@ def feature_samples(name: str, rows: np.ndarray, references: np.ndarray, **value
 @pytest.fixture
 def rows() -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    return random.normal(size=(40, 6)), random.normal(0.3, 1.5, size=(40, 6))
+    images, references = random.normal(size=(40, 6)), random.normal(0.3, 1.5, size=(40, 6))
+    references[20:] = references[:20]  # each of two items
+    return images, references
 
 
 def test_fid_equals_scipy(rows: tuple[np.ndarray, np.ndarray]) -> None:
@@ -456,9 +458,11 @@ def test_many_contents_are_left_out_in_groups() -> None:
 def test_below_ten_contents_there_is_no_interval() -> None:
     score = lambda part: float(torch.arange(30.0)[part].mean())  # noqa: E731
     nine = estimate_set(score, [str(number % 9) for number in range(30)], (0.0, 30.0))
-    ten = estimate_set(score, [str(number % 10) for number in range(30)], (0.0, 14.6))
+    contents = [str(number % 10) for number in range(30)]
+    ten, within = (estimate_set(score, contents, bounds) for bounds in ((0.0, 30.0), (14.4, 14.6)))
     assert (nine.value, nine.low, nine.high, nine.contents) == (14.5, None, None, 9)
-    assert ten.low is not None and ten.low < 14.5 and (ten.high, ten.contents) == (14.6, 10)  # not beyond the bounds
+    assert ten.low is not None and ten.high is not None and ten.low < 14.4 and ten.high > 14.6
+    assert (within.low, within.high, within.contents) == (14.4, 14.6, 10)  # not beyond the bounds
 
 
 @pytest.mark.parametrize("metric", [Fid("art"), Kid("art")])
