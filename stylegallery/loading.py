@@ -168,7 +168,7 @@ def load(files: ModelFiles, index: dict[str, Any], part: str, dtype: torch.dtype
         return whole(family.from_pretrained(folder, variant=variant_of(folder), **options))
     from diffusers.loaders import single_file_utils  # slow to import, and seldom needed
 
-    options = {"config": str(files.folder), "subfolder": part, "torch_dtype": dtype, "local_files_only": True}
+    options = {"config": str(files.folder), "subfolder": part, "local_files_only": True}
     try:
         if hasattr(family, "from_single_file"):
             network = family.from_single_file(str(files.file), **options)
@@ -181,6 +181,7 @@ def load(files: ModelFiles, index: dict[str, Any], part: str, dtype: torch.dtype
         raise ValueError(f"weights are missing of the {part}") from error
     if any(parameter.is_meta for parameter in network.parameters()):
         raise ValueError(f"weights are missing of the {part}")
+    nn.Module.to(network, dtype)  # diffusers' own warns of modules that nobody named
     return network
 
 

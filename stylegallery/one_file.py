@@ -27,23 +27,25 @@ def topology_of(file: Path) -> Path:
     Raises:
         InputError: the file is damaged, no `.safetensors`, or holds something other than Stable Diffusion 1.x or XL.
     """
-    if file.suffix.lower() != ".safetensors":
-        raise InputError(f"{file} is no .safetensors file; convert it to one, or {REMEDY}")
+    if file.suffix != ".safetensors":  # in small letters: the libraries take any other for a pickle
+        how = "rename" if file.suffix.lower() == ".safetensors" else "convert"
+        raise InputError(f"{file} is no .safetensors file; {how} it to one, or {REMEDY}")
     try:
         with safe_open(file, framework="pt") as reader:
             keys = set(reader.keys())
-            first, text = (reader.get_slice(key).get_shape() if key in keys else [0, 0] for key in (FIRST, TEXT))
+            first, text = (reader.get_slice(key).get_shape() if key in keys else [] for key in (FIRST, TEXT))
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} is not whole ({error}); copy or download it again") from error
-    if FIRST not in keys:
+    if len(first) != 4:
+        lora = ", or a LoRA as model.lora=" if any("lora" in key for key in keys) else ""
         raise InputError(
             f"{file} holds no Stable Diffusion model in one file (its first weight is {min(keys, default='missing')}); "
-            "pass such a file or a folder in diffusers layout"
+            f"pass such a file or a folder in diffusers layout{lora}"
         )
     prefixes = {".".join(key.split(".")[:3]) for key in keys}
     unsupported = {
         "an inpainting or depth model": first[1] != 4,
-        "Stable Diffusion 2, of which a file does not say what it predicts": text[-1] == 1024,
+        "Stable Diffusion 2, of which a file does not say what it predicts": text[-1:] == [1024],
         "a model that predicts v": "v_pred" in keys,
         "SDXL's refiner": "conditioner.embedders.0.model" in prefixes,
     }

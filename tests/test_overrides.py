@@ -66,6 +66,9 @@ def test_help_explains_what_is_asked_most(run_script: RunCli) -> None:
         "output_size",
     ):
         assert name in printed
-    assert "data=folder\n                are square unless you pass resizing=keep" in printed
-    assert "512 looks better than 256" in printed
+    own = printed.partition("Groups (NAME=OPTION):")[0]
+    assert max(map(len, own.splitlines())) <= 80
+    words = " ".join(own.split())
+    assert "data=folder are square unless you pass resizing=keep" in words
+    assert "512 looks better than 256" in words
     assert "method: attention_distillation, " in printed and "HYDRA_FULL_ERROR=1" in printed
