@@ -206,7 +206,7 @@ def check_files(items: Sequence[Item], files: str, root: str | None = None, data
     damaged = [name for name in names if name not in missing and not intact(folder / name, digests[name])]
     if missing or damaged:
         found = [describe_files(kind, some) for kind, some in (("missing", missing), ("damaged", damaged)) if some]
-        where = f" --root {root}" if root else ""
+        where = (f" --root {root}" if root else "") + (" --force" if damaged else "")
         raise InputError(
             f"benchmark {files} in {folder}: {' and '.join(found)}; get them with: "
             f"python -m data.fetch {files}{where}, or pass data={data or files} data.root=FOLDER where they are"

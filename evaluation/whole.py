@@ -1,11 +1,14 @@
-"""Files put into a folder together: a reader sees all of them or none, whatever happens to the process that writes."""
+"""Files put into a folder together: a reader sees all of them or none, whatever happens to the process that writes.
+Pages say in their first line which command generated them, so that no other file is replaced."""
 
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from stylegallery.errors import InputError
 
 PARTIAL = ".partial-"
 
@@ -50,3 +53,20 @@ def clear_partial(folder: Path, names: re.Pattern[str], last: str) -> None:
                 path.unlink()
         if not any(partial.iterdir()):  # or else it is somebody else's
             partial.rmdir()
+
+
+def generated(path: Path, mark: str) -> bool:
+    """Whether a page is one that the command of this mark wrote."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(mark.encode())) == mark.encode()
+
+
+def require_own(page: Path, mark: str, files: Iterable[Path]) -> None:
+    """Raises InputError where one of the files that a command writes beside its page is there, and no page with the
+    mark of the command."""
+    if not generated(page, mark) and (others := [path for path in files if os.path.lexists(path)]):
+        raise InputError(
+            f"{others[0]} is not replaced, as {page.name} does not say that this command wrote it; move it away"
+        )

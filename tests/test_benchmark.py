@@ -204,7 +204,7 @@ def test_damaged_and_missing_files_are_named(tiny: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_items(settings(tiny))
     assert "1 file is missing (style/d.png) and 1 file is damaged (content/b.png)" in str(caught.value)
-    assert f"python -m data.fetch tiny --root {tiny}" in str(caught.value)
+    assert f"python -m data.fetch tiny --root {tiny} --force, or" in str(caught.value)
 
 
 # --- masks ---
@@ -312,7 +312,11 @@ def test_fetch_continues_and_repairs(tiny: Path, server: Server) -> None:
     hidden.rename(server.folder / "style/d.png")
     (tiny / "content/a.png").write_bytes(b"damaged")
     server.asked.clear()
-    fetch.fetch("tiny", tiny, server.source, Console(quiet=True))
+    with pytest.raises(InputError, match=r"1 file is other than published \(content/a\.png\) of tiny; pass --force to"):
+        fetch.fetch("tiny", tiny, server.source, Console(quiet=True))
+    assert (tiny / "content/a.png").read_bytes() == b"damaged"  # or somebody's own
+    assert server.asked == []
+    fetch.fetch("tiny", tiny, server.source, Console(quiet=True), force=True)
     assert sorted(server.asked) == ["data/cnt/a.png", "style/d.png"]
     assert len(load_items(settings(tiny))) == 4
 

@@ -220,6 +220,16 @@ def test_nothing_from_files_becomes_markup(results: Path) -> None:
     assert "default-src 'none'" in page
 
 
+def test_a_page_of_the_user_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("<!doctype html>mine")
+    with pytest.raises(SystemExit) as ended:
+        report.main([str(tmp_path)])
+    assert ended.value.code == 2
+    assert f"{page} is not replaced, as report.html does not say that this command" in capsys.readouterr().err
+    assert page.read_text() == "<!doctype html>mine"
+
+
 def test_the_same_records_give_the_same_page(results: Path) -> None:
     before = (results / "report.html").read_bytes()
     report.main([str(results)])

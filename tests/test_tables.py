@@ -361,6 +361,17 @@ def test_frames_on_disk_agree_and_equal_records_give_equal_bytes(out: Path) -> N
     assert first == {name: (folder / name).read_bytes() for name in FILES}
 
 
+@pytest.mark.parametrize("name", ["table.md", "items.csv"])
+def test_tables_of_the_user_are_not_replaced(out: Path, name: str) -> None:
+    (out / "tables").mkdir()
+    (out / "tables" / name).write_text("mine")
+    with pytest.raises(
+        InputError, match=rf"/{name} is not replaced, as table\.md does not say that this command wrote"
+    ):
+        write_tables(out, "stylegallery")
+    assert {path.name: path.read_text() for path in (out / "tables").iterdir()} == {name: "mine"}
+
+
 def test_paired_tests_against_the_chosen_method(out: Path) -> None:
     write_tables(out, "styleid")
     tests = pd.read_csv(out / "tables" / "tests.csv").set_index(["metric", "method"])

@@ -18,8 +18,9 @@ from evaluation.publish.costs import costs_page
 from evaluation.publish.grids import choose_items, draw_grid, grids_page
 from evaluation.publish.studies import FIRST, Experiment, Study, find_studies, model_lines, read_experiments, read_sweep
 from evaluation.publish.study_page import item_scores, make_sheet, study_page
-from evaluation.publish.text import bullets, generated, page, pipe_table, require_own, write
+from evaluation.publish.text import GENERATED, bullets, page, pipe_table, require_own, write
 from evaluation.tables import labels_of, require_known
+from evaluation.whole import generated
 from stylegallery.errors import InputError, require
 
 DISCUSSION = "discussion.md"
@@ -93,7 +94,7 @@ def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study
         "grids": "pictures",
     }
     pages = [f"[{name}.md]({name}.md): {about}" for name, about in others.items() if (docs / f"{name}.md").is_file()]
-    by_hand = [path for path in sorted(docs.glob("*.md")) if path.is_file() and not generated(path)]
+    by_hand = [path for path in sorted(docs.glob("*.md")) if path.is_file() and not generated(path, GENERATED)]
     for path in by_hand:
         if path.name != "README.md":
             heading = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ")

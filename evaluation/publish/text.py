@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.whole import generated
 from stylegallery.errors import InputError
 from stylegallery.files import replacing
 
@@ -28,11 +29,6 @@ def bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {' '.join(line.split())}" for line in lines)
 
 
-def generated(path: Path) -> bool:
-    """Whether a page is one that this command wrote."""
-    return path.is_file() and path.read_bytes().startswith(GENERATED.encode())
-
-
 def require_own(docs: Path, pages: Sequence[str], grids: Sequence[str]) -> list[Path]:
     """The pictures of grids that an earlier call left in `docs`.
 
@@ -40,9 +36,11 @@ def require_own(docs: Path, pages: Sequence[str], grids: Sequence[str]) -> list[
         InputError: a table or a grid that will be written would replace a file that no page of this command names.
     """
     page = docs / "grids.md"
-    names = re.findall(r"\((grids/[^()/]+\.jpg)\)", page.read_text(encoding="utf-8")) if generated(page) else []
+    names = (
+        re.findall(r"\((grids/[^()/]+\.jpg)\)", page.read_text(encoding="utf-8")) if generated(page, GENERATED) else []
+    )
     own = {docs / name for name in names}
-    without = [name for name in pages if not generated(docs / f"{name}.md")]
+    without = [name for name in pages if not generated(docs / f"{name}.md", GENERATED)]
     tables = [docs / f"{name}{end}.csv" for name in without for end in ("", "_items")]
     pictures = [docs / "grids" / f"{name}.jpg" for name in grids]
     for path in (*tables, *pictures):
@@ -58,7 +56,7 @@ def write(path: Path, content: str | bytes) -> None:
         InputError: it cannot be written, or is a page that somebody wrote by hand.
     """
     try:
-        if path.suffix == ".md" and path.exists() and not generated(path):
+        if path.suffix == ".md" and path.exists() and not generated(path, GENERATED):
             raise InputError(f"{path} was written by hand; rename it or pass another --docs")
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
