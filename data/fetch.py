@@ -70,8 +70,8 @@ def fetch(files: str, root: Path, source: Source, console: Console, force: bool 
     others = [name for name in wanted if (root / name).exists()]
     if others and not force:
         raise InputError(
-            f"{root} has {describe_files('other than published', others)}; pass --force to replace what is damaged, or --root= "
-            "with another folder"
+            f"in {root} {describe_files('other than published', others)}; pass --force to replace what is damaged, or "
+            "--root= with another folder"
         )
     size = 1e6 * source.megabytes * len(wanted) / len(digests)
     transfer.require_space(root, size, files, "free space there or pass --root")

@@ -312,7 +312,7 @@ def test_fetch_continues_and_repairs(tiny: Path, server: Server) -> None:
     hidden.rename(server.folder / "style/d.png")
     (tiny / "content/a.png").write_bytes(b"damaged")
     server.asked.clear()
-    with pytest.raises(InputError, match=r"1 file is other than published \(content/a\.png\) of tiny; pass --force to"):
+    with pytest.raises(InputError, match=r"1 file is other than published \(content/a\.png\); pass --force to"):
         fetch.fetch("tiny", tiny, server.source, Console(quiet=True))
     assert (tiny / "content/a.png").read_bytes() == b"damaged"  # or somebody's own
     assert server.asked == []
