@@ -81,7 +81,8 @@ def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list
         arguments = inspect.signature(function).bind(**settings)
     except TypeError as error:
         raise InputError(f"data cannot be used ({error}); conf/data has what it may hold") from error
-    items: list[Item] = function(*arguments.args, **arguments.kwargs)
+    found: Item | list[Item] = function(*arguments.args, **arguments.kwargs)
+    items = [found] if isinstance(found, Item) else found
     if check and "files" in settings:
         check_files(items, settings["files"], settings.get("root"), settings["manifest"])
     for name in ("contents", "references") if check and "contents" in settings else ():
@@ -310,7 +311,7 @@ def custom_item(
     excluded: Sequence[int] = (),
     forbidden: Sequence[Sequence[Any]] = (),
 ) -> Item:
-    """An item from what a user passes; references are files, folders or glob patterns.
+    """The single item of the command line, from what a user passes; references are files, folders or glob patterns.
 
     Raises:
         InputError: no references, more masks than references, a pin that is not region:[reference, region], or a

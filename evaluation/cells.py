@@ -44,14 +44,15 @@ from evaluation.record import (
     prepare_folder,
     read_record,
     require_apart,
+    require_inside,
     write_failure,
     write_result,
 )
 from evaluation.schemas import LABEL, RECORD, WRITTEN
 from evaluation.stored import read_frozen
-from evaluation.whole import clear_partial
+from evaluation.whole import clear_partial, new_file
 from stylegallery.draws import item_generator
-from stylegallery.errors import InputError, require
+from stylegallery.errors import InputError, printable, require
 from stylegallery.files import notice, replacing
 from stylegallery.memory import enough_memory
 from stylegallery.method import Method
@@ -295,8 +296,13 @@ def has_locks(out: Path) -> bool:
 
 
 def lock(out: Path, name: str) -> FileLock | NoLock:
-    """The lock of a cell (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`)."""
+    """The lock of a cell (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`).
+
+    Raises:
+        InputError: it would be elsewhere by a link.
+    """
     path = lock_path(out, name)
+    require_inside(path.parent, out)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path, poll_interval=0.2) if has_locks(out) else NoLock(path)
 
@@ -423,7 +429,7 @@ def run_cells(
                     raise InputError(error)  # twice in the same words: no other item would fare better
                 unsuited = error if of_settings else ""
                 if error:
-                    error = error.encode(errors="backslashreplace").decode()  # the names of files need not be UTF-8
+                    error = printable(error)
                     if request or not record or "error" in record:  # a result stays while its inputs cannot be read
                         record = write_failure(folder, item, job.seed, request, error, job.settings)
                     console.print(f"{item.id} failed: {error}", style="red", markup=False)

@@ -129,14 +129,20 @@ def prepare_folder(folder: Path, inside: Path | None = None) -> None:
     Raises:
         InputError: the folder cannot be made or written, or is below `inside` by its name and elsewhere by a link.
     """
-    if inside and not folder.resolve().is_relative_to(inside.resolve()):
-        raise InputError(f"{folder} leads outside {inside} by a link; remove the link or pass another out=")
+    if inside:
+        require_inside(folder, inside)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise InputError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
+
+
+def require_inside(folder: Path, outer: Path) -> None:
+    """Raises InputError where a folder that is below `outer` by its name is elsewhere by a link."""
+    if not folder.resolve().is_relative_to(outer.resolve()):
+        raise InputError(f"{folder} leads outside {outer} by a link; remove the link or pass another out=")
 
 
 def require_free(folder: Path, item: Item, begun: bool) -> None:

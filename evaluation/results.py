@@ -16,7 +16,7 @@ from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Direction
 from evaluation.record import depends_on
 from evaluation.schemas import SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from evaluation.stored import read_frozen
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, printable
 
 METRICS = Path(__file__).parents[1] / "conf" / "metric"
 SCORE = "python -m evaluation.score"
@@ -91,7 +91,7 @@ class Results:
 def model_name(config: Mapping[str, Any]) -> str:
     node = config.get("model") or config
     names = [str(node[key]) for key in ("base", "path", "lora", "adapter") if isinstance(node.get(key), str)]
-    return " + ".join(names) or "none"
+    return printable(" + ".join(names)) or "none"
 
 
 def embedded(models: Mapping[str, str]) -> list[str]:
@@ -115,7 +115,7 @@ def mixtures(label: str, records: Sequence[Any]) -> list[str]:
     found: dict[str, Counter[str]] = {}
     for record in done:
         weights = {f"weights of {name}": digest for name, digest in record.get("weights", {}).items()}
-        values = {key: record.get(key) for key in ("seed", "code")} | weights | record.get("environment", {})
+        values = {key: record.get(key) for key in ("seed", "code")} | weights | record["environment"]
         for name, value in values.items():
             found.setdefault(name, Counter())[str(value)] += 1
     return [

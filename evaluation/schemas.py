@@ -1,14 +1,15 @@
 """The shapes of the JSON files in an output folder. Anybody may have written or damaged them: what is read is checked
 here, once, so that whoever uses it need not doubt it."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, printable
 from stylegallery.files import read_json
 
 RECORD, SCORES, SETS, QUESTION = "record.json", "scores.json", "sets.json", "question.json"
@@ -22,30 +23,45 @@ WRITTEN = re.compile(  # what the files of a result are called
 
 
 def text(value: Any) -> str:
-    """Any text: names of files need not be UTF-8, which pydantic's own check asks for."""
+    """A text that can be shown and written anywhere."""
     if not isinstance(value, str):
         raise ValueError("it is not a text")
+    return printable(value)
+
+
+def path_text(value: Any) -> str:
+    """A path as file systems have them: it need not be UTF-8, which pydantic's own check asks for."""
+    if not isinstance(value, str) or any(len(name) > 255 for name in os.fsencode(value).split(b"/")):
+        raise ValueError("it is not a path")
     return value
 
 
 def file_name(value: Any) -> str:
-    if not WRITTEN.fullmatch(text(value)):
+    if not isinstance(value, str) or not WRITTEN.fullmatch(value):
         raise ValueError(f"no result has a file {value}")
-    return str(value)
+    return value
 
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 Text = Annotated[str, PlainValidator(text)]
+PathText = Annotated[str, PlainValidator(path_text)]
 FileName = Annotated[str, PlainValidator(file_name)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Number = Annotated[int, Field(ge=1, lt=2**31)]
-Amount = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]  # what is added up stays finite
+Value = Annotated[float, Field(ge=-1e30, le=1e30)]
 
 
 class Input(TypedDict):
     __pydantic_config__ = STRICT  # type: ignore[misc]
-    path: Text
+    path: PathText
     sha256: Text
+
+
+def with_content(inputs: dict[str, Any]) -> dict[str, Any]:
+    if "content" not in inputs:
+        raise ValueError("there is no content")
+    return inputs
 
 
 class FileFacts(TypedDict):
@@ -65,11 +81,13 @@ class Result(TypedDict):
     item: Text
     seed: int
     config: dict[str, Any]
-    inputs: dict[str, Input]
+    inputs: Annotated[dict[Text, Input], AfterValidator(with_content)]
+    weights: NotRequired[dict[Text, Text]]
+    code: NotRequired[Text]
     size: Annotated[list[Number], Field(min_length=2, max_length=2)]
-    seconds: dict[str, Amount]
+    seconds: dict[Text, Amount]
     peak_memory_mib: Amount
-    environment: dict[str, Text]
+    environment: dict[Text, Text]
     files: dict[FileName, FileFacts]
 
 
@@ -83,19 +101,19 @@ class Failure(TypedDict):
     seed: int
     error: Text
     config: NotRequired[dict[str, Any]]
-    inputs: NotRequired[dict[str, Input]]
-    environment: dict[str, Text]
+    inputs: NotRequired[dict[Text, Input]]
+    environment: dict[Text, Text]
     files: dict[FileName, FileFacts]
 
 
 class Score(TypedDict):
     __pydantic_config__ = STRICT  # type: ignore[misc]
-    value: float | None
+    value: Value | None
     version: Count
     reason: Text | None
     question: NotRequired[Text | None]  # of a regional score: what it answers
-    low: NotRequired[float | None]  # of the score of a set: its interval
-    high: NotRequired[float | None]
+    low: NotRequired[Value | None]  # of the score of a set: its interval
+    high: NotRequired[Value | None]
     clusters: NotRequired[Count | None]
 
 

@@ -41,7 +41,7 @@ from evaluation.resampling import estimate_set
 from evaluation.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from evaluation.statistics import FEWEST
 from stylegallery.command import listing, plain_console
-from stylegallery.errors import InputError, require
+from stylegallery.errors import InputError, printable, require
 from stylegallery.files import replacing
 from stylegallery.images import SMALLEST_SIDE, read_image
 
@@ -175,7 +175,7 @@ class ReadWhenIndexed(Sequence[Sample]):
 
 
 def reason_of(error: Exception) -> str:
-    return str(error) if isinstance(error, MissingWeights) else f"failed: {error}"
+    return str(error) if isinstance(error, MissingWeights) else printable(f"failed: {' '.join(str(error).split())}")
 
 
 def row(metric: Metric | SetMetric, value: float | None, reason: str | None = None) -> Row:

@@ -6,7 +6,6 @@ line, or asks `require_declared` first.
 """
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from stylegallery.files import read_yaml
 CONFIGS = Path(__file__).parent.parent / "conf"
 METHODS = ("method", "model", "encoder", "depth", "segmenter", "condition")  # the groups that a method is made of
 FROZEN = ("label", "limit", "seed", "data", "method")
-DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+DOTTED = re.compile(r"(?=.{1,200}$)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def read_frozen(path: Path) -> dict[str, Any]:
@@ -48,22 +47,19 @@ def is_frozen(values: dict[str, Any]) -> bool:
     """Whether every value is of its type, and resolved: nothing is to be looked up in the environment."""
     limit, seed, data, method = (values[key] for key in ("limit", "seed", "data", "method"))
     plain = (limit is None or (type(limit) is int and limit > 0)) and type(seed) is int
-    named = isinstance(data, dict) and isinstance(method, dict) and LABEL.fullmatch(values["label"]) is not None
+    named = all(isinstance(node, dict) and "_target_" in node for node in (data, method))
     targets = [node["_target_"] for _, node in nodes([data, method]) if "_target_" in node]
     dotted = all(isinstance(target, str) and DOTTED.fullmatch(target) for target in targets)
-    return plain and named and dotted and not any("${" in text for text in texts([data, method]))
+    return plain and named and dotted and LABEL.fullmatch(values["label"]) is not None and is_plain([data, method])
 
 
-def texts(value: object) -> Iterator[str]:
-    """Every key and every value that is a text."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from (*texts(key), *texts(inner))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from texts(inner)
+def is_plain(value: object) -> bool:
+    """Whether a value is made of what JSON knows, and of no text that OmegaConf would replace."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(key) and is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return "${" not in value if isinstance(value, str) else value is None or isinstance(value, bool | int | float)
 
 
 def require_declared(settings: object, groups: tuple[str, ...], path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.latex import latex
+from evaluation.record import require_inside
 from evaluation.reported import of_benchmark, of_other_size, reported_rows
 from evaluation.results import COSTS, Results, embedded, facts, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
@@ -265,8 +266,9 @@ def write_tables(
         "items.csv": lambda path: items.to_csv(path, index=False),
         "items.parquet": lambda path: items.to_parquet(path, index=False),
         "tests.csv": lambda path: paired_table(results, against).to_csv(path, index=False),
-        "table.tex": lambda path: path.write_text(latex(page), encoding="utf-8"),
+        "table.tex": lambda path: path.write_text(latex(page), encoding="utf-8", errors="backslashreplace"),
     }
+    require_inside(folder, out)
     require_own(folder / PAGE, GENERATED, [folder / name for name in writers])
     try:
         folder.mkdir(exist_ok=True)

@@ -49,7 +49,8 @@ def clear_partial(folder: Path, names: re.Pattern[str], last: str) -> None:
             for name in written(folder, names):
                 (folder / name).unlink()
         for path in partial.iterdir():
-            if path.name == last or path.suffix == ".tmp" or names.fullmatch(path.name):
+            own = path.name == last or path.suffix == ".tmp" or names.fullmatch(path.name)
+            if own and (path.is_symlink() or not path.is_dir()):
                 path.unlink()
         if not any(partial.iterdir()):  # or else it is somebody else's
             partial.rmdir()

@@ -16,6 +16,7 @@ from stylegallery.errors import InputError
 LARGEST_FILE = 2 * 2**30  # bytes of a picture: 100 megapixels of four floats have 1.6 GB
 LARGEST_JSON = 256 * 2**20  # bytes: a labelme file holds its whole photo as text
 LARGEST_YAML = 4 * 2**20
+DEEPEST = 50  # lists and mappings in each other
 MOST_VALUES = 1_000_000  # in a JSON file: some 100 MB once they are Python's
 
 
@@ -29,10 +30,11 @@ def notice(sentence: str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write, which takes the place of `path` when the block ends without an error: nobody sees half of it.
 
-    Its name is made from that of `path` alone, so that the next to write `path` replaces what a kill left. Processes
-    that may write one file at the same time take turns by a lock.
+    Its name is made from that of `path` alone, so that the next to write `path` replaces what a kill left, or a link
+    to a file elsewhere. Processes that may write one file at the same time take turns by a lock.
     """
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
         yield temporary
         temporary.replace(path)
@@ -84,9 +86,20 @@ def read_json(path: Path, kind: str = "JSON file") -> Any:
     if sum(text.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
         raise InputError(f"{path} holds more than {MOST_VALUES} values; make it smaller")
     try:
-        return json.loads(text.decode("utf-8-sig"))
+        return not_too_deep(json.loads(text.decode("utf-8-sig")))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no readable JSON ({error}); write the {kind} again") from error
+
+
+def not_too_deep(value: Any) -> Any:
+    """The value itself. Raises ValueError where lists and mappings nest deeper than a function may call itself."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inside = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
+        level = [inner for node in inside for inner in node]
+    if level:
+        raise ValueError(f"nested more than {DEEPEST} deep")
+    return value
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -106,7 +119,7 @@ def read_yaml(path: Path, kind: str = "YAML file") -> Any:
     """
     require_file(path, kind, LARGEST_YAML)
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), PlainLoader)
+        return not_too_deep(yaml.load(path.read_text(encoding="utf-8-sig"), PlainLoader))
     except OSError as error:
         raise unreachable(str(path), error) from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:

@@ -387,7 +387,8 @@ def result_record(folder: Path, **values: Any) -> dict[str, Any]:
     picture = folder / "stylised.png"
     facts = {"bytes": picture.stat().st_size, "sha256": file_digest(picture)} if picture.is_file() else None
     record = {
-        "schema": RESULT_SCHEMA, "digest": "d", "item": folder.name, "seed": 0, "config": {}, "inputs": {},
+        "schema": RESULT_SCHEMA, "digest": "d", "item": folder.name, "seed": 0, "config": {},
+        "inputs": {"content": {"path": "gone.png", "sha256": "d"}},
         "size": [64, 64], "seconds": {"all": 1.0}, "peak_memory_mib": 1.0, "environment": {},
         "files": {picture.name: facts} if facts else {}, **values,
     }  # fmt: skip

@@ -500,7 +500,7 @@ NULLABLE = {"mask", "pins", "masks", "root"}
 def test_no_setting_of_data_takes_what_it_cannot_be(gallery: Gallery, tiny: Path, name: str, key: str) -> None:
     data: dict[str, Any] = {
         "custom": {
-            "_target_": "data.benchmark.custom_items", "content": "a.png", "references": ["b.png"], "mask": None,
+            "_target_": "data.benchmark.custom_item", "content": "a.png", "references": ["b.png"], "mask": None,
             "reference_masks": [], "pins": None, "excluded": [], "forbidden": [],
         },
         "folder": {

@@ -443,5 +443,5 @@ def test_a_folder_that_cannot_be_written(out: Path, console: Console) -> None:
     temporary.mkdir()
     with pytest.raises(InputError, match=r"scores.json cannot be written"):
         score(out, ["ms_ssim"], None, console)
-    shutil.rmtree(temporary)
+    (folder / "scores.json").rmdir()
     assert score(out, ["ms_ssim"], None, console)

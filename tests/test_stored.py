@@ -1,6 +1,8 @@
 """Folders of results from others: nothing in them chooses code or names a file outside, and nothing in them is lost."""
 
+import datetime
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -239,3 +241,90 @@ def test_damaged_files_are_named_and_nothing_is_lost(
             (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
             assert ";" in line
     assert {other: other.read_bytes() for other in kept} == kept
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "record.json: deep": lambda record: record["config"].update(x=nested(400)),
+    "record.json: no character": lambda record: record["environment"].update(torch="\ud800"),
+    "record.json: no character in a digest": lambda record: record["inputs"]["content"].update(sha256="\ud800"),
+    "record.json: weights are a text": lambda record: record.update(weights="x"),
+    "record.json: no content": lambda record: record["inputs"].pop("content"),
+    "record.json: long path": lambda record: record["inputs"]["content"].update(path="a" * 300),
+    "record.json: large numbers": lambda record: record.update(seconds={"a": 1e308, "b": 1e308}),
+    "scores.json: a large number": lambda scores: scores["metrics"]["lpips_alex"].update(value=1e308),
+    "identity.yaml: long name": lambda frozen: frozen["method"].update(_target_="a" * 300),
+    "identity.yaml: many names": lambda frozen: frozen["method"].update(_target_="a." * 3000 + "a"),
+    "identity.yaml: no benchmark": lambda frozen: frozen["data"].pop("_target_"),
+    "identity.yaml: too few settings": lambda frozen: frozen.update(data={"_target_": "data.benchmark.custom_item"}),
+    "identity.yaml: a setting too many": lambda frozen: frozen.update(
+        data={"_target_": "data.benchmark.custom_item", "content": "a", "references": "b", "x": 1}
+    ),
+    "identity.yaml: date": lambda frozen: frozen["method"].update(x=datetime.date(2026, 1, 1)),
+    "identity.yaml: number as key": lambda frozen: frozen["method"].update({1: 2}),
+}
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_values_that_no_run_wrote(whole: Path, call: Call, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """In whole files, each of which some command stumbled over."""
+    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram()], []))
+    name = change.partition(":")[0]
+    (path,) = (path for path in whole.rglob(name) if path.is_file())
+    values = yaml.safe_load(path.read_text())
+    CHANGES[change](values)
+    path.write_text(json.dumps(values) if path.suffix == ".json" else yaml.safe_dump(values))
+    for command in ("status", "score", "tables", "report"):
+        code, said = call(command, whole)
+        assert code in (0, 1, 2)
+        assert (code == 2) == (len([line for line in said.splitlines() if line.startswith("error: ")]) == 1)
+        if path.suffix == ".yaml" and command == "status":
+            assert code == 2
+
+
+def test_what_others_wrote_does_not_steer_the_terminal(whole: Path, call: Call) -> None:
+    steering = "\x1b]0;theirs\x07\x9b2J"
+    (path,) = whole.glob("cells/*/*/record.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"error": f"no luck{steering}", "files": {}}))
+    for command in ("status", "score", "tables"):
+        said = call(command, whole)[1]
+        assert "no luck\\x1b]0;theirs\\x07\\x9b2J" in said
+        assert not {"\x1b", "\x9b", "\x07"} & set(said)
+    freeze(whole, FROZEN | {"data": DATA | {"manifest": steering}})
+    assert "\\x1b]0;theirs" in call("status", whole)[1]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [".report.html.tmp", "cells/*/0*/.scores.json.tmp", "cells/i*/sets.{pid}.tmp", "tables/.table.md.tmp", "docs/.costs.md"],
+)
+def test_links_are_not_written_through(
+    whole: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    """At names that somebody could have guessed."""
+    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram()], []))
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (whole / "tables").mkdir()
+    (whole / "docs").mkdir()
+    parent, _, name = link.rpartition("/")
+    for folder in list(whole.glob(parent)) if parent else [whole]:
+        (folder / name).symlink_to(victim)
+    for command in ("score", "tables", "report", "publish"):
+        call(command, whole)
+    assert victim.read_text() == "mine"
+
+
+def test_tables_go_nowhere_else(whole: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "mine").mkdir()
+    (whole / "tables").symlink_to(tmp_path / "mine")
+    code, said = call("tables", whole)
+    assert code == 2 and "tables leads outside" in said
+    assert not list((tmp_path / "mine").iterdir())

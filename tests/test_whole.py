@@ -160,6 +160,13 @@ def test_a_link_below_the_folder_of_results_is_not_followed(tmp_path: Path) -> N
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_a_folder_in_what_a_kill_left_is_somebody_elses(tmp_path: Path, identity: Callable[..., None]) -> None:
+    theirs = tmp_path / "out" / f"{PARTIAL}x" / "overview.png"
+    theirs.mkdir(parents=True)
+    identity()
+    assert theirs.is_dir() and read_record(tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["stylised.png", "overview.png"])
 @pytest.mark.parametrize("damage", ["cut", "changed"])
 def test_a_file_that_is_not_what_was_written_is_made_again(
