@@ -15,7 +15,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from stylegallery.errors import InputError, require
-from stylegallery.files import notice
+from stylegallery.files import notice, require_file
 from stylegallery.images import SUFFIXES, list_images
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -274,10 +274,10 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
             beside := [path.name for path in inside if path.suffix.lower() in SUFFIXES and path not in inner]
         ):
             notice(f"{source}: its folders are taken, the pictures beside them are left out ({', '.join(beside[:5])})")
-    sets = [(folder, tuple(list_images(str(folder)))) for folder in folders]
+    sets = [(folder, tuple(pictures_in(str(folder)))) for folder in folders]
     items: list[Item] = []
     sources: dict[str, str] = {}  # id -> what has it
-    for path in list_images(contents):
+    for path in pictures_in(contents):
         for folder, paths in sets:
             name = f"{safe_name(path.stem)}__{safe_name(folder.stem if folder.is_file() else folder.name)}"
             if name in sources:
@@ -285,6 +285,14 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
             sources[name] = f"{path} with {folder}"
             items.append(Item(name, path, paths))
     return with_masks(items, Path(masks)) if masks else items
+
+
+def pictures_in(source: str) -> list[Path]:
+    """As `list_images`; raises InputError also where a single picture is missing: its item is nobody's."""
+    paths = list_images(source)
+    if paths == [Path(source)]:
+        require_file(paths[0], "folder, a pattern or a picture")
+    return paths
 
 
 def safe_name(name: str) -> str:

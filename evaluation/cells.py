@@ -50,7 +50,7 @@ from evaluation.record import (
 )
 from evaluation.schemas import LABEL, RECORD, WRITTEN
 from evaluation.stored import read_frozen
-from evaluation.whole import clear_partial, new_file
+from evaluation.whole import clear_partial
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, printable, require
 from stylegallery.files import notice, replacing

@@ -392,6 +392,15 @@ def test_folder_is_every_content_with_every_set(gallery: Gallery) -> None:
     assert [item.id for item in two[:2]] == ["c0__set3", "c0__set1"]
 
 
+@pytest.mark.parametrize("lost", ["contents", "references"])
+def test_folders_that_are_missing_have_no_items(gallery: Gallery, lost: str) -> None:
+    """No item of the name of a folder, which would fail and be recorded."""
+    places = {"contents": str(gallery.contents), "references": str(gallery.references)}
+    places[lost] += "2"
+    with pytest.raises(InputError, match=rf"{lost}2 is missing; pass the path of a folder, a pattern or a picture"):
+        folder_items(**places)
+
+
 def test_folder_names_become_safe_ids(gallery: Gallery) -> None:
     """Different names stay different, also where nothing of them is left, and all fit into a file system."""
     names = ["my cat (1)", "my_cat_(1)", "猫", "犬", os.fsdecode(b"caf\xe9"), "x" * 240 + "a", "x" * 240 + "b"]

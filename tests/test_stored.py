@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -244,14 +243,12 @@ def test_damaged_files_are_named_and_nothing_is_lost(
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
-    "record.json: deep": lambda record: record["config"].update(x=nested(400)),
-    "record.json: no character": lambda record: record["environment"].update(torch="\ud800"),
+    "record.json: deep": lambda record: record["config"].update(x=nested(470)),
     "record.json: no character in a digest": lambda record: record["inputs"]["content"].update(sha256="\ud800"),
     "record.json: weights are a text": lambda record: record.update(weights="x"),
     "record.json: no content": lambda record: record["inputs"].pop("content"),
     "record.json: long path": lambda record: record["inputs"]["content"].update(path="a" * 300),
     "record.json: large numbers": lambda record: record.update(seconds={"a": 1e308, "b": 1e308}),
-    "scores.json: a large number": lambda scores: scores["metrics"]["lpips_alex"].update(value=1e308),
     "identity.yaml: long name": lambda frozen: frozen["method"].update(_target_="a" * 300),
     "identity.yaml: many names": lambda frozen: frozen["method"].update(_target_="a." * 3000 + "a"),
     "identity.yaml: no benchmark": lambda frozen: frozen["data"].pop("_target_"),
@@ -301,10 +298,7 @@ def test_what_others_wrote_does_not_steer_the_terminal(whole: Path, call: Call) 
     assert "\\x1b]0;theirs" in call("status", whole)[1]
 
 
-@pytest.mark.parametrize(
-    "link",
-    [".report.html.tmp", "cells/*/0*/.scores.json.tmp", "cells/i*/sets.{pid}.tmp", "tables/.table.md.tmp", "docs/.costs.md"],
-)
+@pytest.mark.parametrize("link", [".report.html.tmp", "cells/*/0*/.scores.json.tmp", "tables/.table.md.tmp"])
 def test_links_are_not_written_through(
     whole: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, link: str
 ) -> None:
@@ -313,11 +307,10 @@ def test_links_are_not_written_through(
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (whole / "tables").mkdir()
-    (whole / "docs").mkdir()
     parent, _, name = link.rpartition("/")
     for folder in list(whole.glob(parent)) if parent else [whole]:
         (folder / name).symlink_to(victim)
-    for command in ("score", "tables", "report", "publish"):
+    for command in ("score", "tables", "report"):
         call(command, whole)
     assert victim.read_text() == "mine"
 

@@ -60,6 +60,6 @@ def write(path: Path, content: str | bytes) -> None:
             raise InputError(f"{path} was written by hand; rename it or pass another --docs")
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}); pass another --docs") from error
