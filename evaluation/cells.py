@@ -449,7 +449,7 @@ def attempt(
             result = method.stylize(item, item_generator(job.seed, item))
         request.require_unchanged()
     except InputError as error:
-        return None, str(error), not any(str(path) in str(error) for path in item.files().values())
+        return None, str(error), not any(printable(str(path)) in str(error) for path in item.files().values())
     except FloatingPointError as error:
         return None, str(error), False
     except Exception as error:  # one item must not end a sweep of hundreds: a bug in a baseline

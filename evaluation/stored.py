@@ -47,7 +47,7 @@ def is_frozen(values: dict[str, Any]) -> bool:
     """Whether every value is of its type, and resolved: nothing is to be looked up in the environment."""
     limit, seed, data, method = (values[key] for key in ("limit", "seed", "data", "method"))
     plain = (limit is None or (type(limit) is int and limit > 0)) and type(seed) is int
-    named = all(isinstance(node, dict) and "_target_" in node for node in (data, method))
+    named = isinstance(method, dict) and isinstance(data, dict) and "_target_" in data
     targets = [node["_target_"] for _, node in nodes([data, method]) if "_target_" in node]
     dotted = all(isinstance(target, str) and DOTTED.fullmatch(target) for target in targets)
     return plain and named and dotted and LABEL.fullmatch(values["label"]) is not None and is_plain([data, method])
