@@ -260,7 +260,9 @@ def write_tables(
         lines.append(f"No paired tests: there are no results of {against}; pass --against with another method.")
     page = Page.of(chosen, CALIBRATION, above(results), lines)
     writers: dict[str, Callable[[Path], object]] = {
-        PAGE: lambda path: path.write_text(f"{GENERATED}\n\n{page.markdown()}", "utf-8", "backslashreplace"),
+        PAGE: lambda path: path.write_text(
+            f"{GENERATED}\n\n{page.markdown()}", encoding="utf-8", errors="backslashreplace"
+        ),
         "table.csv": lambda path: table.to_csv(path, index=False),
         "table.parquet": lambda path: table.to_parquet(path, index=False),
         "items.csv": lambda path: items.to_csv(path, index=False),

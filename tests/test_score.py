@@ -438,10 +438,8 @@ def test_command_line(out: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_a_folder_that_cannot_be_written(out: Path, console: Console) -> None:
-    folder = out / "cells" / "identity" / "0001__a"
-    temporary = folder / ".scores.json.tmp"
-    temporary.mkdir()
+    (out / "cells" / "identity" / "0001__a" / "scores.json").mkdir()
     with pytest.raises(InputError, match=r"scores.json cannot be written"):
         score(out, ["ms_ssim"], None, console)
-    (folder / "scores.json").rmdir()
+    (out / "cells" / "identity" / "0001__a" / "scores.json").rmdir()
     assert score(out, ["ms_ssim"], None, console)
