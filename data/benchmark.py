@@ -85,10 +85,6 @@ def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list
     items = [found] if isinstance(found, Item) else found
     if check and "files" in settings:
         check_files(items, settings["files"], settings.get("root"), settings["manifest"])
-    for name in ("contents", "references") if check and "contents" in settings else ():
-        for source in listed(name, settings[name]):
-            if not Path(source).exists() and not set(source) & set("*?["):  # a pattern says so itself
-                raise InputError(f"{source} is missing; pass data.{name}=FOLDER with pictures in it")
     if check and settings.get("masks"):
         check_masks(items)
     return items

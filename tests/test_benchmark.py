@@ -414,13 +414,6 @@ def test_folder_names_become_safe_ids(gallery: Gallery) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,240}", one) for one in ids.values())
 
 
-@pytest.mark.parametrize("name", ["contents", "references"])
-def test_a_folder_that_is_not_there_is_no_benchmark_of_failures(gallery: Gallery, name: str) -> None:
-    given = {"contents": str(gallery.contents), "references": str(gallery.references)}
-    with pytest.raises(InputError, match=rf"^nowhere is missing; pass data\.{name}=FOLDER"):
-        load_items({"_target_": "data.benchmark.folder_items", **given, name: "nowhere"})
-
-
 def test_folder_with_one_name_twice_or_nothing(gallery: Gallery) -> None:
     """Two names in one, too: a picture `a` with `b__c` and a picture `a__b` with `c`."""
     paint(gallery.contents / "c0.jpg", 5)
