@@ -9,6 +9,7 @@ CHARACTERS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "^": r"\^{}", "~": r"\~{}", "_": r"\_", "%": r"\%",
     "&": r"\&", "#": r"\#", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "λ": r"$\lambda$", "−": "$-$",
     "±": r"$\pm$", "×": r"$\times$", "§": r"\S{}", "…": r"\dots{}", "°": r"$^\circ$", "·": r"$\cdot$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
 COMMANDS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
 LEGEND = (

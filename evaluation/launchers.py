@@ -182,19 +182,9 @@ class Submitit(Launcher):
     def run_together(self, executor: Any, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
         jobs: list[Any] = []
         try:
-            for number, shard in enumerate(shards):
-                gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number % len(self.gpus)]]} if self.gpus else {}
-                executor.update_parameters(**self.parameters, **gpu)
-                jobs.append(executor.submit(shard))
-        except Exception as error:  # submitit raises whatever it meets in parameters, and what sbatch says
-            for job in jobs:
-                job.cancel(check=False)
-            raise InputError(
-                f"launcher={self.cluster} could not start its tasks ({first_line(error)}); check launcher.parameters"
-            ) from error
-        console.print("submitted " + ", ".join(str(job.job_id) for job in jobs) + f"; logs in {folder}")
-        try:
             with ended_by_sigterm():
+                self.submit(executor, shards, jobs)
+                console.print("submitted " + ", ".join(str(job.job_id) for job in jobs) + f"; logs in {folder}")
                 self.wait(jobs)
         except BaseException:  # Ctrl-C too; what Slurm has goes on
             for job in jobs if self.cluster == "local" else []:
@@ -210,6 +200,20 @@ class Submitit(Launcher):
                 if not job.paths.result_pickle.exists():
                     lose(tally, shard, f"job {job.job_id} was cancelled or killed", console)
         return tally
+
+    def submit(self, executor: Any, shards: list[Shard], jobs: list[Any]) -> None:
+        """Start a task for every shard and add it to `jobs`, all of them or none."""
+        try:
+            for number, shard in enumerate(shards):
+                gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number % len(self.gpus)]]} if self.gpus else {}
+                executor.update_parameters(**self.parameters, **gpu)
+                jobs.append(executor.submit(shard))
+        except Exception as error:  # submitit raises whatever it meets in parameters, and what sbatch says
+            for job in jobs:
+                job.cancel(check=False)
+            raise InputError(
+                f"launcher={self.cluster} could not start its tasks ({first_line(error)}); check launcher.parameters"
+            ) from error
 
     def wait(self, jobs: list[Any]) -> None:
         """Until every job has left a result or is gone.

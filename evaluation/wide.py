@@ -68,7 +68,8 @@ class Page:
                 mark = MARKS.get(section.marks.loc[row, column], "{}")
                 marked.loc[row, column] = mark.format(marked.loc[row, column])
             blocks.append(f"## {section.title}\n\n" + marked.to_markdown(disable_numparse=True))
-        blocks.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes))
+        notes = (note.replace("<", "&lt;") for note in self.notes)  # reasons come from anywhere
+        blocks.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
         return "\n\n".join(blocks) + "\n"
 
     def text(self, width: int) -> str:

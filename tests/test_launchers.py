@@ -441,3 +441,20 @@ def test_sigterm_stops_the_processes_of_this_machine(
     assert ended.value.code == 128 + signal.SIGTERM
     assert cancelled == ([False] if cluster == "local" else [])
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_sigterm_between_two_submissions_stops_the_first(tmp_path: Path) -> None:
+    cancelled: list[int] = []
+
+    def submit(task: object) -> SimpleNamespace:
+        if started := len(list(tmp_path.iterdir())):
+            os.kill(os.getpid(), signal.SIGTERM)
+        (tmp_path / str(started)).touch()
+        return SimpleNamespace(job_id=started, cancel=lambda check: cancelled.append(started))
+
+    executor = SimpleNamespace(update_parameters=lambda **_: None, submit=submit)
+    with pytest.raises(SystemExit):
+        Submitit("local", 2, {}, [0, 1]).run_together(
+            executor, [shard("fake", "0/2"), shard("fake", "1/2")], tmp_path, Console(quiet=True)
+        )
+    assert cancelled == [0]

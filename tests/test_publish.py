@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from data.benchmark import load_items
+from evaluation.latex import escape
 from evaluation.provenance import file_digest
 from evaluation.publish.__main__ import main, publish
 from evaluation.publish.claims import PATH as CLAIMS
@@ -27,7 +28,7 @@ from evaluation.publish.commands import CONFIGS, overrides
 from evaluation.publish.grids import COLUMNS, GAP, STRIP, choose_items
 from evaluation.publish.studies import Study, find_studies, read_experiments, read_sweep
 from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, study_page
-from evaluation.publish.text import GENERATED
+from evaluation.publish.text import GENERATED, bullets, pipe_table
 from evaluation.record import depends_on
 from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results, facts
 from evaluation.statistics import compare, estimate
@@ -723,3 +724,11 @@ def test_files_of_the_user_in_the_folder_of_pages_stay(table1: Path, tmp_path: P
             publish([table1], other, grids=1, side=64, machine="")
         assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
     assert (docs / "grids" / "holiday.jpg").read_text() == "mine"
+
+
+def test_texts_from_files_are_no_markup() -> None:
+    assert pipe_table(["<b>"], [["<img src=x>|\n<u>0.5</u>"]]).splitlines()[::2] == [
+        "| &lt;b> |", "| &lt;img src=x>\\| <u>0.5</u> |"
+    ]  # fmt: skip
+    assert bullets(["failed: <script>"]) == "- failed: &lt;script>"
+    assert escape(r"<a>|\b") == r"\textless{}a\textgreater{}\textbar{}\textbackslash{}b"

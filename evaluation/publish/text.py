@@ -18,15 +18,16 @@ def page(title: str, *blocks: str) -> str:
 
 def pipe_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(one_line(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def one_line(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """A text on one line, in which nothing but the underline of second places is a tag: reasons come from anywhere."""
+    return re.sub(r"<(?!/?u>)", "&lt;", " ".join(text.split()))
 
 
 def bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {' '.join(line.split())}" for line in lines)
+    return "\n".join(f"- {one_line(line)}" for line in lines)
 
 
 def require_own(docs: Path, pages: Sequence[str], grids: Sequence[str]) -> list[Path]:
