@@ -32,8 +32,12 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_ctrl_c_ends_a_command_with_a_sentence(tmp_path: Path, command: str) -> None:
     """From its first import of a library on, which together take seconds."""
+    pressed = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
     for library in ("rich", "numpy", "torch", "pandas", "hydra", "huggingface_hub"):
-        (tmp_path / f"{library}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+        (tmp_path / f"{library}.py").write_text(pressed)
+    # Jobs in the background ignore Ctrl-C and pass that on to what they start: the tests may be one.
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    (tmp_path / "sitecustomize.py").write_text(heard)
     words = [command] if command == "run.py" else ["-m", command]
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     ended = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
