@@ -186,8 +186,8 @@ class Submitit(Launcher):
                 self.submit(executor, shards, jobs)
                 console.print("submitted " + ", ".join(str(job.job_id) for job in jobs) + f"; logs in {folder}")
                 self.wait(jobs)
-        except BaseException:  # Ctrl-C too; what Slurm has goes on
-            for job in jobs if self.cluster == "local" else []:
+        except BaseException as error:  # Ctrl-C too; what Slurm has goes on, unless it could not get all
+            for job in jobs if self.cluster == "local" or isinstance(error, InputError) else []:
                 job.cancel(check=False)
             raise
         tally: Counter[str] = Counter()
@@ -202,15 +202,13 @@ class Submitit(Launcher):
         return tally
 
     def submit(self, executor: Any, shards: list[Shard], jobs: list[Any]) -> None:
-        """Start a task for every shard and add it to `jobs`, all of them or none."""
+        """Start a task for every shard and add it to `jobs`. Raises InputError where one cannot be started."""
         try:
             for number, shard in enumerate(shards):
                 gpu = {"gpus_per_node": 1, "visible_gpus": [self.gpus[number % len(self.gpus)]]} if self.gpus else {}
                 executor.update_parameters(**self.parameters, **gpu)
                 jobs.append(executor.submit(shard))
         except Exception as error:  # submitit raises whatever it meets in parameters, and what sbatch says
-            for job in jobs:
-                job.cancel(check=False)
             raise InputError(
                 f"launcher={self.cluster} could not start its tasks ({first_line(error)}); check launcher.parameters"
             ) from error

@@ -193,8 +193,9 @@ def fetch(names: Sequence[str], console: Console) -> None:
     """Download what is missing of the named entries; what stops one of them does not stop the next.
 
     Raises:
-        InputError: an unknown name or too little space, before anything is asked for; what stopped the transfers, or
-            wrong digests, or files that only the user can get, a line for each.
+        InputError: an unknown name or too little space, before anything is asked for; what stopped the transfer, a
+            wrong digest, or files that only the user can get.
+        ExceptionGroup: of several of these.
     """
     entries = list({entry.name: entry for entry in map(entry_named, names)}.values())
     needed: Counter[Path] = Counter()
@@ -204,16 +205,16 @@ def fetch(names: Sequence[str], console: Console) -> None:
     for root, size in needed.items():
         what = ", ".join(entry.name for entry in entries if entry.root() == root)
         require_space(root, size, what, f"free space there or {MOVE}")
-    problems = []
+    problems: list[InputError] = []
     for entry in entries:
         try:
             fetch_one(entry, console)
         except InputError as error:
-            problems.append(str(error))
+            problems.append(error)
             if len(entries) > 1:
                 console.print(f"{entry.name} is left out", soft_wrap=True)
     if problems:
-        raise InputError("\n".join(problems))
+        raise problems[0] if len(problems) == 1 else ExceptionGroup("several entries are not here", problems)
 
 
 def fetch_one(entry: Entry, console: Console) -> None:
@@ -346,15 +347,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("status", help="what is here, and what each missing piece switches off")
     commands.add_parser("fetch", help="download").add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args(arguments)
-    console = plain_console()
+    console, failed = plain_console(), False
     try:
         if options.command == "status":
             console.print(status(), f"download with: {FETCH} NAME ...")
         else:
             fetch(options.names, console)
-    except InputError as error:
-        for sentence in str(error).splitlines():
-            print(f"error: {sentence}", file=sys.stderr)
+    except* InputError as errors:  # one or several
+        for error in errors.exceptions:
+            print(f"error: {error}", file=sys.stderr)
+        failed = True
+    if failed:
         sys.exit(2)
 
 
