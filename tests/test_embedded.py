@@ -17,10 +17,10 @@ from stylegallery.attention import SelfAttention, record_self_attention, self_at
 from stylegallery.diffusion import DiffusionModel
 from stylegallery.embedded import train as training
 from stylegallery.embedded.autoencoder import LappedAutoencoder
+from stylegallery.embedded.painting import PAINTERS, painted_over
 from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, semantic_maps, training_batch
-from stylegallery.embedded.train_attention import SelectiveUNet, surroundings
-from stylegallery.embedded.train_autoencoder import canonicalise, psnr
-from stylegallery.embedded.train_unet import make_text_encoder
+from stylegallery.embedded.train_autoencoder import PatchDiscriminator, Perception, balance, canonicalise, psnr
+from stylegallery.embedded.train_unet import GuidedUNet, make_text_encoder, surroundings
 from stylegallery.images import list_images, read_image, resize
 from stylegallery.weights import locate
 
@@ -139,25 +139,58 @@ def test_every_stage_trains_resumes_and_exports(
     monkeypatch.setattr("stylegallery.embedded.train_autoencoder.CHECK", 80)
     data = ("--data", str(pictures))
     run("encoder", *data, "--steps", "3")
-    run("decoder", *data, "--steps", "2", "--batch", "2", "--minutes", "0")  # one step a call
-    run("decoder", *data, "--steps", "2", "--batch", "2")
+    decoder = ("--steps", "2", "--batch", "2", "--adversarial-from", "1")  # the second step has a discriminator
+    run("decoder", *data, *decoder, "--minutes", "0")  # one step a call
+    run("decoder", *data, *decoder)
     run("unet", *data, "--steps", "1", "--batch", "4", "--size", "64")
     run("unet", *data, "--steps", "2", "--batch", "4", "--size", "64")
-    monkeypatch.setattr("stylegallery.embedded.train_attention.WARM_UP", 1)
-    run("attention", *data, "--steps", "1", "--batch", "4", "--size", "64")
-    run("attention", *data, "--steps", "2", "--batch", "4", "--size", "64")
     run("export", "--out", str(out))
     rows = [(row[0], int(row[1])) for row in csv.reader((work / "log.csv").open())]
-    for stage in ("decoder", "unet", "attention"):
+    for stage in ("decoder", "unet"):
         assert [row for row in rows if row[0] == stage] == [(stage, 1), (stage, 2)]
         assert torch.load(work / f"{stage}.pt", weights_only=True)["step"] == 2
-    before = torch.load(work / "unet.pt", weights_only=True)["average"]
-    after = torch.load(work / "attention.pt", weights_only=True)["average"]
-    for frozen in ("conv_in.weight", "up_blocks.1.resnets.0.conv1.weight"):
-        assert torch.equal(after[f"aligned.unet.{frozen}"], before[f"unet.{frozen}"])
+    after = torch.load(work / "unet.pt", weights_only=True)["average"]
     exported = DiffusionModel.from_directory(str(out))
     for name in ("conv_in.weight", "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"):
-        assert torch.equal(exported.unet.get_parameter(name), after[f"aligned.unet.{name}"].half().float())
+        assert torch.equal(exported.unet.get_parameter(name), after[f"unet.{name}"].half().float())
+    # A trained network to start from: its weights stay while the new heads learn.
+    monkeypatch.setattr("stylegallery.embedded.train_unet.WARM_UP", 2)
+    (work / "unet.pt").unlink()
+    run("unet", *data, "--steps", "1", "--batch", "4", "--size", "64", "--initial", str(out))
+    first = torch.load(work / "unet.pt", weights_only=True)["model"]
+    assert torch.equal(first["unet.conv_in.weight"], exported.unet.get_parameter("conv_in.weight"))
+    assert not torch.equal(first["semantics.weight"], after["semantics.weight"])
+
+
+def test_the_discriminator_gets_the_gradient_of_the_pixel_loss_at_the_last_weights() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    distortion, fooled = (3 * weight).sum(), (weight * torch.tensor([0.5, -0.5])).sum()
+    assert balance(distortion, fooled, weight).item() == pytest.approx(6, rel=1e-4)
+
+
+def test_discriminator_and_perception_look_at_texture_not_at_places_far_away() -> None:
+    torch.manual_seed(0)
+    judge, images = PatchDiscriminator().eval(), torch.rand(1, 3, 96, 96) * 2 - 1
+    changed = images.clone()
+    changed[..., 64:] = 0
+    difference = (judge(images) - judge(changed)).abs()[0, 0]
+    assert difference[:, :13].max() == 0 and difference[:, 15:].max() > 0  # four pixels a column, 22 seen by each
+    perception = Perception()
+    assert perception(images, images).item() == 0
+    blurred = F.avg_pool2d(images, 5, 1, 2)
+    assert perception(blurred, images) > perception(0.9 * images, images) > 0
+
+
+@pytest.mark.parametrize("index", range(len(PAINTERS)), ids=[paint.__name__ for paint in PAINTERS])
+def test_painters_keep_size_and_place_and_repeat(index: int) -> None:
+    ramp = torch.linspace(20, 235, 96).round().byte().expand(3, 64, 96)  # dark on the left, light on the right
+    pictures = [ramp] * (index + 1)
+    painted = painted_over(pictures, 3)[index]
+    assert painted.shape == ramp.shape and painted.dtype == torch.uint8
+    assert not torch.equal(painted, ramp)
+    assert torch.equal(painted, painted_over(pictures, 3)[index])
+    assert not torch.equal(painted, painted_over(pictures, 4)[index])
+    assert painted[:, :, 72:].float().mean() > painted[:, :, :24].float().mean() + 10
 
 
 def test_semantic_maps_are_those_of_the_pictures_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,12 +207,12 @@ def test_semantic_maps_are_those_of_the_pictures_at_hand(tmp_path: Path, monkeyp
 
 
 def test_larger_keys_make_attention_selective_and_leave_queries_alone(tmp_path: Path) -> None:
-    model = SelectiveUNet(make_text_encoder(tmp_path)).eval()
+    model = GuidedUNet(make_text_encoder(tmp_path)).eval()
     latents, timestep = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([100])
 
     def last_layer() -> SelfAttention:
-        with torch.no_grad(), record_self_attention(model.aligned.unet, [10]) as records:
-            model.aligned(latents, timestep)
+        with torch.no_grad(), record_self_attention(model.unet, [10]) as records:
+            model.unet(latents, timestep, model.prompt)
         return records[0]
 
     def weights(layer: SelfAttention) -> torch.Tensor:

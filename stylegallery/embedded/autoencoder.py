@@ -38,6 +38,9 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
 
     It answers the two calls of diffusers' `AutoencoderKL` that a latent diffusion model needs, `encode` and
     `decode`, with the same return types; the posterior has no variance.
+
+    A decoded picture is a sum: the linear synthesis, what `residual` adds at a quarter of the resolution, and what
+    `detail` adds at half of it, where the finest strokes are.
     """
 
     @register_to_config
@@ -47,8 +50,10 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         stride: int = 8,
         window: int = 16,
         width: int = 144,
-        coarse_blocks: int = 3,
+        coarse_blocks: int = 5,
         fine_blocks: int = 4,
+        detail_width: int = 40,
+        detail_blocks: int = 4,
         scaling_factor: float = 1.0,
     ) -> None:
         super().__init__()
@@ -56,14 +61,20 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         self.analysis = nn.Conv2d(3, latent_channels, window, stride, padding=overlap, padding_mode="reflect")
         self.synthesis = nn.ConvTranspose2d(latent_channels, 3, window, stride, padding=overlap)
         half = width // 2
-        self.residual = nn.Sequential(
+        self.features = nn.Sequential(
             nn.Conv2d(latent_channels, width, 3, padding=1),
             *(ResidualBlock(width) for _ in range(coarse_blocks)),
             nn.Conv2d(width, 4 * half, 3, padding=1),
             nn.PixelShuffle(2),
             *(ResidualBlock(half) for _ in range(fine_blocks)),
-            zero_convolution(half, 3 * (stride // 2) ** 2),
-            nn.PixelShuffle(stride // 2),
+        )
+        self.residual = nn.Sequential(zero_convolution(half, 3 * (stride // 2) ** 2), nn.PixelShuffle(stride // 2))
+        self.detail = nn.Sequential(
+            nn.Conv2d(half, 4 * detail_width, 3, padding=1),
+            nn.PixelShuffle(2),
+            *(ResidualBlock(detail_width) for _ in range(detail_blocks)),
+            zero_convolution(detail_width, 3 * (stride // 4) ** 2),
+            nn.PixelShuffle(stride // 4),
         )
 
     def encode(self, images: Tensor) -> AutoencoderKLOutput:
@@ -72,4 +83,5 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
 
     def decode(self, latents: Tensor) -> DecoderOutput:
-        return DecoderOutput(sample=self.synthesis(latents) + self.residual(latents))
+        features = self.features(latents)
+        return DecoderOutput(sample=self.synthesis(latents) + self.residual(features) + self.detail(features))

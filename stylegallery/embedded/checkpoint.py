@@ -30,6 +30,12 @@ def step_generators(seed: int, step: int, device: torch.device) -> tuple[torch.G
     return batch.manual_seed(draw.randrange(2**62)), noise.manual_seed(draw.randrange(2**62))
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device multiplies it fast: a GPU, or a CPU with AVX-512 BF16 (others are 20 times slower)."""
+    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
 class Log:
     """Appends (stage, step, seconds, values...) to `log.csv` and prints them."""
 

@@ -15,23 +15,38 @@ from PIL import Image
 from torch import Tensor
 
 from stylegallery.embedded.checkpoint import save_checkpoint
+from stylegallery.embedded.painting import painted_over
 from stylegallery.encoders import EfficientNetEncoder
 
 T = TypeVar("T")
 
 STRIDE = 8  # pixels of a latent cell
-ART_SHARE = 0.35  # art is 6 % of the pictures and what the model is for
+ART_SHARE, PAINTED_SHARE = 0.5, 0.15  # of what is drawn; the rest are photographs
 RECOLOURED_SHARE = 0.35
 
 
 def load_pictures(folder: Path) -> list[Tensor]:
-    """All pictures of a folder as uint8 (3, H, W), sides cut to multiples of 16."""
+    """All pictures of a folder as uint8 (3, H, W): their middle, at most half longer than wide, sides cut to multiples
+    of 16."""
     pictures = []
     for path in sorted(folder.glob("*.jpg")):
         image = Image.open(path).convert("RGB")
-        height, width = image.height // 16 * 16, image.width // 16 * 16
-        pictures.append(torch.from_numpy(np.array(image)[:height, :width]).permute(2, 0, 1).contiguous())
+        longest = min(image.size) * 3 // 2
+        height, width = (min(side, longest) // 16 * 16 for side in (image.height, image.width))
+        top, left = (image.height - height) // 2, (image.width - width) // 2
+        pixels = np.array(image)[top : top + height, left : left + width]
+        pictures.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
     return pictures
+
+
+def load_photos(data: Path) -> list[Tensor]:
+    """Photographs: those of ImageNet's classes and the open ones."""
+    return load_pictures(data / "photo") + load_pictures(data / "photo_open")
+
+
+def load_art(data: Path) -> list[Tensor]:
+    """Paintings, drawings, prints and textures."""
+    return load_pictures(data / "art") + load_pictures(data / "art_public_domain")
 
 
 def split(pictures: list[T]) -> tuple[list[T], list[T]]:
@@ -81,17 +96,26 @@ def padded(values: list[Tensor], height: int, width: int) -> Tensor:
 
 
 def load_picture_banks(data: Path, work: Path, device: torch.device) -> tuple[PictureBank, PictureBank]:
-    """The pictures of data/photo and data/art (to train on, held out); semantic maps are computed once and kept in
-    `work`."""
-    photos, art = load_pictures(data / "photo"), load_pictures(data / "art")
+    """Photographs, art, and photographs painted over (to train on, held out).
+
+    Semantic maps are computed once and kept in `work`. A mosaic of a dog is a dog: what is painted over a photograph
+    has the map of the photograph.
+    """
+    photos, art = load_photos(data), load_art(data)
     maps = semantic_maps(photos + art, work / "semantic_maps.pt", device)
-    photo_maps, held_photo_maps = split(maps[: len(photos)])
-    art_maps, held_art_maps = split(maps[len(photos) :])
-    photos, held_photos = split(photos)
-    art, held_art = split(art)
-    train = [(1 - ART_SHARE, photos, photo_maps), (ART_SHARE, art, art_maps)]
-    held = [(1 - ART_SHARE, held_photos, held_photo_maps), (ART_SHARE, held_art, held_art_maps)]
-    return PictureBank.of(train, device), PictureBank.of(held, device)
+    halves = zip(split(photos), split(maps[: len(photos)]), split(art), split(maps[len(photos) :]), strict=True)
+    train, held = (
+        PictureBank.of(
+            [
+                (1 - ART_SHARE - PAINTED_SHARE, *photographs),
+                (ART_SHARE, *works),
+                (PAINTED_SHARE, painted_over(photographs[0][::2], 0), photographs[1][::2]),
+            ],
+            device,
+        )
+        for photographs, works in ((half[:2], half[2:]) for half in halves)
+    )
+    return train, held
 
 
 def random_crops(photos: list[Tensor], art: list[Tensor], size: int, batch: int, draw: random.Random) -> Tensor:

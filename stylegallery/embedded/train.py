@@ -1,13 +1,13 @@
-"""Train the embedded latent diffusion model from a folder of pictures, in five resumable stages.
+"""Train the embedded latent diffusion model from a folder of pictures, in four resumable stages.
 
     python -m stylegallery.embedded.train encoder --data pictures --work outputs/embedded   # a minute
-    python -m stylegallery.embedded.train decoder --data pictures --work outputs/embedded   # minutes
+    python -m stylegallery.embedded.train decoder --data pictures --work outputs/embedded   # hours
     python -m stylegallery.embedded.train unet    --data pictures --work outputs/embedded   # hours
-    python -m stylegallery.embedded.train attention --data pictures --work outputs/embedded # half an hour
     python -m stylegallery.embedded.train export  --work outputs/embedded --out stylegallery/embedded/weights
 
-`pictures` holds `photo/` and `art/`. Decoder, UNet and attention write checkpoints atomically into `--work` and
-continue from them; `--minutes` bounds one call. The work folder's `log.csv` keeps the losses.
+`pictures` holds `photo/` and `art/`, and `photo_open/` and `art_public_domain/` where there are more. Decoder and
+UNet write checkpoints atomically into `--work` and continue from them; `--minutes` bounds one call. The work folder's
+`log.csv` keeps the losses. `unet --initial FOLDER` starts from the UNet of a diffusers folder.
 """
 
 import argparse
@@ -17,17 +17,16 @@ from pathlib import Path
 import torch
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.train_attention import SelectiveUNet, train_attention
 from stylegallery.embedded.train_autoencoder import train_decoder, train_encoder
-from stylegallery.embedded.train_unet import make_scheduler, make_text_encoder, train_unet
+from stylegallery.embedded.train_unet import GuidedUNet, make_scheduler, make_text_encoder, train_unet
 
 
 def export(args: argparse.Namespace) -> None:
     """Write the averaged weights as a diffusers folder, fp16 safetensors."""
     prompt = make_text_encoder(args.out)
-    model = SelectiveUNet(prompt)
-    model.load_state_dict(torch.load(args.work / "attention.pt", map_location="cpu", weights_only=True)["average"])
-    model.aligned.unet.half().save_pretrained(args.out / "unet")
+    model = GuidedUNet(prompt)
+    model.load_state_dict(torch.load(args.work / "unet.pt", map_location="cpu", weights_only=True)["average"])
+    model.unet.half().save_pretrained(args.out / "unet")
     LappedAutoencoder.from_pretrained(args.work / "vae").half().save_pretrained(args.out / "vae")
     make_scheduler().save_pretrained(args.out / "scheduler")
     index = {
@@ -46,9 +45,8 @@ def main() -> None:
     stages = parser.add_subparsers(dest="stage", required=True)
     for name, run, steps, batch, lr in [
         ("encoder", train_encoder, 800, 16, 1e-3),
-        ("decoder", train_decoder, 6000, 16, 1e-3),
+        ("decoder", train_decoder, 20000, 8, 4e-4),
         ("unet", train_unet, 6000, 8, 6e-4),
-        ("attention", train_attention, 1000, 6, 4e-4),
     ]:
         stage = stages.add_parser(name)
         stage.set_defaults(run=run)
@@ -58,17 +56,20 @@ def main() -> None:
         stage.add_argument("--batch", type=int, default=batch)
         stage.add_argument("--lr", type=float, default=lr)
         stage.add_argument("--seed", type=int, default=0)
-    for name in ("decoder", "unet", "attention"):
+    for name in ("decoder", "unet"):
         stages.choices[name].add_argument("--minutes", type=float, default=float("inf"), help="of this call")
     stages.choices["encoder"].add_argument("--channels", type=int, default=16)
     stages.choices["encoder"].add_argument("--exponent", type=float, default=0.5, help="see canonicalise")
-    stages.choices["decoder"].add_argument("--noise", type=float, default=0.4, help="largest latent noise")
-    for name in ("unet", "attention"):
-        stages.choices[name].add_argument("--size", type=int, default=256, help="picture side in pixels")
-        stages.choices[name].add_argument("--device", default="auto")
-        stages.choices[name].add_argument("--checkpoint-every", type=int, default=100, help="steps")
-    stages.choices["attention"].add_argument("--sharpening", type=float, default=3.0, help="factor of the keys")
-    stages.choices["attention"].add_argument("--texture", type=float, default=1.0, help="weight of the texture error")
+    decoder = stages.choices["decoder"]
+    decoder.add_argument("--noise", type=float, default=0.4, help="largest latent noise")
+    decoder.add_argument("--perceptual", type=float, default=0.1, help="weight of what EfficientNet sees")
+    decoder.add_argument("--adversarial", type=float, default=0.75, help="weight of the discriminator")
+    decoder.add_argument("--adversarial-from", type=int, default=4000, help="step: before it, no discriminator")
+    unet = stages.choices["unet"]
+    unet.add_argument("--size", type=int, default=256, help="picture side in pixels")
+    unet.add_argument("--device", default="auto")
+    unet.add_argument("--checkpoint-every", type=int, default=100, help="steps")
+    unet.add_argument("--initial", type=Path, help="a diffusers folder whose UNet to start from")
     final = stages.add_parser("export")
     final.set_defaults(run=export)
     final.add_argument("--work", type=Path, required=True)

@@ -1,17 +1,25 @@
-"""Stages 1 and 2: the linear encoder in closed form and by descent, then the decoder on noisy latents."""
+"""Stages 1 and 2: the linear encoder in closed form and by descent, then the decoder on noisy latents.
+
+Pixel losses alone make a decoder that leaves out whatever it cannot place exactly, which is nearly all of the finest
+octave: strokes. So a discriminator that sees patches, and what the first blocks of EfficientNet see, judge it as well
+(perception against distortion is a trade: Blau & Michaeli 2018, arXiv 1711.06077).
+"""
 
 import argparse
+import copy
 import random
 import time
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.checkpoint import Log, save_checkpoint
-from stylegallery.embedded.pictures import STRIDE, load_pictures, random_crops, split
+from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
+from stylegallery.embedded.pictures import STRIDE, load_art, load_photos, random_crops, split
+from stylegallery.encoders import EfficientNetEncoder
 
 CROP, CHECK = 128, 256  # pixels: sides of the crops that train and that measure
 
@@ -60,8 +68,8 @@ def canonicalise(model: LappedAutoencoder, images: Tensor, exponent: float) -> N
 
 
 def train_encoder(args: argparse.Namespace) -> None:
-    photos, held_out = split(load_pictures(args.data / "photo"))
-    art, _ = split(load_pictures(args.data / "art"))
+    photos, held_out = split(load_photos(args.data))
+    art, _ = split(load_art(args.data))
     torch.manual_seed(args.seed)
     model = LappedAutoencoder(latent_channels=args.channels)
     initialise_with_patch_pca(model, photos, art)
@@ -96,49 +104,130 @@ def psnr(model: LappedAutoencoder, images: Tensor, noise: float = 0.0) -> float:
         return torch.cat(ratios).mean().item()
 
 
+class PatchDiscriminator(nn.Module):
+    """Says of patches of 22 pixels of images (B, 3, H, W) whether they are a picture's (above 0) or a decoder's."""
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            spectral_norm(nn.Conv2d(3, width, 4, 2, padding=1)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Conv2d(width, 2 * width, 4, 2, padding=1)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Conv2d(2 * width, 2 * width, 3, padding=1)),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 1, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+class Perception(nn.Module):
+    """The distance of two batches of images (B, 3, H, W) in [-1, 1] as the first blocks of EfficientNet see them, at
+    a half, a quarter and an eighth of the resolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = EfficientNetEncoder().network.to(memory_format=torch.channels_last)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        network, found = self.network, []
+        features = network._swish(network._bn0(network._conv_stem(images)))  # [-1, 1] is the range it was trained on
+        for index, block in enumerate(network._blocks[:5]):
+            features = block(features)
+            if index in (0, 2, 4):
+                found.append(features)
+        return found
+
+    def forward(self, images: Tensor, others: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = self.features(others)
+        pairs = zip(self.features(images), wanted, strict=True)
+        return torch.stack([(a - b).abs().mean() / b.abs().mean() for a, b in pairs]).mean()
+
+
+def balance(reconstruction: Tensor, adversarial: Tensor, weight: nn.Parameter) -> Tensor:
+    """The factor that gives both losses equal gradients at the decoder's last weights (VQGAN, arXiv 2012.09841)."""
+    norms = [torch.autograd.grad(loss, weight, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)]
+    return (norms[0] / (norms[1] + 1e-6)).clamp(max=1e3).detach()
+
+
 def train_decoder(args: argparse.Namespace) -> None:
-    photos, held_out = split(load_pictures(args.data / "photo"))
-    art, _ = split(load_pictures(args.data / "art"))
-    model = LappedAutoencoder.from_pretrained(args.work / "vae")
+    photos, held_photos = split(load_photos(args.data))
+    art, held_art = split(load_art(args.data))
+    torch.manual_seed(args.seed)
+    model = LappedAutoencoder.from_pretrained(args.work / "vae", dtype=torch.float32)
     model.analysis.requires_grad_(False)
     model.to(memory_format=torch.channels_last)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=args.lr, betas=(0.9, 0.99))
-    average = {name: p.detach().clone() for name, p in model.named_parameters()}
+    judge, perception = PatchDiscriminator().to(memory_format=torch.channels_last), Perception()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=args.lr, betas=(0.5, 0.99))
+    judge_optimizer = torch.optim.Adam(judge.parameters(), lr=2 * args.lr, betas=(0.5, 0.99))
+    average = copy.deepcopy(model)
+    parts = {
+        "model": model, "judge": judge, "average": average, "optimizer": optimizer, "judge_optimizer": judge_optimizer
+    }  # fmt: skip
     step, path = 0, args.work / "decoder.pt"
     if path.exists():
         state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, average = state["step"], state["average"]
-    log, start = Log(args.work, "decoder"), time.time()
-    check = random_crops(held_out, held_out, CHECK, 32, random.Random(1))
-    ended = step >= args.steps
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        step = state["step"]
+    last = cast(nn.Conv2d, model.detail[-2]).weight
+    log, start, running = Log(args.work, "decoder"), time.time(), []
+    checks = [random_crops(held, held, CHECK, 24, random.Random(1)) for held in (held_photos, held_art)]
+    halved, ended = mixed_precision(torch.device("cpu")), step >= args.steps
     while not ended:
         draw = random.Random(f"{args.seed} {step}")
-        generator = torch.Generator().manual_seed(draw.randrange(2**62))
-        for group in optimizer.param_groups:
-            group["lr"] = args.lr * min(1.0, step / 50) * (0.02 + 0.98 * max(0.0, 1 - step / args.steps))
+        generator = step_generators(args.seed, step, torch.device("cpu"))[1]
+        adversary = step >= args.adversarial_from
+        for group, rate in ((optimizer, args.lr), (judge_optimizer, 2 * args.lr)):
+            group.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 - step / args.steps))
         images = random_crops(photos, art, CROP, args.batch, draw).to(memory_format=torch.channels_last)
-        latents = model.encode(images).latent_dist.mode()
-        sigma = args.noise * torch.rand(args.batch, 1, 1, 1, generator=generator).square()
-        latents = latents + sigma * torch.randn(latents.shape, generator=generator)
-        reconstruction = model.decode(latents).sample
-        loss = (reconstruction - images).abs().mean() + (reconstruction - images).square().mean()
+        sigma = args.noise * torch.rand(args.batch, 1, 1, 1, generator=generator) ** 4
+        with halved:
+            latents = model.encode(images).latent_dist.mode()
+            latents = latents + sigma * torch.randn(latents.shape, generator=generator)
+            decoded = model.decode(latents).sample.float()
+            distortion = (decoded - images).abs().mean()
+            perceived = perception(decoded, images)
+            loss = distortion + args.perceptual * perceived
+            if adversary:
+                judge.requires_grad_(False)
+                fooled = -judge(decoded).float().mean()
+                loss = loss + args.adversarial * balance(distortion, fooled, last) * fooled
         optimizer.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
+        told = torch.zeros(())
+        if adversary:
+            judge.requires_grad_(True)
+            with halved:
+                real, made = judge(images).float(), judge(decoded.detach()).float()
+                told = (F.relu(1 - real) + F.relu(1 + made)).mean()  # hinge
+            judge_optimizer.zero_grad()
+            told.backward()
+            judge_optimizer.step()
         step += 1
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                average[name].lerp_(p, 1 - min(0.998, step / (step + 10)))
+        average_weights(average, model, min(0.999, step / (step + 10)))
+        running.append(torch.stack([distortion, perceived, told]).detach())
         ended = step == args.steps or time.time() - start > 60 * args.minutes
         if step % 100 == 0 or ended:
-            averaged = LappedAutoencoder.from_config(model.config)
-            averaged.load_state_dict(average)
-            log(step, loss=loss.item(), psnr=psnr(averaged, check), psnr_noisy=psnr(averaged, check, 0.3))
-            save_checkpoint(
-                path,
-                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "average": average},
+            losses = dict(
+                zip(("distortion", "perception", "judge"), torch.stack(running).mean(0).tolist(), strict=True)
             )
-            averaged.save_pretrained(args.work / "vae")
+            running = []
+            photo, painting = (psnr(average, check) for check in checks)
+            log(step, **losses, psnr_photo=photo, psnr_art=painting, finest=finest_octave(average, checks[1]))
+            save_checkpoint(path, {name: part.state_dict() for name, part in parts.items()} | {"step": step})
+            average.save_pretrained(args.work / "vae")
+
+
+def finest_octave(model: LappedAutoencoder, images: Tensor) -> float:
+    """What share of the strength of the finest octave of images (B, 3, H, W) a reconstruction has: 1 is all of it."""
+    with torch.no_grad():
+        pairs = ((model.decode(model.encode(i).latent_dist.mode()).sample, i) for i in images.split(8))
+        strengths = [[(x - F.avg_pool2d(x, 3, 1, 1)).abs().mean() for x in pair] for pair in pairs]
+    return float(sum(made for made, _ in strengths) / sum(real for _, real in strengths))

@@ -1,4 +1,10 @@
-"""Stage 3: the denoising network, with the semantics of EfficientNet drawn into its features."""
+"""Stage 3: the denoising network, with semantics drawn into its features and texture into its attention.
+
+Trained on noise alone, a small UNet has features that follow colour, and attends to almost everything alike: what a
+query reads is an average that no stroke survives. The method cuts regions along the features of `up_blocks[2]` and
+compares the outputs of the last six self-attention layers. So a linear head on those features has to tell what
+EfficientNet sees there, and one on every such output the latents around its token.
+"""
 
 import argparse
 import copy
@@ -11,10 +17,15 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from stylegallery.attention import record_self_attention, self_attention_layers
 from stylegallery.devices import pick_device
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.checkpoint import Log, average_weights, save_checkpoint, step_generators
+from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
 from stylegallery.embedded.pictures import load_picture_banks, training_batch
+
+LAYERS = range(10, 16)  # the self-attention layers that the method reads
+SEMANTIC_CHANNELS = 88
+WARM_UP = 150  # steps in which only the heads of a trained network learn
 
 
 def make_scheduler() -> DDIMScheduler:
@@ -71,23 +82,47 @@ def make_unet() -> UNet2DConditionModel:
     )
 
 
-class AlignedUNet(nn.Module):
-    """The UNet and the linear head that reads semantics off the output of `up_blocks[2]`."""
+class GuidedUNet(nn.Module):
+    """The UNet with a linear head that reads semantics off the output of `up_blocks[2]`, and one on the attention
+    output of every layer in LAYERS that reads texture."""
 
     def __init__(self, prompt: Tensor) -> None:
         super().__init__()
         self.unet = make_unet()
-        self.head = nn.Conv2d(self.unet.config.block_out_channels[1], 88, 1)
+        self.semantics = nn.Conv2d(self.unet.config.block_out_channels[1], SEMANTIC_CHANNELS, 1)
+        names = self_attention_layers(self.unet)
+        widths = [self.unet.get_submodule(names[layer]).to_q.out_features for layer in LAYERS]
+        channels, finest = self.unet.config.in_channels, min(widths)
+        self.texture = nn.ModuleList(
+            nn.Linear(width, channels * (3 if width == finest else 4) ** 2) for width in widths
+        )
         self.prompt: Tensor
         self.register_buffer("prompt", prompt, persistent=False)
 
-    def forward(self, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicted noise (B, 16, h, w) and semantics (B, 88, h, w)."""
+    def forward(self, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Predicted noise (B, 16, h, w), semantics (B, 88, h, w), and texture of every layer (B, tokens, patch)."""
         caught: list[Tensor] = []
         hook = self.unet.up_blocks[2].register_forward_hook(lambda module, inputs, output: caught.append(output))
-        noise = self.unet(latents, timesteps, self.prompt.expand(len(latents), -1, -1)).sample
+        with record_self_attention(self.unet, LAYERS) as records:
+            noise = self.unet(latents, timesteps, self.prompt.expand(len(latents), -1, -1)).sample
         hook.remove()
-        return noise, self.head(caught[0])
+        outputs = [record.output.transpose(1, 2).flatten(2) for record in records]
+        texture = [head(output) for head, output in zip(self.texture, outputs, strict=True)]
+        return noise, self.semantics(caught[0]), texture
+
+    def sharpen(self, factor: float) -> None:
+        """Enlarge the keys of LAYERS; queries, which the content loss compares, keep their size."""
+        names = self_attention_layers(self.unet)
+        with torch.no_grad():
+            for layer in LAYERS:
+                self.unet.get_submodule(names[layer]).to_k.weight.mul_(factor)
+
+
+def surroundings(latents: Tensor, tokens: int) -> Tensor:
+    """Latents (B, C, h, w) in and one cell around every token of a layer, (B, tokens, C (r + 2)²), r cells a side."""
+    ratio = round((latents.shape[-2] * latents.shape[-1] / tokens) ** 0.5)
+    standard = (latents - latents.mean((0, 2, 3), keepdim=True)) / latents.std((0, 2, 3), keepdim=True)
+    return F.unfold(standard, ratio + 2, padding=1, stride=ratio).transpose(1, 2)
 
 
 def spread_timesteps(count: int, generator: torch.Generator) -> Tensor:
@@ -99,19 +134,24 @@ def spread_timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 
 def losses(
-    model: AlignedUNet, latents: Tensor, targets: Tensor, alpha_bar: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """(noise error, misalignment). The last quarter of the batch stays clean and counts for alignment only:
-    stages 1 and 3 of the method read features of clean latents, at every timestep."""
+    model: GuidedUNet, latents: Tensor, targets: Tensor, alpha_bar: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Noise error, misalignment and texture error (3,); 1 is that of knowing nothing.
+
+    The second half of the batch stays clean: stages 1 and 3 of the method read features of clean latents, at every
+    timestep. Texture is read there alone.
+    """
     batch = len(latents)
-    noisy = batch - batch // 4
-    timesteps = spread_timesteps(batch, generator)
+    noisy = batch // 2
+    timesteps = torch.cat([spread_timesteps(count, generator) for count in (noisy, batch - noisy)])
     noise = torch.randn(latents.shape, generator=generator, device=latents.device)
     level = alpha_bar[timesteps].view(-1, 1, 1, 1)
     level[noisy:] = 1
-    predicted, semantics = model(level.sqrt() * latents + (1 - level).sqrt() * noise, timesteps)
+    predicted, semantics, texture = model(level.sqrt() * latents + (1 - level).sqrt() * noise, timesteps)
     error = (predicted[:noisy].float() - noise[:noisy]).square().mean()
-    return error, 1 - F.cosine_similarity(semantics.float(), targets, dim=1).mean()
+    misalignment = 1 - F.cosine_similarity(semantics.float(), targets, dim=1).mean()
+    read = [(t[noisy:].float() - surroundings(latents[noisy:], t.shape[1])).square().mean() for t in texture]
+    return torch.stack([error, misalignment, torch.stack(read).mean()])
 
 
 def train_unet(args: argparse.Namespace) -> None:
@@ -120,15 +160,23 @@ def train_unet(args: argparse.Namespace) -> None:
     autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", dtype=torch.float32).to(device)
     alpha_bar = make_scheduler().alphas_cumprod.to(device)
     torch.manual_seed(args.seed)
-    model = AlignedUNet(make_text_encoder(args.work)).to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    model = GuidedUNet(make_text_encoder(args.work))
+    if args.initial:
+        trained = UNet2DConditionModel.from_pretrained(args.initial / "unet", dtype=torch.float32)
+        model.unet.load_state_dict(trained.state_dict())
+    else:
+        model.sharpen(3)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    heads = [*model.semantics.parameters(), *model.texture.parameters()]
+    groups = [{"params": heads}, {"params": [*model.unet.parameters()]}]
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
     average = copy.deepcopy(model)
     step, path = 0, args.work / "unet.pt"
+    parts = {"model": model, "average": average, "optimizer": optimizer}
     if path.exists():
         state = torch.load(path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         step = state["step"]
 
     def encode(images: Tensor) -> Tensor:
@@ -136,39 +184,33 @@ def train_unet(args: argparse.Namespace) -> None:
             return autoencoder.encode(images).latent_dist.mode().contiguous(memory_format=torch.channels_last)
 
     check_images, check_targets = training_batch(held_bank, args.size, 32, torch.Generator().manual_seed(1))
-    check_latents = encode(check_images)
-    halved = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")  # 20 times slower on some CPUs
+    check_latents, halved = encode(check_images), mixed_precision(device)
+    names = ("noise", "alignment", "texture")
     log, start, running = Log(args.work, "unet"), time.time(), []
+    warm_up = WARM_UP if args.initial else 0
     ended = step >= args.steps
     while not ended:
         batch_generator, generator = step_generators(args.seed, step, device)
-        for group in optimizer.param_groups:
-            group["lr"] = args.lr * min(1.0, step / 200) * (0.02 + 0.98 * (1 - step / args.steps))
+        rate = args.lr * min(1.0, (step - warm_up) / 200, 5 * (1 - step / args.steps) + 0.02)
+        optimizer.param_groups[0]["lr"] = 5 * args.lr if step < warm_up else rate
+        optimizer.param_groups[1]["lr"] = max(0.0, rate)
         images, targets = training_batch(bank, args.size, args.batch, batch_generator)
         with halved:
-            error, misalignment = losses(model, encode(images), targets, alpha_bar, generator)
+            found = losses(model, encode(images), targets, alpha_bar, generator)
         optimizer.zero_grad()
-        (error + misalignment).backward()
+        found.sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step += 1
         average_weights(average, model, min(0.998, step / (step + 10)))
-        running.append(torch.stack([error, misalignment]).detach())
+        running.append(found.detach())
         ended = step == args.steps or time.time() - start > 60 * args.minutes
         if step % 100 == 0 or ended:
             with torch.no_grad(), halved:
                 check = torch.Generator(device).manual_seed(0)
                 held = losses(average, check_latents, check_targets, alpha_bar, check)
-            noise_error, alignment = torch.stack(running).mean(0).tolist()
+            values = dict(zip(names, torch.stack(running).mean(0).tolist(), strict=True))
+            log(step, **values, **{f"held_{name}": value for name, value in zip(names, held.tolist(), strict=True)})
             running = []
-            log(step, noise=noise_error, alignment=alignment, held_noise=held[0].item(), held_alignment=held[1].item())
         if step % args.checkpoint_every == 0 or ended:
-            save_checkpoint(
-                path,
-                {
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                },
-            )
+            save_checkpoint(path, {name: part.state_dict() for name, part in parts.items()} | {"step": step})

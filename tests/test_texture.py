@@ -1,0 +1,102 @@
+"""Texture is what patches are like, at every scale and whatever their palette."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evaluation.metric import Question, Sample
+from evaluation.metrics.texture import LEVELS, RegionalTexture, Texture, laplacian_pyramid
+from stylegallery.matching import Match
+
+
+def picture(seed: int, side: int = 96, grain: int = 1) -> Tensor:
+    """Noise of one grain (1, 3, side, side) in [0, 1]."""
+    noise = torch.rand(1, 3, side // grain, side // grain, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(noise, (side, side), mode="nearest")
+
+
+def sample(image: Tensor, content: Tensor, *references: Tensor, question: Question | None = None) -> Sample:
+    return Sample("item", content, list(references), image, question)
+
+
+def halves(side: int = 12) -> Tensor:
+    labels = torch.ones(side, side, dtype=torch.int64)
+    labels[:, side // 2 :] = 2
+    return labels
+
+
+def question(*targets: int) -> Question:
+    """Region i of the content takes from region targets[i - 1] of the one reference."""
+    matches = [Match(i, 1, target, 0.0, 0.0, 0.0, 0.0, False) for i, target in enumerate(targets, 1)]
+    return Question(halves(), [halves()], matches)
+
+
+def test_the_pyramid_adds_up_and_separates_octaves() -> None:
+    wave = torch.cos(torch.arange(128) * torch.pi)[None, None, None].expand(1, 3, 128, 128) * 0.2 + 0.5
+    strengths = [level[..., 8:-8, 8:-8].abs().mean().item() for level in laplacian_pyramid(wave)]
+    assert strengths[0] == pytest.approx(0.2, rel=1e-3) and max(strengths[1:]) < 1e-4
+    slow = torch.cos(torch.arange(128) * torch.pi / 8)[None, None, None].expand(1, 3, 128, 128) * 0.2 + 0.5
+    strengths = [level[..., 4:-4, 4:-4].abs().mean().item() for level in laplacian_pyramid(slow)]
+    assert strengths[2] == max(strengths) and strengths[0] < 0.02
+
+
+def test_a_constant_shift_of_all_patches_is_their_distance_along_the_directions() -> None:
+    """Two stripes of one frequency and twice the strength: every projection is twice as far from 0."""
+    stripes = torch.cos(torch.arange(96) * torch.pi)[None, None, None].expand(1, 3, 96, 96)
+    weak, strong = (0.5 + gain * stripes for gain in (0.1, 0.2))
+    flat = torch.full_like(weak, 0.5)
+    near, far = (Texture(1)([sample(image, flat, flat)])[0] for image in (weak, strong))
+    assert far == pytest.approx(2 * near, rel=1e-3) and near > 1
+
+
+@pytest.mark.parametrize("level", [None, 1, 2, 3, 4])
+def test_copies_are_0_and_a_palette_of_equal_luminance_changes_nothing(level: int | None) -> None:
+    metric, reference, other = Texture(level), picture(0, grain=2), picture(1, grain=4)
+    assert metric.name == ("texture" if level is None else f"texture_{level}")
+    assert metric([sample(reference, other, other, reference)]) == [0.0]
+    shift = torch.tensor([0.587, -0.299, 0.0]).view(1, 3, 1, 1) * 0.1  # red up, green down, luminance kept
+    (plain,) = metric([sample(other, other, reference)])
+    (tinted,) = metric([sample(other + shift, other, reference)])
+    assert tinted == pytest.approx(plain, rel=1e-4)
+    (lighter,) = metric([sample(other + 0.1, other, reference)])
+    assert lighter == pytest.approx(plain, rel=1e-4)
+    assert plain > 1
+
+
+def test_other_patches_of_the_same_texture_are_near_and_blur_is_far() -> None:
+    first, second = picture(0, 256), picture(1, 256)
+    (floor,) = Texture()([sample(first, first, second)])
+    blurred = F.avg_pool2d(second, 3, 1, 1)
+    (soft,) = Texture()([sample(first, first, blurred)])
+    (finest,), (coarsest,) = (Texture(level)([sample(first, first, blurred)]) for level in (1, 4))
+    assert floor < 0.2 < 2 < soft
+    assert finest > 5 * coarsest
+    levels = [Texture(level)([sample(first, first, blurred)])[0] for level in range(1, LEVELS + 1)]
+    assert soft == pytest.approx(sum(levels) / LEVELS)
+
+
+def test_regional_texture_counts_the_way_that_is_left() -> None:
+    content, rough, fine = picture(0, grain=8), picture(1, grain=4), picture(2, grain=2)
+    reference = torch.cat([rough[..., :48], fine[..., 48:]], dim=-1)
+    metric = RegionalTexture()
+    asked = question(1, 2)
+    assert metric([sample(content, content, reference, question=asked)]) == [1.0]
+    assert metric([sample(reference, content, reference, question=asked)]) == [0.0]
+    swapped = torch.cat([reference[..., 48:], reference[..., :48]], dim=-1)
+    (wrong,) = metric([sample(swapped, content, reference, question=asked)])
+    (right,) = metric([sample(swapped, content, reference, question=question(2, 1))])
+    assert right < 0.1 < wrong
+    half = torch.cat([reference[..., :48], content[..., 48:]], dim=-1)
+    (left,) = metric([sample(half, content, reference, question=asked)])
+    assert 0.2 < left < 0.8
+    (worse,) = metric([sample(torch.full_like(content, 0.5), reference, content, question=asked)])
+    assert worse > 0.5
+
+
+def test_regional_texture_refuses_what_it_cannot_tell() -> None:
+    content, reference = picture(0), picture(1)
+    with pytest.raises(ValueError, match="no question"):
+        RegionalTexture()([sample(content, content, reference)])
+    with pytest.raises(ValueError, match="differs from its match"):
+        RegionalTexture()([sample(content, reference, reference, question=question(1, 2))])
