@@ -65,7 +65,7 @@ def test_copies_are_0_and_a_palette_of_equal_luminance_changes_nothing(level: in
 
 
 def test_other_patches_of_the_same_texture_are_near_and_blur_is_far() -> None:
-    first, second = picture(0, 256), picture(1, 256)
+    first, second = picture(0, 160), picture(1, 160)
     (floor,) = Texture()([sample(first, first, second)])
     blurred = F.avg_pool2d(second, 3, 1, 1)
     (soft,) = Texture()([sample(first, first, blurred)])
@@ -100,3 +100,10 @@ def test_regional_texture_refuses_what_it_cannot_tell() -> None:
         RegionalTexture()([sample(content, content, reference)])
     with pytest.raises(ValueError, match="differs from its match"):
         RegionalTexture()([sample(content, reference, reference, question=question(1, 2))])
+
+
+def test_pictures_without_a_fourth_octave_are_refused() -> None:
+    small = picture(0, 32)
+    with pytest.raises(ValueError, match="32x32 px are too small for texture"):
+        Texture()([sample(small, small, small)])
+    assert Texture(1)([sample(small, small, small)]) == [0.0]

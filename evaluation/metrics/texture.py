@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.metric import Direction, Sample
 from evaluation.metrics.regional import question_of
@@ -47,6 +48,8 @@ def projections(level: Tensor, inside: Tensor | None, index: int) -> Tensor | No
     Patches lie wholly `inside` (h, w), or anywhere; None where there are too few. Equal levels draw equal patches and
     directions.
     """
+    if min(level.shape[-2:]) < SIDE:
+        return None
     generator = torch.Generator().manual_seed(index)
     directions = F.normalize(torch.randn(SIDE**2, DIRECTIONS, generator=generator), dim=0)
     patches = F.unfold(level, SIDE)[0].T
@@ -69,10 +72,15 @@ def distance(first: Tensor, second: Tensor) -> float:
     return SCALE * float((first - second).abs().mean())
 
 
+KEPT = WeakTensorKeyDictionary()  # picture -> what `described` says of it: methods share references
+
+
 def described(image: Tensor) -> list[Tensor]:
     """What `projections` says of every level of a whole picture (1, 3, H, W)."""
-    found = (projections(level, None, index) for index, level in enumerate(laplacian_pyramid(image)))
-    return [quantiles for quantiles in found if quantiles is not None]
+    if image not in KEPT:
+        found = (projections(level, None, index) for index, level in enumerate(laplacian_pyramid(image)))
+        KEPT[image] = [quantiles for quantiles in found if quantiles is not None]
+    return list(KEPT[image])
 
 
 class Texture:
@@ -95,6 +103,8 @@ class Texture:
 
     def distance(self, image: Tensor, reference: Tensor) -> float:
         pairs = list(zip(described(image), described(reference), strict=True))
+        if len(pairs) <= max(self.levels):
+            raise ValueError(f"pictures of {image.shape[-1]}x{image.shape[-2]} px are too small for {self.name}")
         return sum(distance(*pairs[level]) for level in self.levels) / len(self.levels)
 
 
