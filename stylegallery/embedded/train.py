@@ -45,7 +45,7 @@ def main() -> None:
     stages = parser.add_subparsers(dest="stage", required=True)
     for name, run, steps, batch, lr in [
         ("encoder", train_encoder, 800, 16, 1e-3),
-        ("decoder", train_decoder, 20000, 8, 4e-4),
+        ("decoder", train_decoder, 20000, 8, 1e-4),
         ("unet", train_unet, 6000, 8, 6e-4),
     ]:
         stage = stages.add_parser(name)
