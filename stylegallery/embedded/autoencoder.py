@@ -40,7 +40,7 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
     `decode`, with the same return types; the posterior has no variance.
 
     A decoded picture is a sum: the linear synthesis, what `residual` adds at a quarter of the resolution, and what
-    `detail` adds at half of it, where the finest strokes are.
+    `detail`, of `detail_blocks` (0: none), adds at half of it, where the finest strokes are.
     """
 
     @register_to_config
@@ -50,10 +50,10 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         stride: int = 8,
         window: int = 16,
         width: int = 144,
-        coarse_blocks: int = 5,
+        coarse_blocks: int = 3,
         fine_blocks: int = 4,
-        detail_width: int = 40,
-        detail_blocks: int = 4,
+        detail_width: int = 48,
+        detail_blocks: int = 0,
         scaling_factor: float = 1.0,
     ) -> None:
         super().__init__()
@@ -61,20 +61,25 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         self.analysis = nn.Conv2d(3, latent_channels, window, stride, padding=overlap, padding_mode="reflect")
         self.synthesis = nn.ConvTranspose2d(latent_channels, 3, window, stride, padding=overlap)
         half = width // 2
-        self.features = nn.Sequential(
+        self.residual = nn.Sequential(
             nn.Conv2d(latent_channels, width, 3, padding=1),
             *(ResidualBlock(width) for _ in range(coarse_blocks)),
             nn.Conv2d(width, 4 * half, 3, padding=1),
             nn.PixelShuffle(2),
             *(ResidualBlock(half) for _ in range(fine_blocks)),
+            zero_convolution(half, 3 * (stride // 2) ** 2),
+            nn.PixelShuffle(stride // 2),
         )
-        self.residual = nn.Sequential(zero_convolution(half, 3 * (stride // 2) ** 2), nn.PixelShuffle(stride // 2))
-        self.detail = nn.Sequential(
-            nn.Conv2d(half, 4 * detail_width, 3, padding=1),
-            nn.PixelShuffle(2),
-            *(ResidualBlock(detail_width) for _ in range(detail_blocks)),
-            zero_convolution(detail_width, 3 * (stride // 4) ** 2),
-            nn.PixelShuffle(stride // 4),
+        self.detail = (
+            nn.Sequential(
+                nn.Conv2d(half, 4 * detail_width, 3, padding=1),
+                nn.PixelShuffle(2),
+                *(ResidualBlock(detail_width) for _ in range(detail_blocks)),
+                zero_convolution(detail_width, 3 * (stride // 4) ** 2),
+                nn.PixelShuffle(stride // 4),
+            )
+            if detail_blocks
+            else None
         )
 
     def encode(self, images: Tensor) -> AutoencoderKLOutput:
@@ -83,5 +88,6 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
 
     def decode(self, latents: Tensor) -> DecoderOutput:
-        features = self.features(latents)
-        return DecoderOutput(sample=self.synthesis(latents) + self.residual(features) + self.detail(features))
+        features = self.residual[:-2](latents)
+        sample = self.synthesis(latents) + self.residual[-2:](features)
+        return DecoderOutput(sample=sample + self.detail(features) if self.detail else sample)

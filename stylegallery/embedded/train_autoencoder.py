@@ -157,7 +157,9 @@ def train_decoder(args: argparse.Namespace) -> None:
     photos, held_photos = split(load_photos(args.data))
     art, held_art = split(load_art(args.data))
     torch.manual_seed(args.seed)
-    model = LappedAutoencoder.from_pretrained(args.work / "vae", dtype=torch.float32)
+    earlier = LappedAutoencoder.from_pretrained(args.initial or args.work / "vae", dtype=torch.float32)
+    model = LappedAutoencoder.from_config({**earlier.config, "detail_blocks": args.detail_blocks})
+    model.load_state_dict(earlier.state_dict(), strict=False)  # a new stage of detail starts as adding nothing
     model.analysis.requires_grad_(False)
     model.to(memory_format=torch.channels_last)
     judge, perception = PatchDiscriminator().to(memory_format=torch.channels_last), Perception()
@@ -174,7 +176,7 @@ def train_decoder(args: argparse.Namespace) -> None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         step = state["step"]
-    last = cast(nn.Conv2d, model.detail[-2]).weight
+    last = cast(nn.Conv2d, (model.detail or model.residual)[-2]).weight
     log, start, running = Log(args.work, "decoder"), time.time(), []
     checks = [random_crops(held, held, CHECK, 24, random.Random(1)) for held in (held_photos, held_art)]
     halved, ended = mixed_precision(torch.device("cpu")), step >= args.steps
