@@ -138,7 +138,9 @@ class RegionalTexture:
             for match in question.matches:
                 region = own == match.content_region
                 style = references[match.reference - 1]
-                labels = resize_labels(question.reference_labels[match.reference - 1], tuple(style.shape[-2:]))
+                labels = resize_labels(
+                    question.reference_labels[match.reference - 1], (style.shape[-2], style.shape[-1])
+                )
                 wanted = projections(style, labels == match.reference_region, index)
                 made, before = (projections(level, region, index) for level in (output, content))
                 if wanted is None or made is None or before is None:

@@ -22,7 +22,7 @@ def mosaic(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     centres = np.stack(np.meshgrid(np.arange(0, height + side, side), np.arange(0, width + side, side)), -1)
     centres[:, 1::2, 1] += generator.choice([0.0, 0.5]) * side  # straight or like bricks
     centres = (centres + generator.uniform(-jitter, jitter, centres.shape) * side).reshape(-1, 2)
-    pixels = np.stack(np.mgrid[:height, :width], -1).reshape(-1, 2)
+    pixels = np.moveaxis(np.mgrid[:height, :width], 0, -1).reshape(-1, 2)
     distances, nearest = cKDTree(centres).query(pixels, k=2)
     tile = nearest[:, 0]
     counts = np.maximum(np.bincount(tile, minlength=len(centres)), 1)
@@ -68,14 +68,15 @@ def parallel_lines(
     """Hand-drawn parallel lines (H, W) in [0, 1]: broken, not quite straight and not quite evenly spaced."""
     canvas = np.zeros(shape, np.uint8)
     along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-    centre, reach = np.array(shape[::-1]) / 2, np.hypot(*shape) / 2
+    centre, reach = np.array(shape[::-1]) / 2, float(np.hypot(shape[0], shape[1])) / 2
     for offset in np.arange(-reach, reach, spacing):
         position = -reach
         while position < reach:
             length = generator.uniform(15, 60)
             start = centre + along * position + across * (offset + generator.normal(0, 0.12 * spacing))
             end = start + along * length + across * generator.normal(0, 0.2 * spacing)
-            cv2.line(canvas, *(tuple(round(v * 16) for v in p) for p in (start, end)), 255, thickness, cv2.LINE_AA, 4)
+            first, last = ((point * 16).round().astype(int).tolist() for point in (start, end))
+            cv2.line(canvas, first, last, 255, thickness, cv2.LINE_AA, 4)
             position += length + generator.uniform(1, 5)
     return canvas / 255.0
 
@@ -96,11 +97,12 @@ def brush_strokes(picture: np.ndarray, generator: np.random.Generator) -> np.nda
             angle = direction[y, x] + generator.normal(0, 0.2)
             step = np.array([np.cos(angle), np.sin(angle)]) * length * generator.uniform(0.3, 0.6)
             colour = (source[y, x] + generator.normal(0, variation) + generator.normal(0, 4, 3)).clip(0, 255)
-            ends = [(int(x + sign * step[0]), int(y + sign * step[1])) for sign in (-1, 1)]
-            cv2.line(canvas, *ends, colour.tolist(), max(1, round(thickness)), cv2.LINE_AA)
-            dark = (colour * 0.85).tolist()  # the ridge that a brush leaves at its side
-            side = np.array([-step[1], step[0]]) / np.hypot(*step) * thickness / 2
-            cv2.line(canvas, *[(int(ex + side[0]), int(ey + side[1])) for ex, ey in ends], dark, 1, cv2.LINE_AA)
+            ends = np.array([[x, y] - step, [x, y] + step])
+            side = np.array([-step[1], step[0]]) / np.linalg.norm(step) * thickness / 2
+            ridge = (colour * 0.85, ends + side, 1)  # that a brush leaves at its side
+            for tone, points, wide in ((colour, ends, max(1, round(thickness))), ridge):
+                first, last = points.astype(int).tolist()
+                cv2.line(canvas, first, last, tone.tolist(), wide, cv2.LINE_AA)
     return canvas
 
 

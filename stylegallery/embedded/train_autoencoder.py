@@ -147,7 +147,7 @@ class Perception(nn.Module):
         return torch.stack([(a - b).abs().mean() / b.abs().mean() for a, b in pairs]).mean()
 
 
-def balance(reconstruction: Tensor, adversarial: Tensor, weight: nn.Parameter) -> Tensor:
+def balance(reconstruction: Tensor, adversarial: Tensor, weight: Tensor) -> Tensor:
     """The factor that gives both losses equal gradients at the decoder's last weights (VQGAN, arXiv 2012.09841)."""
     norms = [torch.autograd.grad(loss, weight, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)]
     return (norms[0] / (norms[1] + 1e-6)).clamp(max=1e3).detach()

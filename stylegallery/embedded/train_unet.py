@@ -10,6 +10,7 @@ import argparse
 import copy
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -172,7 +173,7 @@ def train_unet(args: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
     average = copy.deepcopy(model)
     step, path = 0, args.work / "unet.pt"
-    parts = {"model": model, "average": average, "optimizer": optimizer}
+    parts: dict[str, Any] = {"model": model, "average": average, "optimizer": optimizer}
     if path.exists():
         state = torch.load(path, map_location=device, weights_only=True)
         for name, part in parts.items():
