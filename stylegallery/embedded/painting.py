@@ -97,7 +97,7 @@ def brush_strokes(picture: np.ndarray, generator: np.random.Generator) -> np.nda
             angle = direction[y, x] + generator.normal(0, 0.2)
             step = np.array([np.cos(angle), np.sin(angle)]) * length * generator.uniform(0.3, 0.6)
             colour = (source[y, x] + generator.normal(0, variation) + generator.normal(0, 4, 3)).clip(0, 255)
-            ends = np.array([[x, y] - step, [x, y] + step])
+            ends = np.array([x, y]) + np.stack([-step, step])
             side = np.array([-step[1], step[0]]) / np.linalg.norm(step) * thickness / 2
             ridge = (colour * 0.85, ends + side, 1)  # that a brush leaves at its side
             for tone, points, wide in ((colour, ends, max(1, round(thickness))), ridge):
