@@ -26,7 +26,9 @@ from rich.console import Console
 
 from evaluation.provenance import file_digest
 from evaluation.schemas import RESULT_SCHEMA
+from stylegallery.errors import InputError
 from stylegallery.regions import named_regions
+from stylegallery.weights import fetch
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # beside the project where it is developed; users have none
@@ -258,6 +260,25 @@ def mounted(tmp_path: Path) -> Iterator[Any]:
     yield mount
     for place in places:
         subprocess.run(["umount", str(place)], check=True)
+
+
+# --- downloads ---
+
+
+def fetched(*names: str) -> str:
+    """What `fetch` prints of these entries."""
+    console = Console(file=io.StringIO(), width=500)
+    fetch(names, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def refused(*names: str) -> str:
+    """The one sentence that `fetch` fails with."""
+    with pytest.raises(InputError) as caught:
+        fetched(*names)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 # --- run.py ---

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -19,14 +18,13 @@ from urllib.parse import unquote, urlsplit
 
 import huggingface_hub.constants
 import pytest
+from conftest import fetched, refused
 from filelock import FileLock
 from huggingface_hub.utils import close_session
-from rich.console import Console
 
 from evaluation.provenance import weights_digest
 from stylegallery import transfer, weights
-from stylegallery.errors import InputError
-from stylegallery.weights import Entry, fetch, locate, main
+from stylegallery.weights import Entry, locate, main
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 NEWER = "89abcdef0123456789abcdef0123456789abcdef"
@@ -148,21 +146,6 @@ def entry(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Entry:
     rows = {"tiny": made}
     monkeypatch.setattr(weights, "table", lambda: rows)
     return made
-
-
-def fetched(*names: str) -> str:
-    console = Console(file=io.StringIO(), width=500)
-    fetch(names, console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def refused(*names: str) -> str:
-    """The one sentence that `fetch` fails with."""
-    with pytest.raises(InputError) as caught:
-        fetched(*names)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def blobs(entry: Entry) -> Path:

@@ -1,7 +1,6 @@
 """The table of weights, the lookup, and downloads from a server on this machine."""
 
 import hashlib
-import io
 import os
 import re
 import shutil
@@ -17,13 +16,12 @@ from typing import NamedTuple
 
 import huggingface_hub.constants
 import pytest
-from conftest import ROOT, Pictures, RunInside
+from conftest import ROOT, Pictures, RunInside, fetched, refused
 from omegaconf import DictConfig
-from rich.console import Console
 
 from stylegallery import transfer, weights
 from stylegallery.errors import InputError
-from stylegallery.weights import Entry, fetch, find, locate, locate_file, main, table
+from stylegallery.weights import Entry, find, locate, locate_file, main, table
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -103,21 +101,6 @@ def entry(server: Server, places: Places, monkeypatch: pytest.MonkeyPatch) -> En
     made = Entry("tiny", 1, "MIT", ["nothing"], ["weights.pth"], {"weights.pth": DIGEST}, url=server.url)
     monkeypatch.setattr(weights, "table", lambda: {"tiny": made})
     return made
-
-
-def fetched(*names: str) -> str:
-    console = Console(file=io.StringIO(), width=500)
-    fetch(names, console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def refused(*names: str) -> str:
-    """The one sentence that `fetch` fails with."""
-    with pytest.raises(InputError) as caught:
-        fetched(*names)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def snapshot(places: Places, repository: str, revision: str, *files: str) -> Path:
