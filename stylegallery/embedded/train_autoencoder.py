@@ -105,7 +105,7 @@ def psnr(model: LappedAutoencoder, images: Tensor, noise: float = 0.0) -> float:
 
 
 class PatchDiscriminator(nn.Module):
-    """Says of patches of 22 pixels of images (B, 3, H, W) whether they are a picture's (above 0) or a decoder's."""
+    """Says of patches of 18 pixels of images (B, 3, H, W) whether they are a picture's (above 0) or a decoder's."""
 
     def __init__(self, width: int = 48) -> None:
         super().__init__()
