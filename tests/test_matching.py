@@ -20,6 +20,7 @@ from stylegallery.matching import (
     describe,
     enclosing_circles,
     match,
+    region_at,
     region_semantics,
     region_statistics,
     score_terms,
@@ -32,6 +33,15 @@ CIRCLES = SCALARS["case04_circles"]["circle_table"]
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [((0.0, 0.0), 1), ((0.99, 0.0), 3), ((0.34, 0.51), 5), ((0.0, 1.0), 4), ((1.0, 1.0), 6), ((1.0, 0.49), 3)],
+)
+def test_a_point_names_the_region_that_covers_it(point: tuple[float, float], number: int) -> None:
+    """On the right and the lower edge too."""
+    assert region_at(point, torch.arange(1, 7).view(2, 3)) == number
 
 
 def descriptors(regions: int, seed: int) -> RegionDescriptors:

@@ -1,8 +1,10 @@
 """Memory that runs out: one sentence, and the process lives."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -38,7 +40,14 @@ def test_what_is_there_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError("std::bad_alloc")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("OpenCV(4.10.0) error: (-4:Insufficient memory) Failed to allocate 3 bytes"),
+        OSError(12, "Cannot allocate memory"),
+    ],
 )
 def test_whoever_says_it(error: Exception) -> None:
     with pytest.raises(InputError, match=SENTENCE), enough_memory():
@@ -47,6 +56,21 @@ def test_whoever_says_it(error: Exception) -> None:
         raise RuntimeError("another")
 
 
+def test_a_sentence_that_is_there_stays() -> None:
+    with pytest.raises(InputError, match=r"^sd15 cannot be read \(std::bad_alloc\); restore it$"), enough_memory():
+        raise InputError("sd15 cannot be read (std::bad_alloc); restore it")
+
+
 @linux
 def test_memory_that_is_left_is_a_number() -> None:
     assert 0 < memory.memory_left() < 2**50
+
+
+@linux
+def test_a_container_leaves_what_this_process_has_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it has a limit at all."""
+    names = ("missing", "unlimited", "limited")
+    monkeypatch.setattr(memory, "LIMITS", tuple(str(tmp_path / name) for name in names))
+    (tmp_path / "unlimited").write_text("max\n")
+    (tmp_path / "limited").write_text(f"{psutil.Process().memory_info().rss + 100 * 2**20}\n")
+    assert memory.memory_left() == pytest.approx(100 * 2**20, abs=20 * 2**20)

@@ -1,6 +1,7 @@
 """Values that no setting can have, thrown at every setting of every config; and what their classes accept."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,22 @@ from stylegallery.errors import InputError
 from stylegallery.guidance import GuidanceConfig
 from stylegallery.method import Stylization
 from stylegallery.segmentation import SegmentationConfig
-from stylegallery.settings import check, check_values, located, parameters_of
+from stylegallery.settings import (
+    Count,
+    GuidanceScale,
+    NotNegative,
+    Number,
+    Positive,
+    PositiveShare,
+    Resolution,
+    Share,
+    Steps,
+    Timestep,
+    check,
+    check_values,
+    located,
+    parameters_of,
+)
 
 # Where any text will do: names of files and models are looked for later, prompts say what they want.
 FREE_TEXT = {
@@ -105,6 +121,29 @@ def test_no_setting_takes_what_it_cannot_be(group: str) -> None:
             seen.add(place)
     assert seen
     assert taken == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside", "outside"),
+    [
+        (Count, (1, 10_000), (0, 10_001)),
+        (Number, (0, 10_000), (-1, 10_001)),
+        (Steps, (1, 999), (0, 1000)),
+        (Timestep, (0, 999), (-1, 1000)),
+        (Resolution, (16, 8192), (15, 8193)),
+        (Share, (0.0, 1.0), (-0.01, 1.01)),
+        (PositiveShare, (0.01, 1.0), (0.0, 1.01)),
+        (NotNegative, (0.0, 1e6), (-0.01, 1.01e6)),
+        (Positive, (0.01, 1e6), (0.0, 1.01e6)),
+        (GuidanceScale, (1.01, 1e3), (1.0, 1.01e3)),
+    ],
+)
+def test_ends_of_ranges(kind: Any, inside: tuple[float, float], outside: tuple[float, float]) -> None:
+    for value in inside:
+        check_values({"x": value}, {"x": kind})
+    for value in outside:
+        with pytest.raises(InputError, match=f"^x is {re.escape(repr(value))}; it should be (greater|less) than "):
+            check_values({"x": value}, {"x": kind})
 
 
 @pytest.mark.parametrize(
@@ -213,6 +252,8 @@ def test_a_result_that_is_no_picture(image: Any, says: str) -> None:
     Stylization(PICTURE * 2.0005, PICTURE, [PICTURE])
     with pytest.raises(InputError, match=says):
         Stylization(image, PICTURE, [PICTURE])
+    with pytest.raises(InputError, match=says.replace("image", "content")):
+        Stylization(PICTURE, image, [PICTURE])
     with pytest.raises(InputError, match=says.replace("image", "reference 2")):
         Stylization(PICTURE, PICTURE, [PICTURE, image])
 
@@ -236,6 +277,7 @@ def test_a_black_picture_is_not_written_for_want_of_numbers() -> None:
         ("limit=0", "limit is 0; it should be greater than or equal to 1"),
         ("limit={a:1}", r"limit is {'a': 1}; it should be a valid integer"),
         ("out=[a]", r"out is \['a'\]; it should be a valid string"),
+        ("label=[a]", r"label is \['a'\]; it should be a valid string"),
         ("shard=2", "shard is 2; it should be a valid string"),
     ],
 )

@@ -122,6 +122,10 @@ def test_frozen_settings_are_plain_values(out: Path, values: object) -> None:
         read_frozen(freeze(out, values))
 
 
+def test_pictures_are_where_this_machine_has_them(out: Path) -> None:
+    assert read_frozen(freeze(out, FROZEN | {"data": DATA | {"root": "/somewhere/of/theirs"}})) == FROZEN
+
+
 @pytest.mark.parametrize("place", ["model", "encoder", "segmentation"])
 def test_questions_are_asked_with_no_code_from_the_folder(
     out: Path, gallery: Gallery, tmp_path: Path, call: Call, place: str

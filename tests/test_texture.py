@@ -94,6 +94,18 @@ def test_regional_texture_counts_the_way_that_is_left() -> None:
     assert worse > 0.5
 
 
+def test_regional_texture_weighs_regions_by_their_pixels() -> None:
+    """Two thirds have the texture of their match in the second reference, the rest is the untouched photo."""
+    content, reference = picture(0, 288, grain=8), picture(1, 288, grain=2)
+    labels = torch.ones(12, 12, dtype=torch.int64)
+    labels[:, 4:] = 2
+    matches = [Match(1, 2, 2, 0.0, 0.0, 0.0, 0.0, False), Match(2, 2, 1, 0.0, 0.0, 0.0, 0.0, False)]
+    asked = Question(labels, [torch.ones_like(labels), halves()], matches)
+    painted = torch.cat([content[..., :96], reference[..., 96:]], dim=-1)
+    (left,) = RegionalTexture()([sample(painted, content, content, reference, question=asked)])
+    assert left == pytest.approx(1 / 3, abs=0.06)
+
+
 def test_regional_texture_refuses_what_it_cannot_tell() -> None:
     content, reference = picture(0), picture(1)
     with pytest.raises(ValueError, match="no question"):

@@ -79,13 +79,16 @@ def test_files_of_the_user_are_not_replaced(
     assert (folder / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("role", ["content", "reference 1", "link"])
+@pytest.mark.parametrize("role", ["content", "reference 1", "link", "result that is a link"])
 def test_an_input_is_not_replaced_by_its_result(
     tmp_path: Path, item: Item, identity: Callable[..., None], role: str
 ) -> None:
-    """Not the result of an earlier run either, which is a file of ours."""
+    """Not the result of an earlier run either, which is a file of ours, nor a link in its place."""
     folder, link = tmp_path / "out", tmp_path / "link.png"
     identity()
+    if role == "result that is a link":
+        (folder / "stylised.png").rename(tmp_path / "kept.png")
+        (folder / "stylised.png").symlink_to(tmp_path / "kept.png")
     link.symlink_to(folder / "stylised.png")
     path = link if role == "link" else folder / "stylised.png"
     given = f"references={path}" if role == "reference 1" else f"content={path}"
@@ -93,6 +96,7 @@ def test_an_input_is_not_replaced_by_its_result(
     with pytest.raises(InputError, match=rf"{path.name}, the (content|reference 1), would be replaced by the result"):
         identity(given)
     assert (folder / "stylised.png").read_bytes() == kept
+    assert (folder / "stylised.png").is_symlink() == (role == "result that is a link")
 
 
 def test_own_results_are_replaced(tmp_path: Path, item: Item, identity: Callable[..., None]) -> None:
