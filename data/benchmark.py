@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import wraps
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -260,7 +259,6 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
         raise InputError("data=folder needs data.contents=FOLDER and data.references=FOLDER or [FOLDER, ...]")
     if not isinstance(masks, str | None):
         raise InputError(f"data.masks is {masks!r}; pass a folder")
-    require(masks is None or isinstance(masks, str), "data.masks is the path of a folder", masks)
     folders: list[Path] = []
     for source in listed("data.references", references):
         inside = sorted(path for path in Path(source).glob("*") if not path.name.startswith("."))
@@ -358,12 +356,6 @@ def custom_item(
         excluded=tuple(excluded),
         forbidden=parsed_forbidden,
     )
-
-
-@wraps(custom_item)  # for its signature, against which settings are held
-def custom_items(*arguments: Any, **values: Any) -> list[Item]:
-    """The single item of the command line."""
-    return [custom_item(*arguments, **values)]
 
 
 def parse_number(value: Any) -> int:
