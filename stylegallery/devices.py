@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from stylegallery.errors import InputError, require
+from stylegallery.settings import Dtype
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 NVIDIA = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")  # what a driver leaves; the last one is WSL's
 
 
@@ -43,7 +44,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     Raises:
         InputError: there is no such precision.
     """
-    require(name in DTYPES, f"dtype is one of {', '.join(DTYPES)}", name)
+    known = get_args(Dtype)
+    require(name in known, f"dtype is one of {', '.join(known)}", name)
     if name == "auto":
         native = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if native else torch.float32
