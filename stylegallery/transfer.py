@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock, Timeout
 
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, first_line
 
 CHUNK = 2**20
 WAITS = (1, 2, 4, 8)  # seconds before another try; a try that brought anything starts them anew
@@ -196,8 +196,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def detail(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
-    return text or type(error).__name__
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def answer_of(error: BaseException) -> tuple[int, str] | None:
