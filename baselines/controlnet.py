@@ -31,8 +31,7 @@ def load_controlnet(base: str, controlnet: str | None, precision: torch.dtype) -
     folder = locate(controlnet) if controlnet else model_files(base).folder / "unet"
     try:
         if controlnet:
-            options = {"variant": variant_of(folder), "local_files_only": True, "output_loading_info": True}
-            return whole(ControlNetModel.from_pretrained(folder, dtype=precision, **options))
+            return whole(ControlNetModel, folder, dtype=precision)
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
         controlnet_of_unet = ControlNetModel.from_unet(unet, load_weights_from_unet=False)

@@ -206,9 +206,8 @@ class DinoKeys(Backbone):
             folder = locate("dino_vitb8")
         except InputError as error:
             raise MissingWeights("dino_vitb8") from error
-        options = {"local_files_only": True, "add_pooling_layer": False, "output_loading_info": True}
         try:
-            return whole(ViTModel.from_pretrained(folder, **options))
+            return whole(ViTModel, folder, add_pooling_layer=False)
         except UNREADABLE as error:
             raise damaged(folder, "dino_vitb8", error) from error
 

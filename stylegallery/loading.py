@@ -39,9 +39,8 @@ def pretrained(family: Any, path: str, setting: str, device: str) -> Any:
         InputError: it is not on this machine, or the directory holds another model, or not all of its weights.
     """
     folder = locate(path)
-    options = {"variant": variant_of(folder), "local_files_only": True, "output_loading_info": True}
     try:
-        network = whole(family.from_pretrained(folder, trust_remote_code=False, **options))
+        network = whole(family, folder, trust_remote_code=False)
     except UNREADABLE as error:
         raise unusable(folder, family.__name__, setting, error) from error
     return network.eval().requires_grad_(False).to(pick_device(device))
@@ -68,9 +67,16 @@ def variant_of(folder: Path) -> str | None:
     return "fp16" if "fp16" in variants else min(variants, default=None)
 
 
-def whole(loaded: tuple[Any, dict[str, Any]]) -> Any:
-    """What a `from_pretrained` of diffusers or transformers loaded; both only warn of weights they had to make up."""
-    network, report = loaded
+def whole(family: Any, folder: Path, **options: Any) -> Any:
+    """A network of diffusers or transformers, in the variant that its folder holds.
+
+    Raises:
+        ValueError: weights are missing; both libraries only warn of those that they had to make up.
+        UNREADABLE: whatever else they raise.
+    """
+    network, report = family.from_pretrained(
+        folder, variant=variant_of(folder), local_files_only=True, output_loading_info=True, **options
+    )
     absent = [*report["missing_keys"], *report["mismatched_keys"]]
     if absent:
         raise ValueError(f"{len(absent)} weights are missing or of another shape")
@@ -163,9 +169,7 @@ def load(files: ModelFiles, index: dict[str, Any], part: str, dtype: torch.dtype
     """A network of the model, on the CPU."""
     family = component(index, part)
     if files.file is None:
-        folder = files.part(part)
-        options = {"dtype": dtype, "local_files_only": True, "output_loading_info": True}
-        return whole(family.from_pretrained(folder, variant=variant_of(folder), **options))
+        return whole(family, files.part(part), dtype=dtype)
     from diffusers.loaders import single_file_utils  # slow to import, and seldom needed
 
     options = {"config": str(files.folder), "subfolder": part, "local_files_only": True}
