@@ -18,6 +18,7 @@ from stylegallery.errors import InputError
 TOPOLOGIES = Path(__file__).parent / "topologies"
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"  # (channels, 4, 3, 3); 9 or more of inpainting and depth models
 TEXT = "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"  # (channels, width of the text)
+EMBEDDERS = "conditioner.embedders"  # SDXL's text encoders: 0.transformer and 1.model, of the refiner 0.model alone
 REMEDY = "pass the model as a folder in diffusers layout instead"
 
 
@@ -42,17 +43,16 @@ def topology_of(file: Path) -> Path:
             f"{file} holds no Stable Diffusion model in one file (its first weight is {min(keys, default='missing')}); "
             f"pass such a file or a folder in diffusers layout{lora}"
         )
-    prefixes = {".".join(key.split(".")[:3]) for key in keys}
     unsupported = {
         "an inpainting or depth model": first[1] != 4,
         "Stable Diffusion 2, of which a file does not say what it predicts": text[-1:] == [1024],
         "a model that predicts v": "v_pred" in keys,
-        "SDXL's refiner": "conditioner.embedders.0.model" in prefixes,
+        "SDXL's refiner": any(key.startswith(f"{EMBEDDERS}.0.model.") for key in keys),
     }
     for what, holds in unsupported.items():
         if holds:
             raise InputError(f"{file} is {what}; {REMEDY}, if it is one of Stable Diffusion 1.x, 2.x or XL")
-    return TOPOLOGIES / ("sdxl" if "conditioner.embedders.1" in {key[:23] for key in keys} else "sd1")
+    return TOPOLOGIES / ("sdxl" if any(key.startswith(f"{EMBEDDERS}.1.") for key in keys) else "sd1")
 
 
 @cache

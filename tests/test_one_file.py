@@ -143,6 +143,10 @@ FIRST, TEXT = one_file.FIRST, one_file.TEXT
         ({FIRST: torch.zeros(8, 9, 3, 3)}, "is an inpainting or depth model; pass the model as a folder in diffusers"),
         ({FIRST: torch.zeros(8, 4, 3, 3), TEXT: torch.zeros(8, 1024)}, "is Stable Diffusion 2, of which a file does"),
         ({FIRST: torch.zeros(8, 4, 3, 3), "v_pred": torch.zeros(0)}, "is a model that predicts v; pass the model as"),
+        (
+            {FIRST: torch.zeros(8, 4, 3, 3), "conditioner.embedders.0.model.logit_scale": torch.zeros(())},
+            "is SDXL's refiner; pass the model as a folder in diffusers layout",
+        ),
         ({"lora_unet_down.alpha": torch.zeros(1)}, "holds no Stable Diffusion model in one file (its first weight is"),
         ({"lora_unet_down.alpha": torch.zeros(1)}, "a folder in diffusers layout, or a LoRA as model.lora="),
         ({FIRST: torch.zeros(8)}, "holds no Stable Diffusion model in one file (its first weight is model.diffusion"),
