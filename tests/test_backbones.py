@@ -214,14 +214,15 @@ def test_inception_of_artfid_takes_pictures_as_they_are(place: Place) -> None:
     compare(found, expected, 1e-5)
 
 
-def test_dino_keys_of_the_last_layer(place: Place) -> None:
+@pytest.mark.parametrize("variant", [None, "fp16"])  # of the file, as some caches hold it alone
+def test_dino_keys_of_the_last_layer(variant: str | None, place: Place) -> None:
     config = ViTConfig(
         hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, patch_size=16, image_size=64
     )
     reference = ViTModel(config, add_pooling_layer=False).eval()
     reference.embeddings.patch_embeddings.projection.weight.data.mul_(20)  # otherwise the positions are all one sees
     folder = place("dino_vitb8")
-    reference.save_pretrained(folder)
+    reference.save_pretrained(folder, variant=variant)
     (folder / "preprocessor_config.json").write_text("{}")
     picture = pictures(224)[0]
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
