@@ -1,0 +1,124 @@
+"""Whether a change of the code left every result as it was: run once before it and once after, then compare.
+
+    python benchmarks/same_results.py run OUT [--data FOLDER]     with the code of the checkout it is started from
+    python benchmarks/same_results.py tables OUT COPY             scores and tables of the records in OUT, in a copy
+    python benchmarks/same_results.py compare BEFORE AFTER
+
+`run` makes the demo, a result with pins, exclusions and masks, every method that needs no foreign weights on two items
+of a benchmark, and StyleGallery's ablations on one; then the scores and tables of all that. `compare` holds pictures
+against each other pixel by pixel (the files carry the digest of the code), other files of results byte by byte, and
+tables byte by byte without the columns of costs. Run both sides on the same machine with as many threads.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+FOREIGN = "[stylegallery@depth,stylegallery@sam]"
+SINGLE = {
+    "demo": [],
+    "pinned": ["pins={1: [2, 1]}", "excluded=[1]", "seed=3", "resolution=128", "output_size=content"],
+}
+TABLE1 = (
+    "identity,reference_copy,stylegallery,stylegallery_released,attention_distillation,styleid,global_style,gatys,"
+    "img2img,latent_adain,color_transfer"
+)
+SWEEPS = {
+    "table1": ["data=mixed60", "limit=2", f"only=[{TABLE1}]"],
+    "ablation_regions": ["limit=1", "only=[stylegallery@no_merge,stylegallery@k=5,stylegallery@user_masks]"],
+    "ablation_matching": ["limit=1", "only=[stylegallery@geometry=0,stylegallery@random-1]"],
+    "ablation_sparsity": ["limit=1", "only=[stylegallery@outside_keys=zeroed,stylegallery@outside_keys=attended]"],
+    "references": ["limit=2", "only=[stylegallery]"],
+}
+COSTS = ("seconds", "peak_memory_mib")
+
+
+def start(*arguments: str) -> None:
+    print("$", *arguments, flush=True)
+    subprocess.run([sys.executable, *arguments], check=True)
+
+
+def make_results(out: Path, data: list[str]) -> None:
+    for name, overrides in SINGLE.items():
+        start("run.py", *overrides, f"out={out / name}")
+    for name, overrides in SWEEPS.items():
+        start("run.py", f"experiment={name}", *overrides, *data, f"out={out / name}")
+
+
+def make_tables(out: Path, data: list[str]) -> None:
+    for name in SWEEPS:
+        start("-m", "evaluation.score", str(out / name), *data)
+        start("-m", "evaluation.tables", str(out / name))
+
+
+def pixels(path: Path) -> bytes:
+    with Image.open(path) as picture:
+        return f"{picture.mode} {picture.size}".encode() + np.asarray(picture).tobytes()
+
+
+def table(path: Path) -> bytes:
+    """A table without its costs, which no two runs share."""
+    if path.suffix == ".md":
+        text = path.read_text(encoding="utf-8")
+        return re.sub(r"## Cost.*?(?=## |$)", "", text, flags=re.DOTALL).encode()
+    frame = pd.read_csv(path)
+    return frame[~frame["metric"].isin(COSTS)].to_csv(index=False).encode()
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    """What has to stay, by its place: results, regions, matches and energies; tables."""
+    found: dict[Path, bytes] = {}
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if "tables" in place.parts and path.suffix in (".csv", ".md"):
+            found[place] = table(path)
+        elif path.suffix == ".png":
+            found[place] = pixels(path)
+        elif path.name in ("matches.json", "energies.csv"):
+            found[place] = path.read_bytes()
+    return found
+
+
+def compare(before: Path, after: Path) -> int:
+    first, second = files(before), files(after)
+    complaints = [f"only in {before}: {place}" for place in first.keys() - second.keys()]
+    complaints += [f"only in {after}: {place}" for place in second.keys() - first.keys()]
+    complaints += [f"differs: {place}" for place in first.keys() & second.keys() if first[place] != second[place]]
+    print(*sorted(complaints), f"{len(first)} files, {len(complaints)} complaints", sep="\n")
+    return 1 if complaints or not first else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("out", type=Path)
+    run.add_argument("--data", help="where the benchmark's pictures are, if not where data.fetch puts them")
+    tables = commands.add_parser("tables")
+    tables.add_argument("out", type=Path)
+    tables.add_argument("copy", type=Path)
+    both = commands.add_parser("compare")
+    both.add_argument("before", type=Path)
+    both.add_argument("after", type=Path)
+    options = parser.parse_args()
+    if options.command == "compare":
+        return compare(options.before, options.after)
+    if options.command == "tables":
+        shutil.copytree(options.out, options.copy)
+        make_tables(options.copy, [])
+        return 0
+    data = [f"data.root={Path(options.data).absolute()}"] if options.data else []
+    make_results(options.out.absolute(), data)
+    make_tables(options.out.absolute(), data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
