@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data.benchmark import load_items
-from evaluation.cells import Job, NoLock, lock, lock_path, settings_of, writable
-from evaluation.launchers import build, run_job
-from evaluation.progress import Bars
-from evaluation.record import (
+from harness.cells import Job, NoLock, lock, lock_path, settings_of, writable
+from harness.launchers import build, run_job
+from harness.progress import Bars
+from harness.record import (
     Request,
     computing_on,
     environment,
@@ -34,9 +34,9 @@ from evaluation.record import (
     require_free,
     write_result,
 )
-from evaluation.schemas import RECORD, WRITTEN
-from evaluation.sweeps import difference
-from evaluation.whole import clear_partial
+from harness.schemas import RECORD, WRITTEN
+from harness.sweeps import difference
+from harness.whole import clear_partial
 from stylegallery.command import plain_console
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
@@ -115,7 +115,7 @@ def run_benchmark(config: DictConfig, console: Console) -> bool:
         for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
             table.add_row(name, str(tally[number]))
         console.print(table)
-        console.print(f"all jobs: python -m evaluation.status {out}", markup=False, soft_wrap=True)
+        console.print(f"all jobs: python -m harness.status {out}", markup=False, soft_wrap=True)
     return not (tally["failed"] + tally["lost"] + stopped)
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from baselines.inputs import PictureReader
 from data.benchmark import Item
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
-from stylegallery.recolouring import transport
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.extras.recolouring import transport
 from stylegallery.settings import Resolution, checked
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from baselines.networks.annotators import HolisticEdges, LineDrawing
-from stylegallery.checkpoints import load_strictly, read_checkpoint
 from stylegallery.devices import pick_device
 from stylegallery.images import to_pixels
-from stylegallery.loading import pretrained, processor_of
+from stylegallery.models.checkpoints import load_strictly, read_checkpoint
+from stylegallery.models.loading import pretrained, processor_of
 from stylegallery.settings import Number, checked
 from stylegallery.weights import locate
 

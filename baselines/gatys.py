@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
 from data.benchmark import Item
-from stylegallery.checkpoints import load_strictly, read_checkpoint
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
 from stylegallery.devices import pick_device, repeatable_gradients
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.models.checkpoints import load_strictly, read_checkpoint
 from stylegallery.settings import Count, NotNegative, Positive, Resolution, checked
 from stylegallery.weights import locate_file
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from data.benchmark import Item
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
 from stylegallery.guidance import Energy
 from stylegallery.images import read_image, resize
 from stylegallery.matching import Match
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
 from stylegallery.pipeline import Plan, StyleGallery
 from stylegallery.segmentation import ImageAnalysis
 

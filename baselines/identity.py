@@ -6,7 +6,7 @@ import torch
 
 from baselines.inputs import PictureReader
 from data.benchmark import Item
-from stylegallery.method import Progress, Silent, Stylization
+from stylegallery.contract import Progress, Silent, Stylization
 from stylegallery.settings import Resolution, checked
 
 

@@ -12,8 +12,8 @@ import torch
 
 from baselines.inputs import PictureReader
 from data.benchmark import Item
-from stylegallery.diffusion import DiffusionModel
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.models.unet import DiffusionModel
 from stylegallery.settings import PositiveShare, Resolution, Steps, checked
 
 

@@ -23,10 +23,10 @@ from baselines.captions import Captions
 from baselines.controlnet import each_step, finite, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader
 from data.benchmark import Item
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import read_image, to_pixels
-from stylegallery.loading import UNREADABLE, unusable
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.models.loading import UNREADABLE, unusable
 from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, checked
 from stylegallery.weights import locate
 

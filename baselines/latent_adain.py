@@ -14,8 +14,8 @@ from torch import Tensor
 
 from baselines.inputs import PictureReader
 from data.benchmark import Item
-from stylegallery.diffusion import DiffusionModel
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.models.unet import DiffusionModel
 from stylegallery.settings import Resolution, Share, checked
 
 

@@ -13,9 +13,9 @@ import torch
 
 from baselines.inputs import PictureReader
 from data.benchmark import Item
+from stylegallery.contract import Progress, Silent, Stylization
 from stylegallery.errors import InputError, require
 from stylegallery.images import read_image, resize
-from stylegallery.method import Progress, Silent, Stylization
 from stylegallery.settings import Resolution, checked
 
 

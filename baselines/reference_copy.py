@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from baselines.inputs import PictureReader, require_reference
 from data.benchmark import Item
-from stylegallery.method import Progress, Silent, Stylization
+from stylegallery.contract import Progress, Silent, Stylization
 from stylegallery.settings import Count, Resolution, checked
 
 

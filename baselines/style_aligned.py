@@ -30,10 +30,10 @@ from baselines.captions import Captions
 from baselines.controlnet import finite, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader, require_reference
 from data.benchmark import Item
-from stylegallery.attention import self_attention_layers
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import require
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.models.attention import self_attention_layers
 from stylegallery.settings import Count, Dtype, GuidanceScale, NotNegative, Number, Positive, Resolution, Steps, checked
 
 

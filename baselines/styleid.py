@@ -35,9 +35,9 @@ from torch import Tensor
 from baselines.inputs import PictureReader, require_reference
 from baselines.latent_adain import adain
 from data.benchmark import Item
-from stylegallery.attention import InjectingProcessor, layer_range, replaced_processors
-from stylegallery.diffusion import DiffusionModel, timesteps_of
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.models.attention import InjectingProcessor, layer_range, replaced_processors
+from stylegallery.models.unet import DiffusionModel, timesteps_of
 from stylegallery.settings import Count, Positive, Resolution, Share, checked
 
 LAYERS = {"paper": (10, 16), "port": (11, 16)}

@@ -31,10 +31,10 @@ from baselines.controlnet import each_step, finite, load_controlnet, load_pipeli
 from baselines.inputs import PictureReader, require_reference
 from baselines.networks.style_encoder import RESOLUTION, StyleAwareEncoder, cut_patches
 from data.benchmark import Item
-from stylegallery.checkpoints import load_strictly, part, read_checkpoint
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import read_image
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
+from stylegallery.models.checkpoints import load_strictly, part, read_checkpoint
 from stylegallery.settings import Count, Dtype, GuidanceScale, Resolution, Steps, checked
 from stylegallery.weights import locate
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from stylegallery.attention import record_self_attention, self_attention_layers
+from stylegallery.contract import process_peak_mib
 from stylegallery.devices import pick_device
-from stylegallery.diffusion import DiffusionModel
 from stylegallery.guidance import GuidanceConfig, optimise
 from stylegallery.matching import Match
-from stylegallery.method import process_peak_mib
+from stylegallery.models.attention import record_self_attention, self_attention_layers
+from stylegallery.models.unet import DiffusionModel
 from stylegallery.segmentation import ImageAnalysis, fuse
 
 EXPECTED = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in range(3)]

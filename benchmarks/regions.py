@@ -23,9 +23,9 @@ from sklearn.datasets import load_sample_image
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from torch import Tensor
 
-from stylegallery.diffusion import DiffusionModel
 from stylegallery.figures import colours, overlay
 from stylegallery.images import to_pixels
+from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.segmentation import analyse
 

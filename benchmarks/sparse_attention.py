@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegallery.attention import SelfAttention
 from stylegallery.guidance import GuidanceConfig, regional_style_loss
 from stylegallery.matching import Match
+from stylegallery.models.attention import SelfAttention
 from stylegallery.regions import flat_labels
 from stylegallery.segmentation import ImageAnalysis
 

@@ -22,12 +22,12 @@ from torchmetrics.image.fid import NoTrainInceptionV3
 from torchvision.transforms.functional import center_crop
 from transformers import ViTModel
 
-from stylegallery.checkpoints import damaged, load_strictly, part, read_checkpoint, unfit
 from stylegallery.devices import pick_device
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
 from stylegallery.errors import InputError
 from stylegallery.images import resize
-from stylegallery.loading import UNREADABLE, whole
+from stylegallery.models.checkpoints import damaged, load_strictly, part, read_checkpoint, unfit
+from stylegallery.models.loading import UNREADABLE, whole
 from stylegallery.weights import FETCH, locate, locate_file
 
 BATCH = 8

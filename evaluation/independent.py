@@ -28,7 +28,7 @@ from torch import Tensor
 
 from data.benchmark import Item
 from evaluation.metric import Question
-from evaluation.provenance import file_digest
+from harness.provenance import file_digest
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.images import read_image, resize
 from stylegallery.matching import Match

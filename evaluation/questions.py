@@ -27,23 +27,23 @@ from rich.console import Console
 from torch import Tensor
 
 from data.benchmark import MASKS, Item, load_items
-from evaluation.cells import differences, lock, settings_of, writable
 from evaluation.independent import IndependentAnnotator, with_labels
-from evaluation.launchers import build
 from evaluation.metric import ANNOTATIONS, INDEPENDENT, STYLEGALLERY, Question
-from evaluation.progress import Bars
-from evaluation.provenance import weights_digests, with_absolute_paths
-from evaluation.record import Request, prepare_folder
-from evaluation.schemas import ASKED, MATCHES, QUESTION, QUESTION_SCHEMA, read
-from evaluation.stored import METHODS, read_frozen, require_declared
-from evaluation.whole import clear_partial, replaced
+from harness.cells import differences, lock, settings_of, writable
+from harness.launchers import build
+from harness.progress import Bars
+from harness.provenance import weights_digests, with_absolute_paths
+from harness.record import Request, prepare_folder
+from harness.schemas import ASKED, MATCHES, QUESTION, QUESTION_SCHEMA, read
+from harness.stored import METHODS, read_frozen, require_declared
+from harness.whole import clear_partial, replaced
 from stylegallery.command import plain_console
+from stylegallery.contract import Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.images import open_image
 from stylegallery.matching import Match
 from stylegallery.memory import enough_memory
-from stylegallery.method import Progress, Silent
 from stylegallery.overrides import in_one_sentence
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count, without_gaps, write_indexed_png

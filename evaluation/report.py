@@ -21,15 +21,15 @@ import pandas as pd
 from rich.progress import track
 
 from evaluation.metric import ANNOTATIONS
-from evaluation.moved import Pictures, root_of
-from evaluation.record import pictures_of, read_record
 from evaluation.report_pictures import COLOURS, question_block, thumbnail
 from evaluation.reported import other_scales, read_reported
 from evaluation.results import Results, embedded, facts, read_results
-from evaluation.schemas import cell_folders
 from evaluation.tables import CALIBRATION, above, build, labels_of, notes, out_of_order, require_known
-from evaluation.whole import require_own
 from evaluation.wide import KINDS, number, reported_notes
+from harness.moved import Pictures, root_of
+from harness.record import pictures_of, read_record
+from harness.schemas import cell_folders
+from harness.whole import require_own
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
 from stylegallery.files import replacing

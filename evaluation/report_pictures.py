@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from evaluation.provenance import file_digest
 from evaluation.questions import read_question
+from harness.provenance import file_digest
 from stylegallery.errors import InputError
 from stylegallery.figures import heart
 from stylegallery.images import read_image, to_pixels

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
 from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Direction
-from evaluation.record import depends_on
-from evaluation.schemas import SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
-from evaluation.stored import read_frozen
+from harness.record import depends_on
+from harness.schemas import SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
+from harness.stored import read_frozen
 from stylegallery.errors import InputError, printable
 
 METRICS = Path(__file__).parents[1] / "conf" / "metric"

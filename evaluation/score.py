@@ -32,14 +32,14 @@ from rich.table import Table
 from torch import Tensor
 
 from evaluation.backbones import BATCH, MissingWeights
-from evaluation.cells import lock
 from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Metric, Question, Sample, SetMetric
-from evaluation.moved import Pictures, root_of
 from evaluation.questions import question_digest, read_question
-from evaluation.record import depends_on, file_digest, own_record, pictures_of
 from evaluation.resampling import estimate_set
-from evaluation.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from evaluation.statistics import FEWEST
+from harness.cells import lock
+from harness.moved import Pictures, root_of
+from harness.record import depends_on, file_digest, own_record, pictures_of
+from harness.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
 from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError, printable, require
 from stylegallery.files import replacing

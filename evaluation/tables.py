@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from evaluation.latex import latex
-from evaluation.record import require_inside
 from evaluation.reported import of_benchmark, of_other_size, reported_rows
 from evaluation.results import COSTS, Results, embedded, facts, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
-from evaluation.whole import require_own
 from evaluation.wide import Page, number
+from harness.record import require_inside
+from harness.whole import require_own
 from stylegallery.errors import InputError
 from stylegallery.files import replacing
 

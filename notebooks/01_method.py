@@ -34,12 +34,12 @@ from sklearn.metrics import silhouette_score
 
 import stylegallery
 from data.benchmark import load_items
+from stylegallery.contract import Stylization
 from stylegallery.draws import derived
 from stylegallery.figures import HALO, energy_figure, heart, match_figure, overlay, overview, show
 from stylegallery.guidance import Energy, guidance_timesteps, style_target
 from stylegallery.images import read_image, resize, to_pixels
 from stylegallery.matching import Wishes, describe, match, score_terms
-from stylegallery.method import Stylization
 from stylegallery.pipeline import Plan
 from stylegallery.regions import colours, flat_labels, region_count, resize_labels
 from stylegallery.segmentation import analyse, cluster, fuse, merge, principal_components

@@ -11,8 +11,8 @@ from matplotlib.patches import ConnectionPatch
 from scipy import ndimage
 from torch import Tensor
 
+from stylegallery.contract import Stylization
 from stylegallery.images import to_pixels
-from stylegallery.method import Stylization
 from stylegallery.regions import colours, region_count, resize_labels
 
 if TYPE_CHECKING:  # as in method.py

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegallery.attention import SelfAttention
 from stylegallery.devices import repeatable_gradients
-from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError
 from stylegallery.matching import Match
+from stylegallery.models.attention import SelfAttention
+from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import region_count
 from stylegallery.segmentation import ImageAnalysis
 from stylegallery.settings import Count, NotNegative, Number, Positive, Steps, Timestep, check_fields

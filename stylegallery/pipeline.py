@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from data.benchmark import Item
-from stylegallery.detail import enlarge
-from stylegallery.diffusion import DiffusionModel
+from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
 from stylegallery.draws import derived, seed_of_run
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.errors import require
+from stylegallery.extras.detail import enlarge
+from stylegallery.extras.recolouring import recolour
 from stylegallery.files import notice
 from stylegallery.guidance import Energy, GuidanceConfig, guidance_timesteps, guided_layers, optimise
 from stylegallery.images import read_image, resize
 from stylegallery.matching import Match, MatchingConfig, describe, match, wishes_on
 from stylegallery.memory import require_memory
-from stylegallery.method import Progress, Silent, Stopwatch, Stylization
-from stylegallery.recolouring import recolour
+from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, analyse
 from stylegallery.settings import Resolution, Share, check, checked

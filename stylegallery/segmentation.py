@@ -20,9 +20,9 @@ from sklearn.metrics import silhouette_score
 from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor
 
-from stylegallery.borders import follow_edges
-from stylegallery.diffusion import DiffusionModel
 from stylegallery.errors import InputError, require
+from stylegallery.extras.borders import follow_edges
+from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import (
     MOST_REGIONS,
     absorb_small_components,

@@ -24,8 +24,8 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
-from evaluation.provenance import file_digest
-from evaluation.schemas import RESULT_SCHEMA
+from harness.provenance import file_digest
+from harness.schemas import RESULT_SCHEMA
 from stylegallery.errors import InputError
 from stylegallery.regions import named_regions
 from stylegallery.weights import fetch
@@ -396,7 +396,7 @@ def built(composed: Callable[..., DictConfig]) -> object:
 @pytest.fixture
 def run_built(built: object, run_inside: RunInside, monkeypatch: pytest.MonkeyPatch) -> RunInside:
     """`run_inside` without building the method again: for the many calls that must fail on their input."""
-    monkeypatch.setattr("evaluation.launchers.instantiate", lambda *_, **__: built)
+    monkeypatch.setattr("harness.launchers.instantiate", lambda *_, **__: built)
     return run_inside
 
 

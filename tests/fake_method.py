@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from data.benchmark import Item
+from stylegallery.contract import Progress, Silent, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import read_image
-from stylegallery.method import Progress, Silent, Stylization
 
 
 class Fake:

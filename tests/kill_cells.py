@@ -21,12 +21,12 @@ from pathlib import Path
 from rich.console import Console
 
 from data.benchmark import folder_items
-from evaluation.cells import Job, run_cells
-from evaluation.record import read_record
-from evaluation.whole import PARTIAL
+from harness.cells import Job, run_cells
+from harness.record import read_record
+from harness.whole import PARTIAL
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["evaluation.cells", "fake_method"])
+CONTEXT.set_forkserver_preload(["harness.cells", "fake_method"])
 
 
 def job_of(out: Path, label: str, gallery: Path, method: dict[str, object]) -> Job:

@@ -31,9 +31,9 @@ from conftest import (
 )
 from PIL import Image
 
-from evaluation.cells import lock
-from evaluation.record import read_record
-from evaluation.whole import PARTIAL
+from harness.cells import lock
+from harness.record import read_record
+from harness.whole import PARTIAL
 from stylegallery.errors import InputError
 from stylegallery.regions import region_count
 
@@ -210,7 +210,7 @@ def test_rerun_computes_nothing(copy: Finished, run_inside: RunInside, monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("built a method although the result is there")
 
-    monkeypatch.setattr("evaluation.launchers.instantiate", refuse)
+    monkeypatch.setattr("harness.launchers.instantiate", refuse)
     before = {name: ((copy.folder / name).stat().st_mtime_ns, data) for name, data in contents(copy.folder).items()}
     printed = run_inside(*copy.pictures.overrides(), f"out={copy.folder}")
     assert "already holds this result" in printed
@@ -267,7 +267,7 @@ def test_input_that_changes_under_way_is_refused(
         paint(pictures.first, 9)
         return built
 
-    monkeypatch.setattr("evaluation.launchers.instantiate", build)
+    monkeypatch.setattr("harness.launchers.instantiate", build)
     with pytest.raises(InputError, match=r"first\.png changed while it was used; run again"):
         run_inside(*pictures.overrides(), f"out={tmp_path / 'out'}")
     assert_nothing_in(tmp_path / "out")
@@ -653,7 +653,7 @@ def test_output_without_write_permission(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("evaluation.record.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("harness.record.tempfile.TemporaryFile", refuse)
     with pytest.raises(InputError, match=r"out cannot be written \(Permission denied\); pass another out="):
         run_built(*pictures.overrides(), f"out={tmp_path / 'out'}")
     assert_nothing_in(tmp_path / "out")

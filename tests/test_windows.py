@@ -15,8 +15,8 @@ import pytest
 from conftest import ROOT, Pictures, RunCli
 from filelock import FileLock
 
-from evaluation.cells import holder
-from stylegallery.method import process_peak_mib
+from harness.cells import holder
+from stylegallery.contract import process_peak_mib
 
 POSIX = {"crypt", "curses", "fcntl", "grp", "nis", "posix", "pty", "pwd", "readline", "resource", "spwd", "syslog",
          "termios", "tty"}  # fmt: skip

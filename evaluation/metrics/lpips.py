@@ -9,8 +9,8 @@ import torch
 
 from evaluation.backbones import batches, weights_file
 from evaluation.metric import Direction, Sample
-from stylegallery.checkpoints import load_strictly, part, read_checkpoint
 from stylegallery.devices import pick_device
+from stylegallery.models.checkpoints import load_strictly, part, read_checkpoint
 
 
 class Lpips:

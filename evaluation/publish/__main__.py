@@ -20,7 +20,7 @@ from evaluation.publish.studies import FIRST, Experiment, Study, find_studies, m
 from evaluation.publish.study_page import item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, page, pipe_table, require_own, write
 from evaluation.tables import labels_of, require_known
-from evaluation.whole import generated
+from harness.whole import generated
 from stylegallery.errors import InputError, require
 
 DISCUSSION = "discussion.md"

@@ -11,10 +11,10 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from evaluation.cells import differences
 from evaluation.publish.studies import OURS, Study
 from evaluation.questions import asked_with, deciding
-from evaluation.schemas import SCORED, read
+from harness.cells import differences
+from harness.schemas import SCORED, read
 
 CONFIGS = Path(__file__).parents[2] / "conf"
 GROUPS = {"model": "embedded", "encoder": "efficientnet"}  # with their defaults, which commands leave out

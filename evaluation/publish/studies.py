@@ -10,11 +10,11 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from data.benchmark import load_items
-from evaluation.provenance import WEIGHTS_KEYS, nodes
 from evaluation.report import Cells, read_cells, warning
 from evaluation.results import Results, read_results
-from evaluation.stored import read_frozen
 from evaluation.tables import CALIBRATION
+from harness.provenance import WEIGHTS_KEYS, nodes
+from harness.stored import read_frozen
 from stylegallery.errors import InputError
 from stylegallery.weights import FETCH, find
 

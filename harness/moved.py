@@ -1,0 +1,69 @@
+"""Pictures that lie elsewhere than when a result was made of them: found again by their digests."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from data.benchmark import load_items
+from harness.provenance import file_digest
+from harness.stored import read_frozen
+from stylegallery.errors import InputError
+from stylegallery.images import SUFFIXES
+
+
+class Pictures:
+    """Where the pictures of a run are now: as its frozen settings list them today, or anywhere below `root`."""
+
+    def __init__(self, out: Path, root: str | None = None) -> None:
+        self.out, self.root = out, root
+        self.by_digest = lru_cache(maxsize=1)(self.read)  # asked for the first time when one is missed
+
+    def read(self) -> dict[str, Path]:
+        """SHA-256 -> path of every picture that can be read."""
+        paths: set[Path] = set()
+        for config in sorted((self.out / "config").glob("*.yaml")):
+            try:
+                data = read_frozen(config)["data"]
+                known = {"root": self.root} if self.root and "manifest" in data else {}
+                items = load_items(data | known, check=False)
+            except InputError:
+                continue
+            paths |= {path for item in items for path in item.files().values()}
+        if self.root:
+            paths |= {path for path in Path(self.root).rglob("*") if path.suffix.lower() in SUFFIXES}
+        found = {}
+        for path in sorted(path for path in paths if path.is_file()):
+            try:
+                found[file_digest(path)] = path
+            except InputError:
+                continue
+        return found
+
+    def relocated(self, record: dict[str, Any]) -> dict[str, Any]:
+        """A record with the paths that its inputs have now; one that is not found keeps the path it had."""
+        inputs = record.get("inputs")
+        if not isinstance(inputs, Mapping) or all(self.is_there(entry) for entry in inputs.values()):
+            return record
+        now = {
+            role: entry if self.is_there(entry) else entry | {"path": str(self.now(entry))}
+            for role, entry in inputs.items()
+        }
+        return record | {"inputs": now}
+
+    def is_there(self, entry: Any) -> bool:
+        """Also where it is nothing that could be looked for: who reads the record says so."""
+        return not isinstance(entry, dict) or not {"path", "sha256"} <= entry.keys() or Path(entry["path"]).is_file()
+
+    def now(self, entry: Mapping[str, Any]) -> Path:
+        return self.by_digest().get(entry["sha256"], Path(entry["path"]))
+
+
+def root_of(places: Sequence[str]) -> str | None:
+    """The folder of `data.root=FOLDER`, as a command line may end with. Raises InputError for anything else."""
+    root = None
+    for place in places:
+        key, _, root = place.partition("=")
+        if key != "data.root" or not root:
+            raise InputError(f"{place} is not understood; data.root=FOLDER says where the pictures are now")
+    return root

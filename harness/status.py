@@ -1,0 +1,118 @@
+"""How far sweeps are: `python -m harness.status OUT... [--json]`, from the files in OUT alone."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from data.benchmark import load_items
+from harness.cells import holder
+from harness.provenance import code_digest, without_places
+from harness.record import read_record
+from harness.stored import read_frozen
+from stylegallery.command import listing, plain_console
+from stylegallery.errors import InputError
+
+
+@dataclass
+class Status:
+    """Of one label: item ids by state; outdated ones were made by other settings or code and will be done again."""
+
+    label: str
+    planned: int
+    done: list[str] = field(default_factory=list)
+    running: dict[str, str] = field(default_factory=dict)  # item -> host and process
+    failed: dict[str, str] = field(default_factory=dict)  # item -> reason
+    outdated: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    seconds_left: float | None = None  # with as many processes as run now, or one; None before the first result
+
+
+def status_of(path: Path) -> Status:
+    """Status of a label by its frozen settings, OUT/config/<label>.yaml.
+
+    Raises:
+        InputError: the settings cannot be read.
+    """
+    out, frozen = path.parent.parent, read_frozen(path)
+    items = load_items(frozen["data"], check=False)[: frozen["limit"]]
+    status = Status(frozen["label"], len(items))
+    code, seconds = code_digest(frozen["method"]), []
+    for item in items:
+        record = read_record(out / "cells" / status.label / item.id)
+        current = record is not None and (
+            without_places(record.get("config")), record.get("seed"), record.get("code"),
+        ) == (
+            without_places(frozen["method"]), frozen["seed"], code,
+        )  # fmt: skip
+        if record and current and "error" not in record:
+            status.done.append(item.id)
+            seconds.append(sum(record["seconds"].values()))
+        elif process := holder(out, status.label, item.id):
+            status.running[item.id] = process
+        elif record and "error" in record:
+            status.failed[item.id] = record["error"]
+        elif record:
+            status.outdated.append(item.id)
+        else:
+            status.missing.append(item.id)
+    if seconds:
+        left = status.planned - len(status.done)
+        status.seconds_left = left * sum(seconds) / len(seconds) / max(1, len(set(status.running.values())))
+    return status
+
+
+def as_table(out: Path, found: Sequence[Status]) -> Table:
+    table = listing("label", "planned", "done", "running", "failed", "outdated", "missing", "left", title=str(out))
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for status in found:
+        counts = (status.done, status.running, status.failed, status.outdated, status.missing)
+        left = "?" if status.seconds_left is None else str(timedelta(seconds=round(status.seconds_left)))
+        table.add_row(status.label, str(status.planned), *(str(len(ids)) for ids in counts), left)
+    return table
+
+
+def show(out: Path, found: Sequence[Status], console: Console) -> None:
+    """The table, who is at work, and why items failed, the most frequent reason first."""
+    console.print(as_table(out, found))
+    for status in found:
+        for process, number in Counter(status.running.values()).items():
+            console.print(f"{status.label} runs on {process} ({number} items)", markup=False)
+        for reason, number in Counter(status.failed.values()).most_common():
+            first = next(item for item, why in status.failed.items() if why == reason)
+            more = f" and {number - 1} more" if number > 1 else ""
+            console.print(f"{status.label} failed on {first}{more}: {reason}", markup=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m harness.status", description=__doc__)
+    parser.add_argument("outs", nargs="+", type=Path, metavar="OUT")
+    parser.add_argument("--json", action="store_true", help="everything by item id instead of a table")
+    options = parser.parse_args(arguments)
+    try:
+        found = {}
+        for out in options.outs:
+            paths = sorted((out / "config").glob("*.yaml"))
+            if not paths:
+                raise InputError(f"{out} holds no sweep; pass the out= of one")
+            found[out] = [status_of(path) for path in paths]
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if options.json:
+        print(json.dumps({str(out): [asdict(status) for status in some] for out, some in found.items()}, indent=1))
+    else:
+        for out, some in found.items():
+            show(out, some, plain_console())
+
+
+if __name__ == "__main__":
+    main()

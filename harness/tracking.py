@@ -1,0 +1,165 @@
+"""A mirror of records in Weights & Biases. Records on disk are the truth: nothing here can harm a result."""
+
+import hashlib
+import json
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+from rich.console import Console
+
+from harness.cells import Job
+from harness.record import depends_on, read_record
+from harness.schemas import SCORED, SCORES, read
+from stylegallery.images import read_image, to_pixels
+
+START, PATIENCE, LAST = 60.0, 120.0, 20.0  # seconds that a job waits for wandb: at its start, at its end, to let go
+HEIGHT = 192  # pixels of the pictures in the table
+
+
+class WandbTracker:
+    """One run per job: progress while it runs; at its end a table of its items with pictures and scores.
+
+    The id of the run is made of what decides the job's results and its items, so that running it again updates the
+    run instead of adding one. Everything lies below OUT, the pictures of the table too (WANDB_DATA_DIR).
+    """
+
+    def __init__(self, job: Job, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
+        self.job, self.works, self.counts = job, True, {"done": 0, "failed": 0}
+        self.safely(lambda: within(START, lambda: self.start(project, entity, mode)))
+
+    def start(self, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
+        os.environ["WANDB_DIR"] = str(self.job.out.resolve())
+        os.environ["WANDB_DATA_DIR"] = str((self.job.out / "wandb" / "data").resolve())
+        import wandb  # only here: a second to import, and its variables must be set before
+
+        self.run = wandb.init(
+            project=project,
+            entity=entity,
+            mode=mode,
+            id=self.run_id(),
+            resume="allow" if mode == "online" else None,
+            reinit="create_new",  # even where the run of the job before could not be finished
+            name=self.job.label,
+            group=self.job.out.name,
+            job_type=self.job.label,
+            config={"label": self.job.label, "seed": self.job.seed, "method": self.job.method},
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                disable_git=True,
+                save_code=False,
+                x_disable_stats=True,
+                init_timeout=START,
+                finish_timeout=PATIENCE,
+            ),
+        )
+
+    def run_id(self) -> str:
+        job = self.job
+        parts = [job.out.name, job.label, job.seed, job.method, [item.id for item in job.items]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def log(self, record: dict[str, Any]) -> None:
+        """One step of the run's curves."""
+        self.counts["failed" if "error" in record else "done"] += 1
+        values = self.counts | {f"seconds/{stage}": value for stage, value in record.get("seconds", {}).items()}
+        self.safely(lambda: self.run.log(values))
+
+    def finish(self, console: Console) -> None:
+        """Mirror all records of the job, of earlier processes too, close the run and let wandb's own process go, for
+        which the end of ours would wait."""
+        self.safely(lambda: within(PATIENCE, self.mirror))
+        self.safely(lambda: within(PATIENCE, self.run.finish))
+        with suppress(Exception):  # what it cannot do any more was said above
+            within(LAST, let_go)
+        if self.works and self.run.offline:
+            console.print(f"upload to wandb with: wandb sync {Path(self.run.dir).parent}", soft_wrap=True)
+
+    def mirror(self) -> None:
+        import wandb
+
+        rows = [row for item in self.job.items if (row := self.row(self.job.folder(item)))]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        table = wandb.Table(columns=names, data=[[row.get(name) for name in names] for row in rows])
+        self.run.log({"items": table})
+        self.run.summary.update(self.counts | {"items": len(self.job.items)})
+
+    def row(self, folder: Path) -> dict[str, Any] | None:
+        """One item: what it is, pictures, seconds, scores where they have been computed."""
+        import wandb
+
+        from evaluation.questions import question_digest  # these take seconds, and most jobs have no tracker
+        from evaluation.results import present
+
+        record = read_record(folder)
+        if record is None:
+            return None
+        row: dict[str, Any] = {"item": record["item"], "digest": record["digest"], "error": record.get("error", "")}
+        if "error" not in record:
+            row["references"] = sum(role.startswith("reference ") for role in record["inputs"])
+            row["seconds"] = sum(record["seconds"].values())
+            row["peak_memory_mib"] = record["peak_memory_mib"]
+            paths = [record["inputs"][role]["path"] for role in record["inputs"] if not role.startswith("mask")]
+            row["content and references"] = wandb.Image(strip([Path(path) for path in paths]))
+            row["stylised"] = wandb.Image(strip([folder / "stylised.png"]))
+            if (folder / SCORES).is_file():
+                scores = read(folder / SCORES, SCORED, "score again")
+                question = partial(question_digest, folder.parents[2] / "questions" / folder.name)
+                if scores.get("pictures") == depends_on(folder, record):
+                    row |= {name: score["value"] for name, score in present(scores, question).items()}
+        return row
+
+    def safely(self, call: Callable[[], object]) -> None:
+        """Say once what is wrong with wandb, and go on without it."""
+        if self.works:
+            try:
+                call()
+            except Exception as error:
+                self.works = False
+                warnings.warn(f"wandb is off for this job, its results are not touched: {error}", stacklevel=2)
+
+
+def let_go() -> None:
+    import wandb
+
+    wandb.teardown()
+
+
+def within(seconds: float, call: Callable[[], object]) -> None:
+    """Call something that may never return. Raises TimeoutError where it takes longer, and what the call raises."""
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)  # does not keep the process from its end
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"it did not answer within {seconds:g} s")
+    if errors:
+        raise errors[0]
+
+
+def strip(paths: list[Path]) -> Image.Image:
+    """Pictures side by side at one height."""
+    images = []
+    for path in paths:
+        image = Image.fromarray(to_pixels(read_image(path)))
+        images.append(image.resize((max(1, image.width * HEIGHT // image.height), HEIGHT)))
+    row = Image.new("RGB", (sum(image.width for image in images), HEIGHT))
+    left = 0
+    for image in images:
+        row.paste(image, (left, 0))
+        left += image.width
+    return row

@@ -1,0 +1,184 @@
+"""A run replaces what runs wrote and nothing else: whatever a record, a folder or a kill has left there."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from composing import compose_config
+from conftest import paint
+from rich.console import Console
+
+import run as script
+from data.benchmark import Item
+from evaluation import questions
+from evaluation.metric import Question
+from harness.record import Request, prepare_folder, read_record, require_free, write_result
+from harness.schemas import RECORD, WRITTEN
+from harness.whole import PARTIAL, clear_partial
+from stylegallery.contract import Stylization
+from stylegallery.errors import InputError
+from stylegallery.images import read_image
+from stylegallery.matching import Match
+
+METHOD = {"_target_": "baselines.identity.Identity", "resolution": 64, "resizing": "square"}
+
+
+@pytest.fixture
+def identity(item: Item, tmp_path: Path, blank_figures: None) -> Callable[..., None]:
+    """`python run.py method=identity` on the item into `out`."""
+    given = [f"content={item.content}", f"references={item.references[0]}", f"out={tmp_path / 'out'}"]
+    return lambda *more: script.run(compose_config("identity", *given, *more), Console(file=io.StringIO())) and None
+
+
+def finished_cell(folder: Path, item: Item, seed: int = 0) -> dict[str, Any]:
+    image = read_image(item.content)
+    return write_result(folder, Request.of(item, seed, METHOD), Stylization(image, image, []), explain=False)
+
+
+@pytest.fixture
+def item(tmp_path: Path) -> Item:
+    return Item("item", paint(tmp_path / "content.png", 1), (paint(tmp_path / "reference.png", 2),))
+
+
+@pytest.mark.parametrize("name", ["../victim.txt", "/{}/victim.txt", "notes.txt", "sub/stylised.png", ".", ""])
+def test_a_record_deletes_nothing(tmp_path: Path, item: Item, name: str) -> None:
+    """A record that lists what no result consists of is none, and what it lists stays."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    record = finished_cell(folder, item)
+    for path in (tmp_path / "victim.txt", folder / "notes.txt"):
+        path.write_text("mine")
+    name = name.format(str(tmp_path)[1:])
+    (folder / "record.json").write_text(
+        json.dumps(record | {"files": {name: record["files"]["stylised.png"]} | record["files"]})
+    )
+    assert read_record(folder) is None
+    with pytest.raises(InputError, match=r"holds a file record\.json that no record of a result names"):
+        require_free(folder, item, begun=False)
+    finished_cell(folder, item, seed=1)
+    assert (tmp_path / "victim.txt").read_text() == (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["overview.png", "record.json", "stylised.png", "regions_reference_12.png"])
+@pytest.mark.parametrize("left", [False, True])
+def test_files_of_the_user_are_not_replaced(
+    tmp_path: Path, item: Item, identity: Callable[..., None], name: str, left: bool
+) -> None:
+    """Whether or not a result of ours lies beside them."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    if left and name.startswith("regions"):
+        identity()
+    (folder / name).write_text("mine")
+    with pytest.raises(InputError, match=rf"out holds a file {name} that no record of a result names, so it is not"):
+        identity("seed=1")
+    assert (folder / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("role", ["content", "reference 1", "link", "result that is a link"])
+def test_an_input_is_not_replaced_by_its_result(
+    tmp_path: Path, item: Item, identity: Callable[..., None], role: str
+) -> None:
+    """Not the result of an earlier run either, which is a file of ours, nor a link in its place."""
+    folder, link = tmp_path / "out", tmp_path / "link.png"
+    identity()
+    if role == "result that is a link":
+        (folder / "stylised.png").rename(tmp_path / "kept.png")
+        (folder / "stylised.png").symlink_to(tmp_path / "kept.png")
+    link.symlink_to(folder / "stylised.png")
+    path = link if role == "link" else folder / "stylised.png"
+    given = f"references={path}" if role == "reference 1" else f"content={path}"
+    kept = (folder / "stylised.png").read_bytes()
+    with pytest.raises(InputError, match=rf"{path.name}, the (content|reference 1), would be replaced by the result"):
+        identity(given)
+    assert (folder / "stylised.png").read_bytes() == kept
+    assert (folder / "stylised.png").is_symlink() == (role == "result that is a link")
+
+
+def test_own_results_are_replaced(tmp_path: Path, item: Item, identity: Callable[..., None]) -> None:
+    """Also where some of their files are gone."""
+    folder = tmp_path / "out"
+    identity()
+    (folder / "overview.png").unlink()
+    (folder / "notes.txt").write_text("mine")
+    identity("seed=1")
+    record = read_record(folder)
+    assert record and record["seed"] == 1
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_what_a_kill_left_is_cleared(tmp_path: Path, item: Item, identity: Callable[..., None], moved: int) -> None:
+    """Killed between the old result and the new one, the files of both go; files of other names stay."""
+    folder = tmp_path / "out"
+    identity()
+    partial = folder / f"{PARTIAL}abcdefgh"
+    partial.mkdir()
+    (folder / "record.json").rename(partial / "record.json")
+    for path in (partial / "stylised.tmp", folder / "regions_reference_2.png", folder / "notes.txt"):
+        path.write_text("x")
+    for name in ["overview.png", "stylised.png"][moved:]:
+        (folder / name).rename(partial / name)
+    identity()
+    assert {path.name for path in folder.iterdir()} == {
+        "record.json", "stylised.png", "overview.png", "notes.txt", ".locks"
+    }  # fmt: skip
+
+
+def test_folders_of_others_are_not_cleared(tmp_path: Path) -> None:
+    mine, folder = tmp_path / "mine", tmp_path / "out"
+    for path in (mine, folder / f"{PARTIAL}notes"):
+        path.mkdir(parents=True)
+        (path / "notes.txt").write_text("mine")
+        (path / "stylised.png").write_text("x")
+        (path / "record.json").write_text("{}")
+    (folder / f"{PARTIAL}linked").symlink_to(mine)
+    clear_partial(folder, WRITTEN, RECORD)
+    assert {path.name for path in mine.iterdir()} == {"notes.txt", "stylised.png", "record.json"}
+    assert (folder / f"{PARTIAL}notes" / "notes.txt").read_text() == "mine"
+
+
+def test_regions_of_an_older_question_do_not_stay(tmp_path: Path, item: Item) -> None:
+    labels = torch.ones(8, 8, dtype=torch.int64)
+    match = Match(1, 1, 1, 0.0, 0.0, 0.0, 0.0, False)
+    for references in (2, 1):
+        request = Request.of(item, references, METHOD)
+        questions.write_question(tmp_path / "question", Question(labels, [labels] * references, [match]), request)
+    names = {path.name for path in (tmp_path / "question").iterdir()}
+    assert names == {"content.png", "reference_1.png", "matches.json", "question.json"}
+
+
+def test_a_link_below_the_folder_of_results_is_not_followed(tmp_path: Path) -> None:
+    """Folders of results themselves may be links, to a larger disk for example."""
+    for name in ("disk", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "cells").symlink_to(tmp_path / "disk")
+    prepare_folder(tmp_path / "cells" / "label" / "item", tmp_path / "cells")
+    (tmp_path / "cells" / "theirs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"theirs/item leads outside .*/cells by a link; remove the link"):
+        prepare_folder(tmp_path / "cells" / "theirs" / "item", tmp_path / "cells")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_in_what_a_kill_left_is_somebody_elses(tmp_path: Path, identity: Callable[..., None]) -> None:
+    theirs = tmp_path / "out" / f"{PARTIAL}x" / "overview.png"
+    theirs.mkdir(parents=True)
+    identity()
+    assert theirs.is_dir() and read_record(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["stylised.png", "overview.png"])
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_file_that_is_not_what_was_written_is_made_again(
+    tmp_path: Path, identity: Callable[..., None], name: str, damage: str
+) -> None:
+    identity()
+    path = tmp_path / "out" / name
+    before = path.read_bytes()
+    path.write_bytes(before[:-30] if damage == "cut" else before[:-30] + bytes(30))
+    identity()
+    assert path.read_bytes() == before

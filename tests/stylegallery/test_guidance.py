@@ -1,0 +1,630 @@
+"""Stage 3: losses against brute force and the published code's vectors, the optimisation by what it must keep."""
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from stylegallery.devices import repeatable_gradients
+from stylegallery.guidance import (
+    GuidanceConfig,
+    attention_of_each,
+    content_loss,
+    differentiate,
+    guidance_timesteps,
+    initial_latent,
+    optimise,
+    regional_style_loss,
+    style_target,
+    with_region_means,
+)
+from stylegallery.matching import Match
+from stylegallery.models.attention import SelfAttention
+from stylegallery.models.unet import DiffusionModel
+from stylegallery.regions import flat_labels, region_count, resize_labels
+from stylegallery.segmentation import ImageAnalysis
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+SHARED = Path(__file__).parents[3] / "shared" / "vectors"
+CASE06: dict[str, Any] = json.loads((VECTORS / "scalars.json").read_text())["cases"]["case06_losses"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: str | Path) -> DiffusionModel:
+    return DiffusionModel.from_directory(str(tiny_model), device="cpu")
+
+
+def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def pair(region: int, reference: int, reference_region: int) -> Match:
+    return Match(region, reference, reference_region, 0.0, 0.0, 0.0, 0.0, False)
+
+
+def analysis(labels: Tensor, seed: int = 0) -> ImageAnalysis:
+    latent = normal(seed, 1, 4, *labels.shape)
+    return ImageAnalysis(labels, torch.zeros(1, *labels.shape), latent, normal(seed + 1, 1, 4, *labels.shape))
+
+
+def halves(height: int, width: int) -> Tensor:
+    """Three regions: left, right, and a block at the bottom right."""
+    labels = torch.ones(height, width, dtype=torch.int64)
+    labels[:, width // 2 :] = 2
+    labels[height // 2 + 1 :, width // 2 + 1 :] = 3
+    return labels
+
+
+def random_layers(
+    seed: int, sides: Sequence[tuple[int, int]], dtype: torch.dtype = torch.float64
+) -> list[SelfAttention]:
+    return [
+        SelfAttention(*(normal(100 * seed + 10 * i + j, 1, 2, h * w, 5, dtype=dtype) for j in range(4)))
+        for i, (h, w) in enumerate(sides)
+    ]
+
+
+def dense_loss(
+    attention: Sequence[SelfAttention], by_reference: dict[int, list[SelfAttention]], content: ImageAnalysis,
+    references: Sequence[ImageAnalysis], matches: Sequence[Match], sides: Sequence[tuple[int, int]],
+) -> Tensor:  # fmt: skip
+    """RSL by K masked N x N attentions per layer: logits of keys outside the region are -inf."""
+    total = attention[0].output.new_zeros(())
+    for depth, (layer, side) in enumerate(zip(attention, sides, strict=True)):
+        for found in matches:
+            reference, labels = by_reference[found.reference][depth], references[found.reference - 1].labels
+            inside = resize_labels(content.labels, side).flatten() == found.content_region
+            keys = resize_labels(labels, side).flatten() == found.reference_region
+            if not inside.any() or not keys.any():
+                continue
+            logits = 1.5 * layer.query.detach() @ reference.key.mT / math.sqrt(layer.query.shape[-1])
+            target = logits.masked_fill(~keys, -math.inf).softmax(-1) @ reference.value
+            total = total + ((layer.output - target).abs() * inside[:, None]).sum() / layer.output.numel()
+    return total
+
+
+def case06() -> tuple[
+    list[SelfAttention], dict[int, list[SelfAttention]], ImageAnalysis, list[ImageAnalysis], list[Match]
+]:
+    case = load_file(VECTORS / "case06_losses.safetensors")
+    layers = []
+    for i in range(2):
+        query, output = case[f"layer{i}/q"].requires_grad_(), case[f"layer{i}/out"].requires_grad_()
+        layers.append(SelfAttention(query, query, query, output))
+    references = {
+        number: [
+            SelfAttention(key := case[f"layer{i}/k_style{number - 1}"], key, case[f"layer{i}/v_style{number - 1}"], key)
+            for i in range(2)
+        ]
+        for number in (1, 2)
+    }
+    content, *others = (analysis(case[f"mask/{name}"].long()) for name in ("content", "style0", "style1"))
+    matches = [
+        pair(int(region), target["style_index"] + 1, target["style_label"])
+        for region, target in CASE06["matches"].items()
+    ]
+    return layers, references, content, others, matches
+
+
+# --- the target ---
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 4.0])
+def test_the_target_is_a_softmax_over_the_region_alone(scale: float) -> None:
+    query, key, value = (normal(i, 1, 3, 24, 6, dtype=torch.float64) for i in range(3))
+    keys, queries = torch.tensor([0, 5, 6, 20]), torch.tensor([3, 4, 23])
+    logits = scale * query @ key.mT / math.sqrt(6)
+    outside = torch.ones(24, dtype=torch.bool)
+    outside[keys] = False
+    expected = logits.masked_fill(outside, -math.inf).softmax(-1) @ value
+    found = style_target(query[:, :, queries], SelfAttention(key, key, value, key), keys, scale)
+    torch.testing.assert_close(found, expected[:, :, queries], rtol=1e-10, atol=1e-12)
+
+
+def test_the_target_of_one_key_is_its_value_and_carries_no_gradient() -> None:
+    query, reference = normal(0, 1, 2, 5, 4).requires_grad_(), random_layers(1, [(3, 3)], torch.float32)[0]
+    found = style_target(query, SelfAttention(*(tensor[..., :4] for tensor in reference)), torch.tensor([7]), 1.5)
+    torch.testing.assert_close(found, reference.value[:, :, [7], :4].expand(-1, -1, 5, -1))
+    assert not found.requires_grad
+
+
+# --- the regional style loss ---
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_style_loss_equals_masked_full_attentions_in_value_and_gradient(seed: int) -> None:
+    sides = [(9, 7), (5, 4)]
+    content, references = analysis(halves(9, 7)), [analysis(halves(9, 7).flip(0)), analysis(halves(9, 7).flip(1))]
+    matches = [pair(1, 2, 2), pair(2, 1, 1), pair(3, 2, 2)]
+    by_reference = {1: random_layers(seed + 10, sides), 2: random_layers(seed + 20, sides)}
+    losses, gradients = [], []
+    for dense in (False, True):
+        attention = random_layers(seed, sides)
+        leaves = [tensor.requires_grad_() for layer in attention for tensor in (layer.query, layer.output)]
+        if dense:
+            loss = dense_loss(attention, by_reference, content, references, matches, sides)
+        else:
+            loss = regional_style_loss(attention, by_reference, content, references, matches, GuidanceConfig())
+        losses.append(loss)
+        gradients.append(torch.autograd.grad(loss, leaves, allow_unused=True))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-10, atol=1e-12)
+    for index, (found, expected) in enumerate(zip(*gradients, strict=True)):
+        if index % 2 == 0:  # the query enters through the target only
+            assert found is None and expected is None
+        else:
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+            assert found.abs().max() > 0
+
+
+def test_one_region_over_everything_is_plain_attention_distillation() -> None:
+    sides = [(6, 8), (3, 4)]
+    attention, reference = random_layers(3, sides), random_layers(4, sides)
+    whole = analysis(torch.ones(6, 8, dtype=torch.int64))
+    found = regional_style_loss(attention, {1: reference}, whole, [whole], [pair(1, 1, 1)], GuidanceConfig())
+    expected = sum(
+        (a.output - torch.softmax(1.5 * a.query @ r.key.mT / math.sqrt(5), -1) @ r.value).abs().mean()
+        for a, r in zip(attention, reference, strict=True)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_unmasked_reference_as_published() -> None:
+    layers, references, *_ = case06()
+    whole = analysis(torch.ones(64, 64, dtype=torch.int64))
+    for scale, expected in CASE06["style_loss_unmasked_style0"].items():
+        config = GuidanceConfig(attention_scale=float(scale))
+        found = regional_style_loss(layers, references, whole, [whole], [pair(1, 1, 1)], config)
+        assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_regions_as_computed_with_the_published_tensors() -> None:
+    layers, references, content, others, matches = case06()
+    key = (
+        "info_only_per_region_loss_if_masked_keys_were_removed_and_only_region_queries_counted_with_the_same_normaliser"
+    )
+    found = {
+        found.content_region: regional_style_loss(layers, references, content, others, [found], GuidanceConfig()).item()
+        for found in matches
+    }
+    assert found == {int(region): pytest.approx(value, rel=1e-5) for region, value in CASE06[key].items()}
+    together = regional_style_loss(layers, references, content, others, matches, GuidanceConfig())
+    assert together.item() == pytest.approx(sum(CASE06[key].values()), rel=1e-5)
+    # The published code keeps the outside keys (variant `released`): its numbers must not come out here.
+    assert together.item() != pytest.approx(CASE06["regional_style_loss"], rel=1e-2)
+
+
+@pytest.mark.parametrize("normalise", ["tokens", "regions"])
+def test_what_a_region_weighs(normalise: str) -> None:
+    # Values of zero make every target zero and outputs of one make every difference one.
+    labels = halves(6, 10)
+    content, zeros, ones = analysis(labels), torch.zeros(1, 2, 60, 5), torch.ones(1, 2, 60, 5)
+    attention = [SelfAttention(ones, ones, ones, ones)] * 3
+    reference = {1: [SelfAttention(zeros, zeros, zeros, zeros)] * 3}
+    config = GuidanceConfig(normalise=normalise)  # type: ignore[arg-type]
+    for region in (1, 2, 3):
+        share = float((labels == region).sum()) / 60 if normalise == "tokens" else 1.0
+        found = regional_style_loss(attention, reference, content, [content], [pair(region, 1, 2)], config)
+        assert found.item() == pytest.approx(3 * share, rel=1e-5)
+    everything = [pair(region, 1, 2) for region in (1, 2, 3)]
+    found = regional_style_loss(attention, reference, content, [content], everything, config)
+    assert found.item() == pytest.approx(3, rel=1e-5)
+
+
+def test_normalising_by_regions_is_the_mean_of_the_regions_means() -> None:
+    sides = [(8, 6)]
+    attention, reference = random_layers(5, sides), {1: random_layers(6, sides)}
+    content, matches = analysis(halves(8, 6)), [pair(1, 1, 1), pair(2, 1, 1), pair(3, 1, 2)]
+    config = GuidanceConfig(normalise="regions")
+    each = [regional_style_loss(attention, reference, content, [content], [found], config) for found in matches]
+    together = regional_style_loss(attention, reference, content, [content], matches, config)
+    torch.testing.assert_close(together, torch.stack(each).mean())
+
+
+def test_the_numbers_of_the_regions_mean_nothing() -> None:
+    sides = [(8, 6), (4, 3)]
+    attention, reference = random_layers(7, sides), {1: random_layers(8, sides)}
+    content, matches = analysis(halves(8, 6)), [pair(1, 1, 1), pair(2, 1, 3), pair(3, 1, 2)]
+    other = torch.tensor([0, 3, 1, 2])
+    renamed, moved = (
+        analysis(other[content.labels]),
+        [pair(int(other[m.content_region]), 1, m.reference_region) for m in matches],
+    )
+    expected = regional_style_loss(attention, reference, content, [content], matches, GuidanceConfig())
+    found = regional_style_loss(attention, reference, renamed, [content], moved[::-1], GuidanceConfig())
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("vanishing", ["content", "reference"])
+def test_a_region_that_vanishes_on_the_coarse_grid_takes_no_part_there(vanishing: str) -> None:
+    sides = [(8, 8), (4, 4)]
+    labels, plain = torch.ones(8, 8, dtype=torch.int64), torch.ones(8, 8, dtype=torch.int64)
+    labels[3, 5] = 2  # the floor rule samples even rows and columns only
+    plain[:, 4:] = 2
+    content, reference = (labels, plain) if vanishing == "content" else (plain, labels)
+    attention, keys = random_layers(9, sides), random_layers(10, sides)
+    both = regional_style_loss(
+        attention, {1: keys}, analysis(content), [analysis(reference)], [pair(2, 1, 2)], GuidanceConfig()
+    )
+    fine = regional_style_loss(
+        attention[:1], {1: keys[:1]}, analysis(content), [analysis(reference)], [pair(2, 1, 2)], GuidanceConfig()
+    )
+    assert fine > 0
+    torch.testing.assert_close(both, fine)
+
+
+# --- the content loss ---
+
+
+def test_content_loss_and_gradient_as_published() -> None:
+    case = load_file(VECTORS / "case06_losses.safetensors")
+    layers, *_ = case06()
+    content = [SelfAttention(query := case[f"layer{i}/qc"], query, query, query) for i in range(2)]
+    loss = content_loss(layers, content)
+    assert loss.item() == pytest.approx(CASE06["content_loss"], rel=1e-5)
+    for i, gradient in enumerate(torch.autograd.grad(loss, [layer.query for layer in layers])):
+        torch.testing.assert_close(gradient, case[f"content_loss/grad_q_layer{i}"], rtol=0, atol=1e-9)
+
+
+def test_content_loss_is_zero_at_the_content_and_pulls_back_to_it(model: DiffusionModel) -> None:
+    content = normal(0, 1, 4, 8, 8)
+    with torch.no_grad():
+        fixed = model.self_attention(content, 300, range(10, 16))
+    at_content = content.clone().requires_grad_()
+    loss = content_loss(model.self_attention(at_content, 300, range(10, 16)), fixed)
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+    loss.backward()
+    assert at_content.grad is not None and at_content.grad.isfinite().all()
+    moved = (content + 0.1 * normal(1, 1, 4, 8, 8)).requires_grad_()
+    before = content_loss(model.self_attention(moved, 300, range(10, 16)), fixed)
+    (gradient,) = torch.autograd.grad(before, moved)
+    assert gradient.abs().max() > 0
+    with torch.no_grad():
+        after = content_loss(model.self_attention(moved - 1e-3 * gradient / gradient.norm(), 300, range(10, 16)), fixed)
+    assert after < before
+
+
+# --- starting point and schedule ---
+
+
+def test_the_starting_latent_as_published() -> None:
+    case = load_file(VECTORS / "case06_losses.safetensors")
+    content = analysis(torch.ones(9, 7, dtype=torch.int64))
+    start = initial_latent(replace(content, inverted=case["normalise/x"]), GuidanceConfig())
+    torch.testing.assert_close(start, case["normalise/y"], rtol=1e-5, atol=1e-5)
+    assert initial_latent(content, GuidanceConfig(initial="content")) is content.latent
+
+
+@pytest.mark.parametrize("factor,offset", [(7.0, 0.0), (1.0, -3.0), (0.2, 5.0)])
+def test_the_starting_latent_does_not_see_scale_and_offset(factor: float, offset: float) -> None:
+    content = analysis(torch.ones(6, 6, dtype=torch.int64))
+    start = initial_latent(content, GuidanceConfig())
+    changed = initial_latent(replace(content, inverted=factor * content.inverted + offset), GuidanceConfig())
+    torch.testing.assert_close(changed, start, rtol=1e-4, atol=1e-5)
+
+
+def test_start_and_content_loss_of_the_published_run() -> None:
+    if not (SHARED / "tiny-sd").exists():
+        pytest.skip("needs the shared tiny model")
+    model = DiffusionModel.from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    case = load_file(SHARED / "stylegallery" / "case07_style_transfer.safetensors")
+    manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
+    run = next(c for c in manifest["cases"] if c["id"] == "case07_style_transfer")["scalars"]["a"]
+    labels = case["content_mask"].long()
+    content = ImageAnalysis(labels, torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
+    config = GuidanceConfig(steps=run["num_optimize_steps"])
+    start = initial_latent(content, config)
+    torch.testing.assert_close(start, case["x_init"], rtol=1e-5, atol=1e-5)
+    timesteps = guidance_timesteps(model, config)
+    assert timesteps == run["timesteps"]
+    layers = range(*run["layers_half_open"])
+    with torch.no_grad():
+        loss = content_loss(
+            model.self_attention(start, timesteps[0], layers),
+            model.self_attention(content.latent, timesteps[0], layers),
+        )
+    assert loss.item() == pytest.approx(run["content_loss_per_step"][0], rel=1e-5)
+
+
+def test_timesteps_above_the_highest_are_left_out(model: DiffusionModel) -> None:
+    assert guidance_timesteps(model, GuidanceConfig(steps=4)) == [751, 501, 251, 1]
+    assert guidance_timesteps(model, GuidanceConfig(steps=4, highest_timestep=501)) == [501, 251, 1]
+
+
+def test_the_defaults_are_the_papers() -> None:
+    config = GuidanceConfig()
+    assert (config.steps, config.iterations, config.layers, config.initial) == (150, 1, 6, "inverted")
+    assert (config.learning_rate, config.final_learning_rate, config.content_weight) == (0.05, None, 0.26)
+    assert (config.attention_scale, config.normalise, config.projection_timestep) == (1.5, "tokens", 0)
+
+
+# --- grids ---
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (9, 7), (13, 20)])
+def test_labels_fit_every_layer_of_the_network(model: DiffusionModel, shape: tuple[int, int]) -> None:
+    if shape == (64, 64):
+        tokens = [4096, 1024, 256, 64]
+    else:
+        with torch.no_grad():
+            tokens = [record.query.shape[2] for record in model.self_attention(normal(0, 1, 4, *shape), 500, range(16))]
+    labels = torch.arange(shape[0] * shape[1]).reshape(shape)
+    for count in tokens:
+        flat, (height, width) = flat_labels(labels, count), shape
+        while height * width != count:
+            height, width = -(-height // 2), -(-width // 2)
+        assert torch.equal(flat, resize_labels(labels, (height, width)).flatten())
+
+
+def test_a_layer_that_no_halving_gives_is_refused() -> None:
+    with pytest.raises(ValueError, match="15 tokens"):
+        flat_labels(torch.ones(8, 8, dtype=torch.int64), 15)
+
+
+# --- the optimisation ---
+
+
+@contextmanager
+def unet_calls(model: DiffusionModel) -> Iterator[list[tuple[torch.Size, int]]]:
+    calls: list[tuple[torch.Size, int]] = []
+    hook = model.unet.register_forward_pre_hook(lambda _, inputs: calls.append((inputs[0].shape, inputs[1])))
+    try:
+        yield calls
+    finally:
+        hook.remove()
+
+
+QUICK = GuidanceConfig(steps=3, learning_rate=0.02, final_learning_rate=0.02)
+
+
+def scene(*shapes: tuple[int, int]) -> tuple[ImageAnalysis, list[ImageAnalysis], list[Match]]:
+    content, *references = (analysis(halves(*shape), seed=10 * i) for i, shape in enumerate(shapes))
+    matches = [pair(region, 1 + region % len(references), 1 + region % 2) for region in (1, 2, 3)]
+    return content, references, matches
+
+
+def test_attention_of_each_is_attention_of_one_at_a_time(model: DiffusionModel) -> None:
+    latents = [normal(0, 1, 4, 8, 8), normal(1, 1, 4, 8, 12), normal(2, 1, 4, 8, 8)]
+    with torch.no_grad(), unet_calls(model) as calls:
+        found = attention_of_each(model, latents, 400, [10, 15])
+    assert [shape[0] for shape, _ in calls] == [2, 1]
+    for latent, layers in zip(latents, found, strict=True):
+        with torch.no_grad():
+            alone = model.self_attention(latent, 400, [10, 15])
+        for layer, expected in zip(layers, alone, strict=True):
+            for tensor, other in zip(layer, expected, strict=True):
+                torch.testing.assert_close(tensor, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_energy_goes_down(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8), (8, 8))
+    # Twenty updates at one timestep: energies of different timesteps cannot be compared.
+    config = replace(QUICK, steps=1, iterations=20, learning_rate=0.01, final_learning_rate=0.01)
+    _, energies = optimise(model, content, references, matches, config)
+    assert [energy.step for energy in energies] == list(range(20))
+    assert energies[-1].energy < 0.97 * energies[0].energy
+    assert sum(b.energy < a.energy for a, b in itertools.pairwise(energies)) >= 17
+    for energy in energies:
+        assert energy.energy == pytest.approx(energy.style + 0.26 * energy.content, rel=1e-5)
+
+
+def test_energies_over_many_timesteps_end_lower_than_they_would_unoptimised(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    config = replace(QUICK, steps=20, learning_rate=0.01, final_learning_rate=0.01)
+    _, moving = optimise(model, content, references, matches, config)
+    _, still = optimise(
+        model, content, references, matches, replace(config, learning_rate=1e-30, final_learning_rate=0.0)
+    )
+    assert [energy.timestep for energy in moving] == [energy.timestep for energy in still] == model.timesteps(20)
+    assert moving[0] == still[0]
+    assert all(a.energy < b.energy for a, b in zip(moving[1:], still[1:], strict=True))
+
+
+def test_the_first_energy_is_the_losses_at_the_start(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8), (8, 8))
+    _, energies = optimise(model, content, references, matches, QUICK)
+    with torch.no_grad():
+        attention = model.self_attention(initial_latent(content, QUICK), energies[0].timestep, range(10, 16))
+        fixed = model.self_attention(content.latent, energies[0].timestep, range(10, 16))
+        by_reference = {
+            number: model.self_attention(reference.latent, energies[0].timestep, range(10, 16))
+            for number, reference in enumerate(references, 1)
+        }
+    sides = [(4, 4)] * 3 + [(8, 8)] * 3
+    assert energies[0].content == pytest.approx(content_loss(attention, fixed).item(), rel=1e-4)
+    expected = dense_loss(attention, by_reference, content, references, matches, sides)
+    assert energies[0].style == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_style_weight_of_zero_leaves_the_content_loss_alone(model: DiffusionModel) -> None:
+    content, reference = analysis(halves(8, 8)), analysis(halves(8, 8), seed=5)
+    matches = [pair(1, 1, 2), pair(2, 1, 1), pair(3, 1, 3)]
+    config = GuidanceConfig(steps=2, style_weight=0.0)
+    _, energies = optimise(model, content, [reference], matches, config)
+    for energy in energies:
+        assert energy.style > 0
+        assert energy.energy == pytest.approx(0.26 * energy.content, rel=1e-6)
+
+
+def test_an_update_moves_a_latent_by_the_learning_rate(model: DiffusionModel) -> None:
+    # Adam's first step is the learning rate times the sign of the gradient.
+    content, references, matches = scene((8, 8), (8, 8))
+    config = replace(QUICK, steps=1, learning_rate=0.03, final_learning_rate=0.03)
+    latent, _ = optimise(model, content, references, matches, config)
+    moved = (latent - initial_latent(content, config)).abs()
+    assert moved.max().item() == pytest.approx(0.03, rel=1e-3) and moved.median().item() == pytest.approx(
+        0.03, rel=1e-3
+    )
+
+
+def test_the_run_is_deterministic_and_reads_no_global_generator(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8), (8, 8))
+    before = [analysis.latent.clone() for analysis in (content, *references)]
+    runs = []
+    for poison in (1, 2):
+        torch.manual_seed(poison)
+        state = torch.get_rng_state()
+        runs.append(optimise(model, content, references, matches, QUICK))
+        assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(runs[0][0], runs[1][0]) and runs[0][1] == runs[1][1]
+    assert not runs[0][0].requires_grad
+    for analysed, latent in zip((content, *references), before, strict=True):
+        assert torch.equal(analysed.latent, latent)
+
+
+def test_starting_at_the_content_leaves_the_content_latent_alone(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    before = content.latent.clone()
+    latent, energies = optimise(model, content, references, matches, replace(QUICK, initial="content"))
+    assert torch.equal(content.latent, before) and not torch.equal(latent, before)
+    assert energies[0].content == pytest.approx(0, abs=1e-4)
+
+
+def test_the_learning_rate_falls_linearly_to_its_final_value(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+
+    class Spy(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Spy)
+    content, references, matches = scene((8, 8), (8, 8))
+    config = replace(QUICK, steps=3, iterations=2, learning_rate=0.06, final_learning_rate=0.01)
+    optimise(model, content, references, matches, config)
+    assert rates == pytest.approx([0.06, 0.05, 0.04, 0.03, 0.02, 0.01])
+
+
+def test_calls_of_the_network(model: DiffusionModel) -> None:
+    content, references, _ = scene((8, 8), (8, 8), (8, 8), (8, 8))
+    matches = [pair(1, 2, 1), pair(2, 2, 2), pair(3, 2, 1)]
+    advanced: list[int] = []
+    with unet_calls(model) as calls:
+        optimise(model, content, references, matches, replace(QUICK, iterations=2), lambda: advanced.append(1))
+    # Content and the one matched reference share a call; references 1 and 3 are not run.
+    assert [(shape[0], timestep) for shape, timestep in calls] == [
+        (size, timestep) for timestep in model.timesteps(3) for size in (2, 1, 1)
+    ]
+    assert len(advanced) == 6
+
+
+def test_a_reference_without_a_match_changes_nothing(model: DiffusionModel) -> None:
+    content, references, _ = scene((8, 8), (8, 8), (8, 8))
+    broken = replace(references[1], latent=torch.full_like(references[1].latent, torch.nan))
+    matches = [pair(1, 1, 1), pair(2, 1, 2), pair(3, 1, 2)]
+    alone = optimise(model, content, references[:1], matches, QUICK)
+    after = optimise(model, content, [references[0], broken], matches, QUICK)
+    first = optimise(model, content, [broken, references[0]], [replace(m, reference=2) for m in matches], QUICK)
+    for latent, energies in (after, first):
+        assert torch.equal(latent, alone[0]) and energies == alone[1]
+
+
+def test_latents_that_are_not_numbers_stop_the_run_at_a_named_timestep(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    broken = replace(content, inverted=torch.full_like(content.inverted, torch.nan))
+    with pytest.raises(FloatingPointError, match=f"timestep {model.timesteps(3)[0]}"):
+        optimise(model, broken, references, matches, QUICK)
+    config = replace(QUICK)
+    object.__setattr__(config, "content_weight", math.inf)  # which no config may be, but an overflow is
+    with pytest.raises(FloatingPointError, match=f"energy.*timestep {model.timesteps(3)[0]}"):
+        optimise(model, content, references, matches, config)
+
+
+@pytest.mark.parametrize("shapes", [((8, 12), (10, 6), (8, 12)), ((9, 7), (7, 9)), ((9, 7), (16, 8), (5, 11))])
+def test_pictures_of_different_and_odd_sides(model: DiffusionModel, shapes: tuple[tuple[int, int], ...]) -> None:
+    content, references, matches = scene(*shapes)
+    latent, energies = optimise(model, content, references, matches, replace(QUICK, steps=2))
+    assert latent.shape == content.latent.shape and latent.isfinite().all()
+    assert energies[0].style > 0 and energies[0].content > 0
+    assert region_count(content.labels) == 3
+
+
+def test_a_projection_ends_the_run(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    plain, _ = optimise(model, content, references, matches, QUICK)
+    projected, _ = optimise(model, content, references, matches, replace(QUICK, projection_timestep=60))
+    torch.testing.assert_close(projected, model.project(plain, 60))
+    assert not torch.allclose(projected, plain)
+
+
+def test_more_layers_than_the_model_has_are_refused(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    with pytest.raises((ValueError, IndexError)):
+        optimise(model, content, references, matches, replace(QUICK, layers=17))
+
+
+def test_region_means_come_back_and_nothing_else_changes() -> None:
+    generator = torch.Generator().manual_seed(5)
+    latent, source = (torch.randn(1, 4, 6, 5, generator=generator) for _ in range(2))
+    labels = torch.ones(6, 5, dtype=torch.long)
+    labels[3:] = 2
+    result = with_region_means(latent, source, labels)
+    for label in (1, 2):
+        inside = labels == label
+        assert torch.allclose(result[:, :, inside].mean(-1), source[:, :, inside].mean(-1), atol=1e-6)
+        shift = (result - latent)[:, :, inside]
+        assert torch.allclose(shift, shift[..., :1].expand_as(shift), atol=1e-6)
+
+
+@pytest.mark.parametrize("chosen", [0, 1, 2])
+def test_the_callers_mode_comes_back_also_on_failure(chosen: int) -> None:
+    before = torch.get_deterministic_debug_mode()
+    try:
+        torch.set_deterministic_debug_mode(chosen)
+        latent = torch.ones(3, requires_grad=True)
+        with repeatable_gradients():
+            assert torch.get_deterministic_debug_mode() == 2
+            differentiate(latent.square().sum(), latent, 7)
+        assert latent.grad is not None and latent.grad.tolist() == [2, 2, 2]
+        with pytest.raises(FloatingPointError, match="timestep 7"), repeatable_gradients():
+            differentiate(latent.sum() * math.inf, latent, 7)
+        assert torch.get_deterministic_debug_mode() == chosen
+    finally:
+        torch.set_deterministic_debug_mode(before)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")  # else cuBLAS fails in that mode
+
+
+def test_a_start_at_the_content_has_no_content_loss_however_references_are_batched(model: DiffusionModel) -> None:
+    """In a batch with references the content's queries would differ by rounding, whose signs are the gradient."""
+    content, references = analysis(halves(8, 8), 0), [analysis(halves(8, 8), 10), analysis(halves(8, 8), 20)]
+    matches = [pair(1, 1, 2), pair(2, 2, 1), pair(3, 1, 3)]
+    for batched in (True, False):
+        config = replace(QUICK, steps=1, initial="content", batched=batched)
+        _, energies = optimise(model, content, references, matches, config)
+        assert energies[0].content == 0
+
+
+def test_the_learning_rate_stays_where_no_other_end_is_asked_for(model: DiffusionModel) -> None:
+    content, references = analysis(halves(8, 8), 0), [analysis(halves(8, 8), 10)]
+    runs = [
+        optimise(
+            model,
+            content,
+            references,
+            [pair(1, 1, 2)],
+            GuidanceConfig(steps=3, learning_rate=0.02, final_learning_rate=end),
+        )
+        for end in (None, 0.02, 0.05)
+    ]
+    assert torch.equal(runs[0][0], runs[1][0]) and not torch.equal(runs[0][0], runs[2][0])
+
+
+def test_tokens_of_a_region_are_remembered_and_belong_to_their_labels() -> None:
+    one = analysis(halves(8, 8))
+    layer = torch.zeros(1, 2, 16, 4)
+    expected = torch.nonzero(flat_labels(one.labels, 16) == 2)[:, 0]
+    assert torch.equal(one.tokens(2, layer), expected)
+    assert one.tokens(2, layer) is one.tokens(2, layer)
+    other = replace(one, labels=one.labels.flip(1))
+    assert not torch.equal(other.tokens(2, layer), expected)
