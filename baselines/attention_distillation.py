@@ -28,16 +28,16 @@ from torch import Tensor
 
 from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Energy, Item, Progress, Silent, Stylization
 from stylegallery.devices import repeatable_gradients
 from stylegallery.errors import InputError, require
-from stylegallery.guidance import Energy, attention_of_each, content_loss, differentiate
+from stylegallery.guidance import attention_of_each, content_loss, differentiate
 from stylegallery.images import open_image
 from stylegallery.models.attention import SelfAttention, join_tokens, layer_range
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import flat_labels, mask_on_grid, named_regions
 from stylegallery.settings import Count, NotNegative, Number, Positive, Resolution, Share, Steps, Timestep, checked
+from stylegallery.stopwatch import Stopwatch
 
 ContentTerm = Literal["query", "attention_map", "output"]
 

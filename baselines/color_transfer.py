@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from baselines.inputs import PictureReader
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.extras.recolouring import transport
 from stylegallery.settings import Resolution, checked
+from stylegallery.stopwatch import Stopwatch
 
 
 class ColorTransfer:

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, repeatable_gradients
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
 from stylegallery.models.checkpoints import load_strictly, read_checkpoint
 from stylegallery.settings import Count, NotNegative, Positive, Resolution, checked
+from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate_file
 
 

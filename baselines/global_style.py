@@ -12,13 +12,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
-from stylegallery.guidance import Energy
+from stylegallery.contract import Energy, Item, Match, Progress, Silent, Stylization
 from stylegallery.images import read_image, resize
-from stylegallery.matching import Match
 from stylegallery.pipeline import Plan, StyleGallery
 from stylegallery.segmentation import ImageAnalysis
+from stylegallery.stopwatch import Stopwatch
 
 
 class GlobalStyle(StyleGallery):

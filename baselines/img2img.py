@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 
 from baselines.inputs import PictureReader
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.settings import PositiveShare, Resolution, Steps, checked
+from stylegallery.stopwatch import Stopwatch
 
 
 class Img2Img:

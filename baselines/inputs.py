@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from data.benchmark import Item
+from stylegallery.contract import Item
 from stylegallery.errors import InputError, require
 from stylegallery.images import read_image, resize
 from stylegallery.settings import Resolution, check_fields

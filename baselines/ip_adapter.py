@@ -22,12 +22,12 @@ from torch import Tensor
 from baselines.captions import Captions
 from baselines.controlnet import each_step, finite, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import read_image, to_pixels
 from stylegallery.models.loading import UNREADABLE, unusable
 from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, checked
+from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate
 
 

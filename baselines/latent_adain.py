@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from baselines.inputs import PictureReader
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.settings import Resolution, Share, checked
+from stylegallery.stopwatch import Stopwatch
 
 
 def adain(latent: Tensor, style: Tensor, epsilon: float = 0.0) -> Tensor:

@@ -12,8 +12,7 @@ from typing import Literal
 import torch
 
 from baselines.inputs import PictureReader
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.errors import InputError, require
 from stylegallery.images import read_image, resize
 from stylegallery.settings import Resolution, checked

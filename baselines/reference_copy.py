@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from baselines.inputs import PictureReader, require_reference
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.settings import Count, Resolution, checked
 
 

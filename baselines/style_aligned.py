@@ -29,12 +29,12 @@ from torch import Tensor, nn
 from baselines.captions import Captions
 from baselines.controlnet import finite, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader, require_reference
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import require
 from stylegallery.models.attention import self_attention_layers
 from stylegallery.settings import Count, Dtype, GuidanceScale, NotNegative, Number, Positive, Resolution, Steps, checked
+from stylegallery.stopwatch import Stopwatch
 
 
 class SharedAttention:

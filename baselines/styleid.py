@@ -34,11 +34,11 @@ from torch import Tensor
 
 from baselines.inputs import PictureReader, require_reference
 from baselines.latent_adain import adain
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.models.attention import InjectingProcessor, layer_range, replaced_processors
 from stylegallery.models.unet import DiffusionModel, timesteps_of
 from stylegallery.settings import Count, Positive, Resolution, Share, checked
+from stylegallery.stopwatch import Stopwatch
 
 LAYERS = {"paper": (10, 16), "port": (11, 16)}
 EPSILON = {"paper": 0.0, "port": 1e-4}

@@ -30,12 +30,12 @@ from baselines.conditions import Contour, Lineart
 from baselines.controlnet import each_step, finite, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader, require_reference
 from baselines.networks.style_encoder import RESOLUTION, StyleAwareEncoder, cut_patches
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import read_image
 from stylegallery.models.checkpoints import load_strictly, part, read_checkpoint
 from stylegallery.settings import Count, Dtype, GuidanceScale, Resolution, Steps, checked
+from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate
 
 TOKENS = 2  # per embedding

@@ -18,13 +18,13 @@ from torchvision.transforms.functional import resize as resize_short_side
 
 from baselines.inputs import require_reference
 from baselines.networks.stytr2 import PATCH, PatchEmbedding, Transformer, picture_decoder
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device
 from stylegallery.errors import require
 from stylegallery.images import read_image
 from stylegallery.models.checkpoints import load_strictly, read_checkpoint
 from stylegallery.settings import Count, Resolution, checked
+from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate
 
 

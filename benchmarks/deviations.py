@@ -14,10 +14,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from sklearn.metrics import adjusted_rand_score
 
-from data.benchmark import Item
+from stylegallery.contract import Item, MatchConstraints
 from stylegallery.draws import derived
 from stylegallery.images import read_image
-from stylegallery.matching import Wishes, describe, match
+from stylegallery.matching import describe, match
 from stylegallery.pipeline import Plan, StyleGallery
 from stylegallery.segmentation import segment
 
@@ -68,7 +68,7 @@ def replan(method: StyleGallery, plan: Plan, deviation: dict, seeds: list[int]) 
         describe(a.labels, a.features, image, method.encoder, matching, derived(0) + int(deviation.get("seed", 0)))
         for a, image in zip(analyses, plan.images, strict=True)
     ]
-    return Plan(plan.images, analyses, match(described[0], described[1:], matching, Wishes()))
+    return Plan(plan.images, analyses, match(described[0], described[1:], matching, MatchConstraints()))
 
 
 def main() -> None:

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from stylegallery.contract import process_peak_mib
+from stylegallery.contract import Match
 from stylegallery.devices import pick_device
 from stylegallery.guidance import GuidanceConfig, optimise
-from stylegallery.matching import Match
 from stylegallery.models.attention import record_self_attention, self_attention_layers
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.segmentation import ImageAnalysis, fuse
+from stylegallery.stopwatch import process_peak_mib
 
 EXPECTED = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in range(3)]
 STYLE_STEPS, INVERSION_STEPS = 150, 15  # the paper's

@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-FOREIGN = "[stylegallery@depth,stylegallery@sam]"
 SINGLE = {
     "demo": [],
     "pinned": ["pins={1: [2, 1]}", "excluded=[1]", "seed=3", "resolution=128", "output_size=content"],
@@ -32,9 +31,9 @@ TABLE1 = (
 )
 SWEEPS = {
     "table1": ["data=mixed60", "limit=2", f"only=[{TABLE1}]"],
-    "ablation_regions": ["limit=1", "only=[stylegallery@no_merge,stylegallery@k=5,stylegallery@user_masks]"],
-    "ablation_matching": ["limit=1", "only=[stylegallery@geometry=0,stylegallery@random-1]"],
-    "ablation_sparsity": ["limit=1", "only=[stylegallery@outside_keys=zeroed,stylegallery@outside_keys=attended]"],
+    "ablation_regions": ["limit=1", "only=['stylegallery@no_merge','stylegallery@k=5','stylegallery@user_masks']"],
+    "ablation_matching": ["limit=1", "only=['stylegallery@geometry=0','stylegallery@random-1']"],
+    "ablation_sparsity": ["limit=1", "only=['stylegallery@outside_keys=zeroed','stylegallery@outside_keys=attended']"],
     "references": ["limit=2", "only=[stylegallery]"],
 }
 COSTS = ("seconds", "peak_memory_mib")

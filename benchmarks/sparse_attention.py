@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegallery.contract import Match
 from stylegallery.guidance import GuidanceConfig, regional_style_loss
-from stylegallery.matching import Match
 from stylegallery.models.attention import SelfAttention
 from stylegallery.regions import flat_labels
 from stylegallery.segmentation import ImageAnalysis

@@ -6,13 +6,14 @@ import inspect
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from stylegallery.contract import Item, MatchConstraints, Region
 from stylegallery.errors import InputError, require
 from stylegallery.files import notice, require_file
 from stylegallery.images import SUFFIXES, list_images
@@ -21,49 +22,6 @@ MANIFESTS = Path(__file__).parent / "manifests"
 MASKS = Path(__file__).parent / "masks"
 ID = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,200}")
 LONGEST = 100  # characters of a name in an id: file systems allow 255 bytes for the id of two names and a suffix
-
-
-Region = int | tuple[float, float]  # its number, or a point (x, y) in it: fractions of the picture, from its top left
-
-
-@dataclass(frozen=True)
-class Item:
-    """One content picture, its ordered references, and what the user decided about regions.
-
-    Regions and references are numbered from 1; a point in a picture names the region that stage 1 finds there.
-    pins: content region -> (reference, region); excluded: references no region may use unless pinned; forbidden:
-    (content region, reference, region) triples, likewise.
-    """
-
-    id: str
-    content: Path
-    references: tuple[Path, ...]
-    mask: Path | None = None
-    reference_masks: tuple[Path | None, ...] = ()
-    pins: Mapping[Region, tuple[int, Region]] = field(default_factory=dict)
-    excluded: tuple[int, ...] = ()
-    forbidden: tuple[tuple[Region, int, Region], ...] = ()
-
-    def __post_init__(self) -> None:
-        """Paths may be given as text, several in a list. Raises InputError where there is no reference."""
-        several = not isinstance(self.references, str | Path) and len(self.references) > 0
-        require(several, "references is a list of at least one path", repr(self.references))
-        texts = {"content": self.content, "mask": self.mask}
-        for name, path in texts.items():
-            object.__setattr__(self, name, path if path is None else Path(path))
-        for name in ("references", "reference_masks"):
-            paths = tuple(path if path is None else Path(path) for path in getattr(self, name))
-            object.__setattr__(self, name, paths)
-
-    def masks(self) -> list[Path | None]:
-        """The masks of content and references, one entry per picture."""
-        return [self.mask, *self.reference_masks, *[None] * (len(self.references) - len(self.reference_masks))]
-
-    def files(self) -> dict[str, Path]:
-        """Every file the item reads, by its role."""
-        roles = ["content", *(f"reference {number}" for number in range(1, len(self.references) + 1))]
-        masks = {f"mask of {role}": path for role, path in zip(roles, self.masks(), strict=True) if path}
-        return dict(zip(roles, [self.content, *self.references], strict=True)) | masks
 
 
 def load_items(data: Mapping[str, Any] | DictConfig, check: bool = True) -> list[Item]:
@@ -352,9 +310,7 @@ def custom_item(
         references=paths,
         mask=Path(mask) if mask else None,
         reference_masks=tuple(Path(m) if m else None for m in masks),
-        pins=parsed_pins,
-        excluded=tuple(excluded),
-        forbidden=parsed_forbidden,
+        constraints=MatchConstraints(parsed_pins, tuple(excluded), parsed_forbidden),
     )
 
 

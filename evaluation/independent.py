@@ -26,12 +26,11 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from data.benchmark import Item
 from evaluation.metric import Question
 from harness.provenance import file_digest
+from stylegallery.contract import Item, Match
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.images import read_image, resize
-from stylegallery.matching import Match
 from stylegallery.regions import mask_on_grid, override, region_count, without_gaps
 
 SIDE = 256  # pictures are read with about SIDE² pixels; label maps have one label per pixel
@@ -59,7 +58,7 @@ class IndependentAnnotator:
         self.known: dict[tuple[str, str | None], Regions] = {}
 
     def annotate(self, item: Item) -> Question:
-        """Nothing is drawn, and the wishes of the item take no part.
+        """Nothing is drawn, and the constraints of the item take no part.
 
         Raises:
             InputError: a picture or a mask of the item cannot be used.

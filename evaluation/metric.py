@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from stylegallery.matching import Match
+from stylegallery.contract import Match
 
 Direction = Literal["up", "down"]  # which way is better
 

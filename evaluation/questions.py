@@ -26,7 +26,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from torch import Tensor
 
-from data.benchmark import MASKS, Item, load_items
+from data.benchmark import MASKS, load_items
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.metric import ANNOTATIONS, INDEPENDENT, STYLEGALLERY, Question
 from harness.cells import differences, lock, settings_of, writable
@@ -38,11 +38,10 @@ from harness.schemas import ASKED, MATCHES, QUESTION, QUESTION_SCHEMA, read
 from harness.stored import METHODS, read_frozen, require_declared
 from harness.whole import clear_partial, replaced
 from stylegallery.command import plain_console
-from stylegallery.contract import Progress, Silent
+from stylegallery.contract import Item, Match, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.images import open_image
-from stylegallery.matching import Match
 from stylegallery.memory import enough_memory
 from stylegallery.overrides import in_one_sentence
 from stylegallery.pipeline import StyleGallery

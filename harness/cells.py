@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 from rich.console import Console
 
-from data.benchmark import PLACES, Item, load_items, places
+from data.benchmark import PLACES, load_items, places
 from harness.progress import Bars
 from harness.provenance import (
     code_digest,
@@ -51,7 +51,7 @@ from harness.record import (
 from harness.schemas import LABEL, RECORD, WRITTEN
 from harness.stored import read_frozen
 from harness.whole import clear_partial
-from stylegallery.contract import Method
+from stylegallery.contract import Item, Method
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, printable, require
 from stylegallery.files import notice, replacing

@@ -16,11 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.benchmark import Item
 from harness.provenance import code_digest, file_digest, nodes, weights_digests, without_places
 from harness.schemas import RECORD, RESULT_SCHEMA, WRITTEN, load_record
 from harness.whole import replaced
-from stylegallery.contract import Stylization
+from stylegallery.contract import Item, Stylization
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
 from stylegallery.errors import InputError, require
 from stylegallery.images import to_pixels, write_png
@@ -42,22 +41,22 @@ class Request:
     seed: int
     config: dict[str, Any]
     inputs: dict[str, dict[str, str]]
-    wishes: dict[str, Any]
+    constraints: dict[str, Any]
     weights: dict[str, str]
     code: str
 
     @classmethod
     def of(cls, item: Item, seed: int, config: Mapping[str, Any]) -> "Request":
         """Raises InputError where a file of the item cannot be read or weights are missing."""
-        wishes = {
-            "pins": sorted(([region, *target] for region, target in item.pins.items()), key=str),
-            "excluded": sorted(item.excluded),
-            "forbidden": sorted(map(list, item.forbidden), key=str),
+        constraints = {
+            "pins": sorted(([region, *target] for region, target in item.constraints.pins.items()), key=str),
+            "excluded": sorted(item.constraints.excluded),
+            "forbidden": sorted(map(list, item.constraints.forbidden), key=str),
         }
         inputs = {
             role: {"path": str(path.absolute()), "sha256": file_digest(path)} for role, path in item.files().items()
         }
-        return cls(item.id, seed, dict(config), inputs, wishes, weights_digests(config), code_digest(config))
+        return cls(item.id, seed, dict(config), inputs, constraints, weights_digests(config), code_digest(config))
 
     def digest(self) -> str:
         """Address of the result: names and places of files and items do not matter, contents and order of files do.

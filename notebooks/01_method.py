@@ -34,12 +34,12 @@ from sklearn.metrics import silhouette_score
 
 import stylegallery
 from data.benchmark import load_items
-from stylegallery.contract import Stylization
+from stylegallery.contract import Energy, MatchConstraints, Stylization
 from stylegallery.draws import derived
 from stylegallery.figures import HALO, energy_figure, heart, match_figure, overlay, overview, show
-from stylegallery.guidance import Energy, guidance_timesteps, style_target
+from stylegallery.guidance import guidance_timesteps, style_target
 from stylegallery.images import read_image, resize, to_pixels
-from stylegallery.matching import Wishes, describe, match, score_terms
+from stylegallery.matching import describe, match, score_terms
 from stylegallery.pipeline import Plan
 from stylegallery.regions import colours, flat_labels, region_count, resize_labels
 from stylegallery.segmentation import analyse, cluster, fuse, merge, principal_components
@@ -189,7 +189,7 @@ descriptors = [
     describe(analysis.labels, analysis.features, image, method.encoder, method.matching, derived(config.seed))
     for analysis, image in zip(analyses, images, strict=True)
 ]
-matches = match(descriptors[0], descriptors[1:], method.matching, Wishes())
+matches = match(descriptors[0], descriptors[1:], method.matching, MatchConstraints())
 
 candidates = [(i, j) for i, regions in enumerate(labels[1:], 1) for j in range(1, region_count(regions) + 1)]
 terms = np.concatenate([score_terms(descriptors[0], reference) for reference in descriptors[1:]], axis=1)
@@ -306,7 +306,7 @@ overview(result, item.id)
 # %%
 others = [index for index, (reference, _) in enumerate(candidates) if reference != found.reference]
 pin = candidates[max(others, key=lambda index: scores[region - 1, index])]
-pinned_matches = match(descriptors[0], descriptors[1:], method.matching, Wishes({region: pin}))
+pinned_matches = match(descriptors[0], descriptors[1:], method.matching, MatchConstraints({region: pin}))
 pinned_plan = replace(plan, matches=pinned_matches)
 pinned = as_result(pinned_plan, *method.render(pinned_plan))
 

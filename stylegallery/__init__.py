@@ -11,7 +11,12 @@ explain_interrupts_of_commands()
 # cuBLAS repeats its results only with a workspace of its own, and reads this when it is first used.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-EXPORTED = {"Item": "data.benchmark", "StyleGallery": "stylegallery.pipeline", "item_generator": "stylegallery.draws"}
+EXPORTED = {
+    "Item": "stylegallery.contract",
+    "MatchConstraints": "stylegallery.contract",
+    "StyleGallery": "stylegallery.pipeline",
+    "item_generator": "stylegallery.draws",
+}
 
 
 def __getattr__(name: str) -> Any:

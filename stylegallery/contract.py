@@ -1,27 +1,93 @@
-"""The contract of a method: `stylize(item, generator, progress) -> Stylization`. StyleGallery and every baseline
-are this and nothing more."""
+"""The contract of a method: `stylize(item, generator, progress) -> Stylization`. StyleGallery and every baseline are
+this and nothing more. Everything else of the project imports this module, and it imports none of it."""
 
 import inspect
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-import psutil
 import torch
 from torch import Tensor
 
-from data.benchmark import Item
 from stylegallery.errors import InputError, require
-from stylegallery.matching import Match
-
-if TYPE_CHECKING:  # loads diffusers and scikit-learn: seconds that a message or a table need not wait for
-    from stylegallery.guidance import Energy
-
 
 TOLERANCE = 1e-3  # of a picture's range, for rounding
+
+Region = int | tuple[float, float]  # its number, or a point (x, y) in it: fractions of the picture, from its top left
+RegionName = TypeVar("RegionName", bound=Region)
+
+
+@dataclass(frozen=True)
+class MatchConstraints(Generic[RegionName]):
+    """What the user decided about matches. Regions and references are numbered from 1; a point in a picture names the
+    region that stage 1 finds there.
+
+    pins: content region -> (reference, region); excluded: references no region may use unless pinned; forbidden:
+    (content region, reference, region) triples that are no match unless pinned.
+    """
+
+    pins: Mapping[RegionName, tuple[int, RegionName]] = field(default_factory=dict)
+    excluded: Sequence[int] = ()
+    forbidden: Sequence[tuple[RegionName, int, RegionName]] = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """One content picture, its references in order, and what the user decided: label maps of pictures, in which equal
+    colours are a region (None: the method finds them), and constraints of matches."""
+
+    id: str
+    content: Path
+    references: tuple[Path, ...]
+    mask: Path | None = None
+    reference_masks: tuple[Path | None, ...] = ()
+    constraints: MatchConstraints[Region] = MatchConstraints()
+
+    def __post_init__(self) -> None:
+        """Paths may be given as text, several in a list. Raises InputError where there is no reference."""
+        several = not isinstance(self.references, str | Path) and len(self.references) > 0
+        require(several, "references is a list of at least one path", repr(self.references))
+        texts = {"content": self.content, "mask": self.mask}
+        for name, path in texts.items():
+            object.__setattr__(self, name, path if path is None else Path(path))
+        for name in ("references", "reference_masks"):
+            paths = tuple(path if path is None else Path(path) for path in getattr(self, name))
+            object.__setattr__(self, name, paths)
+
+    def masks(self) -> list[Path | None]:
+        """The masks of content and references, one entry per picture."""
+        return [self.mask, *self.reference_masks, *[None] * (len(self.references) - len(self.reference_masks))]
+
+    def files(self) -> dict[str, Path]:
+        """Every file the item reads, by its role."""
+        roles = ["content", *(f"reference {number}" for number in range(1, len(self.references) + 1))]
+        masks = {f"mask of {role}": path for role, path in zip(roles, self.masks(), strict=True) if path}
+        return dict(zip(roles, [self.content, *self.references], strict=True)) | masks
+
+
+@dataclass(frozen=True)
+class Match:
+    """Content region -> region of a reference (numbers from 1), with its score and the three terms."""
+
+    content_region: int
+    reference: int
+    reference_region: int
+    score: float
+    statistics: float
+    semantics: float
+    geometry: float
+    pinned: bool
+
+
+class Energy(NamedTuple):
+    """Energy of one update at a timestep, and the two losses before they are weighed."""
+
+    step: int
+    timestep: int
+    energy: float
+    style: float
+    content: float
 
 
 @dataclass(frozen=True)
@@ -38,7 +104,7 @@ class Stylization:
     content_labels: Tensor | None = None
     reference_labels: list[Tensor] = field(default_factory=list)
     matches: list[Match] = field(default_factory=list)
-    energies: "list[Energy]" = field(default_factory=list)
+    energies: list[Energy] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: float = 0.0
 
@@ -69,51 +135,32 @@ def require_method(made: Any, name: str) -> None:
         ) from error
 
 
-class Progress(Protocol):
-    """Shows stages: `stage(name, steps)` opens one and returns the call that advances it by one step."""
+class Advance(Protocol):
+    """Called after every step of a stage, with the energy of that step where there is one.
 
-    def stage(self, name: str, steps: int) -> Callable[[], None]: ...
+    `picture` decodes the latent as it is now, (1, 3, H, W) in [0, 1]: only who wants to show it pays for it. Whoever
+    wants the method to stop raises an error, Cancelled for example, which goes through the method unchanged.
+    """
+
+    def __call__(self, energy: Energy | None = None, picture: Callable[[], Tensor] | None = None) -> None: ...
+
+
+class Progress(Protocol):
+    """Is told of stages: `stage(name, steps)` opens one and returns the call for each of its steps."""
+
+    def stage(self, name: str, steps: int) -> Advance: ...
+
+
+class Cancelled(Exception):
+    """The user stopped a method; nothing of its result is kept."""
 
 
 class Silent:
     """A progress that shows nothing."""
 
-    def stage(self, name: str, steps: int) -> Callable[[], None]:
-        return lambda: None
+    def stage(self, name: str, steps: int) -> Advance:
+        return lambda energy=None, picture=None: None
 
 
 class Method(Protocol):
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization: ...
-
-
-class Stopwatch:
-    """Seconds per stage and peak memory of the process (of the GPU where there is one)."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds: dict[str, float] = {}
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.seconds[stage] = round(time.perf_counter() - start, 3)
-
-    def peak_memory_mib(self) -> float:
-        if self.device.type == "cuda":
-            return round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
-        return round(process_peak_mib(), 1)
-
-
-def process_peak_mib() -> float:
-    """The most memory this process has had so far, MiB."""
-    if sys.platform == "win32":  # which has no module `resource`
-        return psutil.Process().memory_info().peak_wset / 2**20
-    import resource
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

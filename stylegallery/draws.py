@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from data.benchmark import Item
+from stylegallery.contract import Item
 from stylegallery.images import read_image
 
 

@@ -16,7 +16,7 @@ from stylegallery.images import to_pixels
 from stylegallery.regions import colours, region_count, resize_labels
 
 if TYPE_CHECKING:  # as in method.py
-    from stylegallery.guidance import Energy
+    from stylegallery.contract import Energy
 
 GREY = (0.55, 0.55, 0.55)
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]

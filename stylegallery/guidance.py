@@ -8,15 +8,15 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegallery.contract import Energy, Match
 from stylegallery.devices import repeatable_gradients
 from stylegallery.errors import InputError
-from stylegallery.matching import Match
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import region_count
@@ -47,16 +47,6 @@ class GuidanceConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-
-class Energy(NamedTuple):
-    """Energy of one update at a timestep, and the two losses before they are weighed."""
-
-    step: int
-    timestep: int
-    energy: float
-    style: float
-    content: float
 
 
 def optimise(

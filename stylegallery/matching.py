@@ -4,8 +4,8 @@ score = 0.25 · statistics + 1 · semantics + 0.125 · geometry; the user's veto
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.benchmark import Region
+from stylegallery.contract import Match, MatchConstraints, Region
 from stylegallery.errors import InputError, require
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.settings import NotNegative, check_fields
@@ -40,45 +40,27 @@ class MatchingConfig:
         check_fields(self)
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the user decided: numbers of regions and references start at 1, as in the written region maps.
-
-    pins: content region -> (reference, region); excluded: references no region may use
-    unless pinned; forbidden: (content region, reference, region) triples, likewise.
-    """
-
-    pins: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    excluded: Sequence[int] = ()
-    forbidden: Sequence[tuple[int, int, int]] = ()
-
-
-def wishes_on(
-    labels: Sequence[Tensor],
-    pins: Mapping[Region, tuple[int, Region]],
-    excluded: Sequence[int],
-    forbidden: Sequence[tuple[Region, int, Region]],
-) -> Wishes:
-    """Wishes in numbers, from ones that may name regions by points; `labels` (h, w) are content's and references'.
+def numbered(constraints: MatchConstraints[Region], labels: Sequence[Tensor]) -> MatchConstraints[int]:
+    """Constraints that name regions by numbers alone; `labels` (h, w) are the content's and the references'.
 
     Raises:
         InputError: two pins name one content region and want different targets.
     """
 
     def target_at(region: Region, reference: int) -> int:
-        known = reference if 1 <= reference < len(labels) else 0  # `check_wishes` names a reference that is not there
+        known = reference if 1 <= reference < len(labels) else 0  # `require_known` names a reference that is not there
         return region_at(region, labels[known])
 
-    numbered: dict[int, tuple[int, int]] = {}
-    for region, (reference, target) in pins.items():
+    pins: dict[int, tuple[int, int]] = {}
+    for region, (reference, target) in constraints.pins.items():
         number, pair = region_at(region, labels[0]), (reference, target_at(target, reference))
-        if numbered.setdefault(number, pair) != pair:
+        if pins.setdefault(number, pair) != pair:
             raise InputError(
-                f"two pins are in content region {number} and ask for region {numbered[number][1]} of reference "
-                f"{numbered[number][0]} and region {pair[1]} of reference {pair[0]}; leave one of them out"
+                f"two pins are in content region {number} and ask for region {pins[number][1]} of reference "
+                f"{pins[number][0]} and region {pair[1]} of reference {pair[0]}; leave one of them out"
             )
-    triples = [(region_at(i, labels[0]), r, target_at(j, r)) for i, r, j in forbidden]
-    return Wishes(numbered, excluded, triples)
+    forbidden = [(region_at(i, labels[0]), r, target_at(j, r)) for i, r, j in constraints.forbidden]
+    return MatchConstraints(pins, constraints.excluded, forbidden)
 
 
 def region_at(region: Region, labels: Tensor) -> int:
@@ -87,20 +69,6 @@ def region_at(region: Region, labels: Tensor) -> int:
         return region
     row, column = (min(int(part * side), side - 1) for part, side in zip(region[::-1], labels.shape, strict=True))
     return int(labels[row, column])
-
-
-@dataclass(frozen=True)
-class Match:
-    """Content region -> region of a reference (numbers from 1), with its score and the three terms."""
-
-    content_region: int
-    reference: int
-    reference_region: int
-    score: float
-    statistics: float
-    semantics: float
-    geometry: float
-    pinned: bool
 
 
 @dataclass(frozen=True)
@@ -260,7 +228,7 @@ def match(
     content: RegionDescriptors,
     references: Sequence[RegionDescriptors],
     config: MatchingConfig,
-    wishes: Wishes,
+    constraints: MatchConstraints[int],
     seed: int = 0,
 ) -> list[Match]:
     """The best region of any reference for every content region, in order; several may share one.
@@ -268,22 +236,23 @@ def match(
     `seed` draws the regions where the assignment is random.
 
     Raises:
-        InputError: a wish names a region or reference that does not exist, or nothing is left to choose from.
+        InputError: a constraint names a region or reference that does not exist, or nothing is left to choose from.
     """
     terms = np.concatenate([score_terms(content, reference) for reference in references], axis=1)
     columns = [(i, j) for i, r in enumerate(references, 1) for j in range(1, len(r.circles) + 1)]
-    check_wishes(wishes, len(terms), [len(reference.circles) for reference in references])
+    require_known(constraints, len(terms), [len(reference.circles) for reference in references])
     scores = terms @ np.array([config.statistics, config.semantics, config.geometry])
     draw = np.random.default_rng(seed)
     matches = []
     for region in range(1, len(terms) + 1):
-        if region in wishes.pins:
-            best = columns.index(wishes.pins[region])
+        if region in constraints.pins:
+            best = columns.index(constraints.pins[region])
         else:
             allowed = [
                 index
                 for index, (reference, reference_region) in enumerate(columns)
-                if reference not in wishes.excluded and (region, reference, reference_region) not in wishes.forbidden
+                if reference not in constraints.excluded
+                and (region, reference, reference_region) not in constraints.forbidden
             ]
             if not allowed:
                 raise InputError(f"content region {region} has no region left to match; exclude or forbid less")
@@ -293,15 +262,15 @@ def match(
                 best = max(allowed, key=lambda index: scores[region - 1, index])
         reference, reference_region = columns[best]
         statistics, semantics, geometry = terms[region - 1, best].tolist()
-        score, pinned = float(scores[region - 1, best]), region in wishes.pins
+        score, pinned = float(scores[region - 1, best]), region in constraints.pins
         matches.append(Match(region, reference, reference_region, score, statistics, semantics, geometry, pinned))
     return matches
 
 
-def check_wishes(wishes: Wishes, content_regions: int, reference_regions: list[int]) -> None:
+def require_known(constraints: MatchConstraints[int], content_regions: int, reference_regions: list[int]) -> None:
     """Raise InputError where a pin, an exclusion or a veto names something that does not exist."""
-    targets = [("pin", region, *target) for region, target in wishes.pins.items()]
-    targets += [("forbidden pair", *triple) for triple in wishes.forbidden]
+    targets = [("pin", region, *target) for region, target in constraints.pins.items()]
+    targets += [("forbidden pair", *triple) for triple in constraints.forbidden]
     for kind, region, reference, reference_region in targets:
         if not 1 <= region <= content_regions:
             raise InputError(f"{kind} names content region {region}, but the content has regions 1..{content_regions}")
@@ -312,6 +281,6 @@ def check_wishes(wishes: Wishes, content_regions: int, reference_regions: list[i
                 f"{kind} names region {reference_region} of reference {reference}, which has regions "
                 f"1..{reference_regions[reference - 1]}"
             )
-    for reference in wishes.excluded:
+    for reference in constraints.excluded:
         if not 1 <= reference <= len(reference_regions):
             raise InputError(f"excluded names reference {reference}, but there are {len(reference_regions)} references")

@@ -8,22 +8,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stopwatch, Stylization
+from stylegallery.contract import Energy, Item, Match, Progress, Silent, Stylization
 from stylegallery.draws import derived, seed_of_run
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.errors import require
 from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
 from stylegallery.files import notice
-from stylegallery.guidance import Energy, GuidanceConfig, guidance_timesteps, guided_layers, optimise
+from stylegallery.guidance import GuidanceConfig, guidance_timesteps, guided_layers, optimise
 from stylegallery.images import read_image, resize
-from stylegallery.matching import Match, MatchingConfig, describe, match, wishes_on
+from stylegallery.matching import MatchingConfig, describe, match, numbered
 from stylegallery.memory import require_memory
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, analyse
 from stylegallery.settings import Resolution, Share, check, checked
+from stylegallery.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,9 @@ class StyleGallery:
                 labels, features = analysis.labels, analysis.features
                 descriptors.append(describe(labels, features, image, self.encoder, self.matching, seed))
                 advance()
-            wishes = wishes_on([found.labels for found in analyses], item.pins, item.excluded, item.forbidden)
+            constraints = numbered(item.constraints, [found.labels for found in analyses])
             seed = int(torch.randint(2**31, (1,), generator=generator))
-            matches = match(descriptors[0], descriptors[1:], self.matching, wishes, seed)
+            matches = match(descriptors[0], descriptors[1:], self.matching, constraints, seed)
 
         return Plan(images, analyses, matches)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 
-from data.benchmark import Item
-from stylegallery.contract import Progress, Silent, Stylization
+from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import read_image
 

@@ -494,7 +494,7 @@ def test_pin_decides_the_match(finished: Finished, run_inside: RunInside, tmp_pa
     first, *others = matches_of(tmp_path)
     assert (first["reference"], first["reference_region"], first["pinned"]) == (*pinned, True)
     assert others == free[1:]
-    assert record_of(tmp_path)["wishes"]["pins"] == [[1, *pinned]]
+    assert record_of(tmp_path)["constraints"]["pins"] == [[1, *pinned]]
     assert bytes_of(tmp_path)["stylised.png"] != bytes_of(finished.folder)["stylised.png"]
 
 

@@ -16,7 +16,7 @@ from conftest import ROOT, Pictures, RunCli
 from filelock import FileLock
 
 from harness.cells import holder
-from stylegallery.contract import process_peak_mib
+from stylegallery.stopwatch import process_peak_mib
 
 POSIX = {"crypt", "curses", "fcntl", "grp", "nis", "posix", "pty", "pwd", "readline", "resource", "spwd", "syslog",
          "termios", "tty"}  # fmt: skip

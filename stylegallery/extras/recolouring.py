@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stylegallery.contract import Match
 from stylegallery.extras.borders import soft_masks
-from stylegallery.matching import Match
 from stylegallery.regions import resize_labels
 
 GREATEST_GAIN = 3.0  # a flat region must not turn its noise into texture

@@ -21,7 +21,7 @@ from baselines.captions import Captions
 from baselines.conditions import Canny, Depth
 from baselines.controlnet import load_controlnet, load_pipeline
 from baselines.style_aligned import SharedAttention, align, encode, of_reference
-from data.benchmark import Item
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
 from stylegallery.models.loading import processor_of

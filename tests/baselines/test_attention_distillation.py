@@ -22,7 +22,7 @@ from baselines.attention_distillation import (
     style_loss,
 )
 from baselines.latent_adain import adain, pool
-from data.benchmark import Item
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import resize, to_pixels
 from stylegallery.models.attention import SelfAttention

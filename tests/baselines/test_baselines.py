@@ -15,8 +15,8 @@ from torch import Tensor
 from baselines.color_transfer import lab_statistics, monge_kantorovich, to_lab
 from baselines.gatys import gram, mean_grams, relative, total_variation
 from baselines.latent_adain import adain, pool
-from data.benchmark import Item
 from harness.provenance import weights_digest
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, resize, to_pixels, write_png
 from stylegallery.models.attention import self_attention_layers

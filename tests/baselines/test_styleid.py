@@ -20,8 +20,8 @@ from torch import Tensor
 import baselines.styleid
 from baselines.latent_adain import adain
 from baselines.styleid import Inversion, StyleID
-from data.benchmark import Item
 from harness.cells import LABEL
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
 from stylegallery.models.attention import (

@@ -17,7 +17,7 @@ from baselines.conditions import Contour, Lineart
 from baselines.networks.annotators import HolisticEdges, LineDrawing
 from baselines.networks.style_encoder import StyleAwareEncoder, cut_patches
 from baselines.styleshot import StyleProjection, install_adapter
-from data.benchmark import Item
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
 

@@ -10,7 +10,7 @@ from conftest import Pictures, paint
 
 from baselines.networks.stytr2 import DecoderLayer, EncoderLayer, Transformer
 from baselines.stytr2 import Parts, StyTR2
-from data.benchmark import Item
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image
 

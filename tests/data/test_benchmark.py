@@ -23,7 +23,6 @@ from data import benchmark, fetch
 from data.benchmark import (
     MANIFESTS,
     MASKS,
-    Item,
     check_files,
     custom_item,
     folder_items,
@@ -36,6 +35,7 @@ from data.fetch import SOURCES, Source
 from data.make_manifests import as_csv, manifests
 from harness.record import Request
 from stylegallery import transfer
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import mask_on_grid, named_regions, region_count

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from sklearn.metrics import adjusted_rand_score
 
-from data.benchmark import Item, custom_item
+from data.benchmark import custom_item
 from evaluation import independent, questions
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.publish.claims import read_claims
@@ -23,6 +23,7 @@ from evaluation.questions import read_question
 from evaluation.results import METRICS, facts
 from harness.cells import freeze
 from harness.provenance import ROOT, reachable
+from stylegallery.contract import Item
 
 
 @pytest.fixture(scope="module")

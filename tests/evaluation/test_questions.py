@@ -17,8 +17,8 @@ from evaluation.metric import Question
 from evaluation.publish.commands import commands
 from evaluation.questions import ask_all, deciding
 from harness.cells import freeze, read_frozen
+from stylegallery.contract import Match
 from stylegallery.errors import InputError
-from stylegallery.matching import Match
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
-from data.benchmark import Item, custom_item
+from data.benchmark import custom_item
 from evaluation import questions
 from evaluation.metric import Question, Sample
 from evaluation.metrics.regional import (
@@ -29,9 +29,9 @@ from evaluation.metrics.regional import (
 from evaluation.questions import ask, question_digest, read_question, write_question
 from harness.cells import freeze
 from harness.record import Request
+from stylegallery.contract import Item, Match
 from stylegallery.errors import InputError
 from stylegallery.images import read_image
-from stylegallery.matching import Match
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import resize_labels
 

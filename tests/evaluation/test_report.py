@@ -25,7 +25,7 @@ from evaluation.results import facts, read_results
 from evaluation.tables import above, build
 from evaluation.wide import number
 from harness.record import ENVIRONMENT, Request, depends_on
-from stylegallery.matching import Match
+from stylegallery.contract import Match
 
 HOSTILE_ITEM = "0009__a@b=c+d,e.f__1__a"
 HOSTILE_LABEL = "__proto__"

@@ -26,8 +26,8 @@ from evaluation.score import Cell, main, read_picture, score
 from harness.moved import Pictures
 from harness.provenance import file_digest
 from harness.record import Request
+from stylegallery.contract import Match
 from stylegallery.errors import InputError
-from stylegallery.matching import Match
 from stylegallery.weights import table
 
 NAMES = ["ms_ssim", "histogram"]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from evaluation.metric import Question, Sample
 from evaluation.metrics.texture import LEVELS, RegionalTexture, Texture, laplacian_pyramid
-from stylegallery.matching import Match
+from stylegallery.contract import Match
 
 
 def picture(seed: int, side: int = 96, grain: int = 1) -> Tensor:

@@ -23,14 +23,13 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
-from data.benchmark import Item
 from harness import cells, status
 from harness.cells import Job, freeze, holder, lock, parse_shard, run_cells
 from harness.launchers import Shard
 from harness.provenance import code_digest, sources_digest
 from harness.record import not_written, read_record
 from harness.whole import PARTIAL
-from stylegallery.contract import Stylization
+from stylegallery.contract import Item, Stylization
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels

@@ -12,12 +12,12 @@ import torch
 from conftest import Pictures, paint
 from PIL import Image
 
-from data.benchmark import Item, custom_item
+from data.benchmark import custom_item
 from harness import provenance
 from harness import record as recording
 from harness.provenance import code_digest, weights_digest, with_absolute_paths, without_places
 from harness.record import Request, prepare_folder, read_record, write_result
-from stylegallery.contract import Stylization
+from stylegallery.contract import Item, MatchConstraints, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
 
@@ -26,7 +26,8 @@ CONFIG = {"method": {"steps": 2}}
 
 def item_of(pictures: Pictures, **changes: Any) -> Item:
     values = {"id": "item", "content": pictures.content, "references": (pictures.first, pictures.second)}
-    return Item(**(values | changes))
+    constraints = {name: changes.pop(name) for name in ("pins", "excluded", "forbidden") if name in changes}
+    return Item(**(values | changes), constraints=MatchConstraints(**constraints))
 
 
 def digest_of(item: Item, seed: int = 0, config: dict[str, Any] = CONFIG) -> str:
@@ -319,8 +320,8 @@ def test_code_is_what_the_settings_reach() -> None:
         for target in ("stylegallery.pipeline.StyleGallery", "baselines.stytr2.StyTR2")
     }
     first, second = names.values()
-    assert {"stylegallery/pipeline.py", "stylegallery/models/attention.py", "data/benchmark.py"} <= first
-    assert {"baselines/stytr2.py", "baselines/networks/stytr2.py", "data/benchmark.py"} <= second
+    assert {"stylegallery/pipeline.py", "stylegallery/models/attention.py", "stylegallery/contract.py"} <= first
+    assert {"baselines/stytr2.py", "baselines/networks/stytr2.py", "stylegallery/contract.py"} <= second
     assert not any(path.startswith("baselines/") for path in first)
     assert not any(path.startswith(("evaluation/", "tests/")) for path in first | second)
     config = {"_target_": "stylegallery.pipeline.StyleGallery"}

@@ -22,8 +22,8 @@ from harness import status
 from harness.provenance import file_digest
 from harness.record import Request, depends_on
 from harness.stored import read_frozen
+from stylegallery.contract import Match
 from stylegallery.errors import InputError
-from stylegallery.matching import Match
 
 DATA = {"_target_": "data.benchmark.manifest_items", "manifest": "stylegallery60", "files": "stylegallery"}
 METHOD = {"_target_": "baselines.identity.Identity", "resolution": 64, "resizing": "square"}

@@ -13,16 +13,14 @@ from conftest import paint
 from rich.console import Console
 
 import run as script
-from data.benchmark import Item
 from evaluation import questions
 from evaluation.metric import Question
 from harness.record import Request, prepare_folder, read_record, require_free, write_result
 from harness.schemas import RECORD, WRITTEN
 from harness.whole import PARTIAL, clear_partial
-from stylegallery.contract import Stylization
+from stylegallery.contract import Item, Match, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import read_image
-from stylegallery.matching import Match
 
 METHOD = {"_target_": "baselines.identity.Identity", "resolution": 64, "resizing": "square"}
 

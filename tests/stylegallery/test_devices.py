@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from data.benchmark import Item
 from evaluation.backbones import EfficientNetLite0
 from harness.record import computing_on, cpu_name, environment, read_record
 from stylegallery import devices
+from stylegallery.contract import Item
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype, repeatable_gradients
 from stylegallery.errors import InputError
 from stylegallery.models.unet import DiffusionModel

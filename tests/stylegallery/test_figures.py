@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from stylegallery.contract import Energy
 from stylegallery.figures import energy_figure, heart, overlay
-from stylegallery.guidance import Energy
 from stylegallery.regions import colours
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stylegallery.contract import Match
 from stylegallery.devices import repeatable_gradients
 from stylegallery.guidance import (
     GuidanceConfig,
@@ -28,7 +29,6 @@ from stylegallery.guidance import (
     style_target,
     with_region_means,
 )
-from stylegallery.matching import Match
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import flat_labels, region_count, resize_labels

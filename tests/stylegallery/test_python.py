@@ -13,8 +13,8 @@ from conftest import Pictures
 from PIL import Image
 
 import stylegallery
-from data.benchmark import Item
 from stylegallery import memory
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.files import notice
 from stylegallery.guidance import GuidanceConfig

@@ -6,11 +6,12 @@ from typing import Literal
 import pytest
 import torch
 
+from stylegallery.contract import Match
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.errors import InputError
 from stylegallery.extras.recolouring import GREATEST_GAIN, LEAST_CONTRAST, recolour, transport
 from stylegallery.guidance import GuidanceConfig
-from stylegallery.matching import Match, MatchingConfig
+from stylegallery.matching import MatchingConfig
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.pipeline import StyleGallery
 from stylegallery.segmentation import SegmentationConfig

@@ -1,0 +1,42 @@
+"""Seconds and memory of a method, measured while it runs."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+
+
+class Stopwatch:
+    """Seconds per stage and peak memory of the process (of the GPU where there is one)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+    def peak_memory_mib(self) -> float:
+        if self.device.type == "cuda":
+            return round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
+        return round(process_peak_mib(), 1)
+
+
+def process_peak_mib() -> float:
+    """The most memory this process has had so far, MiB."""
+    if sys.platform == "win32":  # which has no module `resource`
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

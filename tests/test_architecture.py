@@ -1,0 +1,93 @@
+"""The shape of the house: which package may import which, no circles, and what the digests of methods depend on."""
+
+import shutil
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from harness import provenance
+from harness.provenance import imports, reachable, sources_digest
+
+# Each package imports itself and these; docs of the project call them arrows, and none of them points upwards.
+MAY_IMPORT = {
+    "stylegallery": set(),
+    "baselines": {"stylegallery"},
+    "data": {"stylegallery"},
+    "harness": {"data", "stylegallery", "evaluation"},  # evaluation: tracking, until it is told of scores
+    "evaluation": {"harness", "data", "stylegallery"},
+    "run": {"harness", "stylegallery", "data"},
+}
+STAGES = ("pipeline", "segmentation", "matching", "guidance")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {
+    module_name(path): path
+    for top in MAY_IMPORT
+    for path in ([ROOT / "run.py"] if top == "run" else sorted((ROOT / top).rglob("*.py")))
+}
+
+
+def imported_by(name: str) -> Iterator[str]:
+    """Modules of this repository that a module imports, in functions too."""
+    for dotted in imports(SOURCES[name]):
+        parts = dotted.split(".")
+        found = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        known = next((module for module in found if module in SOURCES), None)
+        if known and known != name:
+            yield known
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_arrows_between_packages_point_one_way(package: str) -> None:
+    own = [name for name in SOURCES if name.split(".")[0] == package]
+    assert own
+    upwards = {
+        f"{name} imports {other}"
+        for name in own
+        for other in imported_by(name)
+        if other.split(".")[0] not in {package, *MAY_IMPORT[package]}
+    }
+    assert upwards == set()
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    try:
+        list(TopologicalSorter({name: set(imported_by(name)) for name in SOURCES}).static_order())
+    except CycleError as error:
+        pytest.fail(f"import circle: {' -> '.join(error.args[1])}")
+
+
+def test_the_contract_stands_on_errors_alone() -> None:
+    assert set(imported_by("stylegallery.contract")) == {"stylegallery.errors"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "method", ["baselines.identity.Identity", "baselines.color_transfer.ColorTransfer", "baselines.gatys.Gatys"]
+)
+def test_an_edit_of_a_stage_leaves_other_methods_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stage: str
+) -> None:
+    for name in ("stylegallery", "baselines", "data"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=lambda _, names: [n for n in names if n == "weights"])
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    targets = frozenset({method}), frozenset({"stylegallery.pipeline.StyleGallery"})
+    assert method.rpartition(".")[0].replace(".", "/") + ".py" in {
+        path.relative_to(tmp_path).as_posix() for path in reachable(targets[0])
+    }
+    digests = []
+    for _ in range(2):
+        sources_digest.cache_clear()
+        digests.append([sources_digest(target) for target in targets])
+        with (tmp_path / "stylegallery" / f"{stage}.py").open("a") as file:
+            file.write("# another comment\n")
+    sources_digest.cache_clear()
+    assert digests[0][0] == digests[1][0]
+    assert digests[0][1] != digests[1][1]
