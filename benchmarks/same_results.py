@@ -1,7 +1,7 @@
 """Whether a change of the code left every result as it was: run once before it and once after, then compare.
 
-    python benchmarks/same_results.py run OUT [--data FOLDER]     with the code of the checkout it is started from
-    python benchmarks/same_results.py tables OUT COPY             scores and tables of the records in OUT, in a copy
+    STYLEGALLERY_DATA=folder python benchmarks/same_results.py run OUT     with the code of the checkout it is started from
+    python benchmarks/same_results.py tables OUT COPY                      scores and tables of a copy of OUT
     python benchmarks/same_results.py compare BEFORE AFTER
 
 `run` makes the demo, a result with pins, exclusions and masks, every method that needs no foreign weights on two items
@@ -44,16 +44,16 @@ def start(*arguments: str) -> None:
     subprocess.run([sys.executable, *arguments], check=True)
 
 
-def make_results(out: Path, data: list[str]) -> None:
+def make_results(out: Path) -> None:
     for name, overrides in SINGLE.items():
         start("run.py", *overrides, f"out={out / name}")
     for name, overrides in SWEEPS.items():
-        start("run.py", f"experiment={name}", *overrides, *data, f"out={out / name}")
+        start("run.py", f"experiment={name}", *overrides, f"out={out / name}")
 
 
-def make_tables(out: Path, data: list[str]) -> None:
+def make_tables(out: Path) -> None:
     for name in SWEEPS:
-        start("-m", "evaluation.score", str(out / name), *data)
+        start("-m", "evaluation.score", str(out / name))
         start("-m", "evaluation.tables", str(out / name))
 
 
@@ -99,7 +99,6 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run")
     run.add_argument("out", type=Path)
-    run.add_argument("--data", help="where the benchmark's pictures are, if not where data.fetch puts them")
     tables = commands.add_parser("tables")
     tables.add_argument("out", type=Path)
     tables.add_argument("copy", type=Path)
@@ -111,11 +110,10 @@ def main() -> int:
         return compare(options.before, options.after)
     if options.command == "tables":
         shutil.copytree(options.out, options.copy)
-        make_tables(options.copy, [])
+        make_tables(options.copy)
         return 0
-    data = [f"data.root={Path(options.data).absolute()}"] if options.data else []
-    make_results(options.out.absolute(), data)
-    make_tables(options.out.absolute(), data)
+    make_results(options.out.absolute())
+    make_tables(options.out.absolute())
     return 0
 
 
