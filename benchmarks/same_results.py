@@ -1,6 +1,6 @@
 """Whether a change of the code left every result as it was: run once before it and once after, then compare.
 
-    STYLEGALLERY_DATA=folder python benchmarks/same_results.py run OUT     with the code of the checkout it is started from
+    STYLEGALLERY_DATA=folder python benchmarks/same_results.py run OUT     with the code of this checkout
     python benchmarks/same_results.py tables OUT COPY                      scores and tables of a copy of OUT
     python benchmarks/same_results.py compare BEFORE AFTER
 
