@@ -14,7 +14,7 @@ from baselines.networks.annotators import HolisticEdges, LineDrawing
 from stylegallery.devices import pick_device
 from stylegallery.images import to_pixels
 from stylegallery.models.checkpoints import load_strictly, read_checkpoint
-from stylegallery.models.loading import pretrained, processor_of
+from stylegallery.models.pretrained import pretrained, processor_of
 from stylegallery.settings import Number, checked
 from stylegallery.weights import locate
 

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
-from stylegallery.models.loading import UNREADABLE, ModelFiles, model_files, tokenizer_of, unusable, variant_of, whole
+from stylegallery.models.pretrained import (
+    UNREADABLE,
+    ModelFiles,
+    model_files,
+    tokenizer_of,
+    unusable,
+    variant_of,
+    whole,
+)
 from stylegallery.weights import locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run

@@ -13,7 +13,7 @@ from typing import Any
 
 from baselines.controlnet import is_xl
 from baselines.ip_adapter import IPAdapter
-from stylegallery.models.loading import model_files
+from stylegallery.models.pretrained import model_files
 
 Scale = dict[str, Any]
 STYLE: dict[bool, Scale] = {  # by whether the model is SDXL

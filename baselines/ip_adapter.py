@@ -25,7 +25,7 @@ from baselines.inputs import PictureReader
 from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import read_image, to_pixels
-from stylegallery.models.loading import UNREADABLE, unusable
+from stylegallery.models.pretrained import UNREADABLE, unusable
 from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, checked
 from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate

@@ -27,7 +27,7 @@ from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncod
 from stylegallery.errors import InputError
 from stylegallery.images import resize
 from stylegallery.models.checkpoints import damaged, load_strictly, part, read_checkpoint, unfit
-from stylegallery.models.loading import UNREADABLE, whole
+from stylegallery.models.pretrained import UNREADABLE, whole
 from stylegallery.weights import FETCH, locate, locate_file
 
 BATCH = 8

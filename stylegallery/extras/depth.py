@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, DepthAnythingForDepthEstimation
 
-from stylegallery.models.loading import pretrained, processor_of
+from stylegallery.models.pretrained import pretrained, processor_of
 
 
 class DepthAnything(nn.Module):

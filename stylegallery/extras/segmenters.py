@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import MaskGenerationPipeline, SamImageProcessor, SamModel
 
 from stylegallery.images import to_pixels
-from stylegallery.models.loading import pretrained, processor_of
+from stylegallery.models.pretrained import pretrained, processor_of
 from stylegallery.settings import Share, checked
 
 

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import InputError, require
 from stylegallery.models.attention import SelfAttention, record_self_attention, self_attention_layers
-from stylegallery.models.loading import UNREADABLE, compile_blocks, fuse_lora, load, model_files, null_prompts, unusable
+from stylegallery.models.pretrained import (
+    UNREADABLE,
+    compile_blocks,
+    fuse_lora,
+    load,
+    model_files,
+    null_prompts,
+    unusable,
+)
 from stylegallery.settings import Dtype, checked
 from stylegallery.weights import locate_file
 

@@ -24,7 +24,7 @@ from baselines.style_aligned import SharedAttention, align, encode, of_reference
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
-from stylegallery.models.loading import processor_of
+from stylegallery.models.pretrained import processor_of
 
 SMALL = ("resizing=square", "method.resolution=64", "method.steps=2")
 ALIGNED = (

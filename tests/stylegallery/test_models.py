@@ -38,7 +38,7 @@ from stylegallery.extras.depth import DepthAnything
 from stylegallery.extras.segmenters import SAM, stack_masks
 from stylegallery.images import resize
 from stylegallery.models.attention import record_self_attention, self_attention_layers
-from stylegallery.models.loading import compile_blocks
+from stylegallery.models.pretrained import compile_blocks
 from stylegallery.models.unet import DiffusionModel
 
 SD21 = {"attention_head_dim": [2, 4, 4, 4], "use_linear_projection": True}

@@ -18,8 +18,8 @@ from baselines.controlnet import load_controlnet, load_pipeline
 from harness.provenance import weights_digest
 from stylegallery.encoders import DINOv2Encoder
 from stylegallery.errors import InputError
-from stylegallery.models import loading, one_file
-from stylegallery.models.one_file import TOPOLOGIES, clip_tokenizer
+from stylegallery.models import pretrained, single_file
+from stylegallery.models.single_file import TOPOLOGIES, clip_tokenizer
 from stylegallery.models.unet import DiffusionModel
 
 PIXELS = torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)
@@ -36,9 +36,9 @@ def topologies(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def tiny_topologies(topologies: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(one_file, "TOPOLOGIES", topologies)
+    monkeypatch.setattr(single_file, "TOPOLOGIES", topologies)
     tokenizer = CLIPTokenizer.from_pretrained(tiny_model / "tokenizer")
-    monkeypatch.setattr(loading, "clip_tokenizer", lambda *_: tokenizer)
+    monkeypatch.setattr(pretrained, "clip_tokenizer", lambda *_: tokenizer)
     return topologies
 
 
@@ -62,7 +62,7 @@ def load(path: Path) -> DiffusionModel:
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-def test_one_file_is_the_model_of_its_folder(
+def test_single_file_is_the_model_of_its_folder(
     tiny_topologies: Path, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = save_one_file(tiny_topologies / kind, tmp_path / "traded.safetensors", text=kind == "sd1")
@@ -74,7 +74,7 @@ def test_one_file_is_the_model_of_its_folder(
     assert_same(model, load(tiny_topologies / kind))
 
 
-def test_one_file_in_half_precision(tiny_topologies: Path, tmp_path: Path) -> None:
+def test_single_file_in_half_precision(tiny_topologies: Path, tmp_path: Path) -> None:
     file = save_one_file(tiny_topologies / "sd1", tmp_path / "half.safetensors", dtype=torch.float16)
     model = load(file)
     assert model.unet.dtype == torch.float32
@@ -134,7 +134,7 @@ def test_the_vocabulary_is_clips() -> None:
             assert tokens[:length] == expected[:length].tolist() and set(tokens[length:]) == {number}
 
 
-FIRST, TEXT = one_file.FIRST, one_file.TEXT
+FIRST, TEXT = single_file.FIRST, single_file.TEXT
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ FIRST, TEXT = one_file.FIRST, one_file.TEXT
         ({FIRST: torch.zeros(8, 4, 3, 3), TEXT: torch.zeros(())}, "is not a readable diffusers model"),
     ],
 )
-def test_one_file_of_another_kind(weights: dict[str, torch.Tensor], says: str, tmp_path: Path) -> None:
+def test_single_file_of_another_kind(weights: dict[str, torch.Tensor], says: str, tmp_path: Path) -> None:
     save_file(weights, tmp_path / "other.safetensors")
     with pytest.raises(InputError) as caught:
         load(tmp_path / "other.safetensors")
@@ -162,7 +162,7 @@ def test_one_file_of_another_kind(weights: dict[str, torch.Tensor], says: str, t
     assert "restore" not in message or "weights are missing of the unet" in message
 
 
-def test_one_file_without_its_autoencoder_or_cut_short(tiny_topologies: Path, tmp_path: Path) -> None:
+def test_single_file_without_its_autoencoder_or_cut_short(tiny_topologies: Path, tmp_path: Path) -> None:
     file = save_one_file(tiny_topologies / "sd1", tmp_path / "traded.safetensors")
     whole = file.read_bytes()
     state = {name: value for name, value in load_file(file).items() if not name.startswith("first_stage_model")}

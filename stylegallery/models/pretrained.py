@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError, first_line
-from stylegallery.models.one_file import clip_tokenizer, topology_of
+from stylegallery.models.single_file import clip_tokenizer, topology_of
 from stylegallery.weights import local_path, locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
