@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -70,9 +70,10 @@ ScoreOfPart = Callable[[Tensor], float]
 
 
 class SetMetric(Protocol):
-    """A score of a whole set of items, such as FID."""
+    """A score of a whole set of items, such as FID; kind: what it measures, `set` for a summary of several things."""
 
-    kind: Literal["set"]
+    of_sets: Literal[True]
+    kind: Literal["style", "set"]
     name: str
     version: int
     direction: Direction
@@ -84,6 +85,11 @@ class SetMetric(Protocol):
         Raises ValueError where the set is too small.
         """
         ...
+
+
+def is_of_sets(metric: Metric | SetMetric) -> TypeGuard[SetMetric]:
+    """Whether a metric scores whole sets of items and not items one by one."""
+    return getattr(metric, "of_sets", False)
 
 
 def clamped(value: float, low: float = -math.inf, high: float = math.inf) -> float:

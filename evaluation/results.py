@@ -59,10 +59,9 @@ def facts(metric: str) -> Facts:
         raise InputError(f"the scores name a metric {metric} that {METRICS} does not have; score again with this code")
     config = OmegaConf.load(metric_files()[metric])
     found = get_class(str(OmegaConf.select(config, "_target_")))
-    kind = "style" if metric.startswith(("fid_", "kid")) else str(getattr(found, "kind", "set"))
     ordered = OmegaConf.select(config, "over") != "mean"
     annotator = str(OmegaConf.select(config, "annotator", default=STYLEGALLERY))
-    return Facts(found.direction, kind, found.version, ordered, annotator)  # type: ignore[attr-defined]
+    return Facts(found.direction, found.kind, found.version, ordered, annotator)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from rich.table import Table
 from torch import Tensor
 
 from evaluation.backbones import BATCH, MissingWeights
-from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Metric, Question, Sample, SetMetric
+from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Metric, Question, Sample, SetMetric, is_of_sets
 from evaluation.questions import question_digest, read_question
 from evaluation.resampling import estimate_set
 from evaluation.statistics import FEWEST
@@ -66,7 +66,7 @@ def build_metrics(names: Sequence[str] | None = None) -> tuple[list[Metric], lis
         if name not in paths:
             raise InputError(f"{name} is not a metric; pass some of: {', '.join(paths)}")
     metrics = [instantiate(OmegaConf.load(paths[name]), _convert_="all") for name in names or paths]
-    return [m for m in metrics if m.kind != "set"], [m for m in metrics if m.kind == "set"]
+    return [m for m in metrics if not is_of_sets(m)], [m for m in metrics if is_of_sets(m)]
 
 
 # --- reading ---
@@ -399,7 +399,7 @@ def summary(out: Path, cells: Sequence[Cell], metrics: Sequence[Metric | SetMetr
     sets = [out / "cells" / label / SETS for label in sorted({cell.label for cell in cells})]
     table = listing("metric", "better", "values", "without", title=str(out))
     for metric in metrics:
-        rows = [read_rows(path, {}).get(metric.name, {}) for path in (sets if metric.kind == "set" else files)]
+        rows = [read_rows(path, {}).get(metric.name, {}) for path in (sets if is_of_sets(metric) else files)]
         reasons = Counter(row.get("reason") for row in rows if row.get("value") is None)
         without = "\n".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
         count = len(rows) - sum(reasons.values())

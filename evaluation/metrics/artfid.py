@@ -13,6 +13,7 @@ from evaluation.metrics.lpips import Lpips
 class ArtFid:
     """(1 + mean `lpips_alex`) · (1 + `fid_art`) over the same items. Lower is better, 1 and up."""
 
+    of_sets = True
     kind = "set"
     name = "artfid"
     version = 1

@@ -21,7 +21,8 @@ class Fid:
     equal sets.
     """
 
-    kind = "set"
+    of_sets = True
+    kind = "style"
     version = 2
     direction: Direction = "down"
     bounds = (0.0, float("inf"))

@@ -17,7 +17,8 @@ class Kid:
     may fall below 0. Takes 8 N² bytes for N pictures.
     """
 
-    kind = "set"
+    of_sets = True
+    kind = "style"
     name = "kid"
     version = 2
     direction: Direction = "down"
