@@ -7,13 +7,10 @@ if __name__ == "__main__":
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
 from filelock import AcquireReturnProxy, Timeout
-from hydra import compose
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,8 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from data.benchmark import load_items
-from harness.cells import Job, NoLock, lock, lock_path, settings_of, writable
-from harness.launchers import build, run_job
+from harness.building import build
+from harness.experiments import difference, runs
+from harness.frozen import settings_of
+from harness.jobs import Job
+from harness.locks import NoLock, lock, lock_path, writable
 from harness.progress import Bars
 from harness.record import (
     Request,
@@ -34,8 +34,8 @@ from harness.record import (
     require_free,
     write_result,
 )
+from harness.runs import run_job
 from harness.schemas import RECORD, WRITTEN
-from harness.sweeps import difference
 from harness.whole import clear_partial
 from stylegallery.command import plain_console
 from stylegallery.draws import item_generator
@@ -117,47 +117,6 @@ def run_benchmark(config: DictConfig, console: Console) -> bool:
         console.print(table)
         console.print(f"all jobs: python -m harness.status {out}", markup=False, soft_wrap=True)
     return not (tally["failed"] + tally["lost"] + stopped)
-
-
-def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
-    """Label and config of every run: that of the command line, or those of an experiment, `only` some of them or all.
-
-    The command line comes after the settings of a run and wins; its `method.` settings go to methods that have them
-    (`++method.steps=50` where StyleGallery itself has none). Jobs of a sweep (`-m`) have labels of their own:
-    `stylegallery@seed=1`.
-    """
-    told_apart = ["out", "label", "experiment", *(["method"] if config.label is None else [])]
-    name = difference(*told_apart, *([] if config.out else ["data"]))
-    job = f"@{name}" if name else ""
-    if config.experiment is None:
-        label = HydraConfig.get().runtime.choices.method if config.label is None else config.label
-        yield f"{label}{job}", config
-        return
-    labels = [str(label) for label in config.experiment.runs]
-    given_only = config.only if OmegaConf.is_list(config.only) else [config.only]
-    only = labels if config.only is None else [str(label) for label in given_only]
-    if unknown := sorted(set(only).difference(labels)):
-        raise InputError(f"only= names {unknown[0]}, but the runs of this experiment are {', '.join(labels)}")
-    given = [override for override in HydraConfig.get().overrides.task if not override.startswith("experiment=")]
-    some = [override for override in given if override.lstrip("+").startswith("method.")]
-    differ = {key_of(override) for overrides in config.experiment.runs.values() for override in overrides}
-    if clash := sorted(differ & {key_of(override) for override in given}):
-        raise InputError(
-            f"{clash[0]} is what the runs of this experiment differ in, so it cannot be given for all of them; "
-            "leave it out, or run without experiment="
-        )
-    data = [] if any(override.startswith("data=") for override in given) else [f"data={config.experiment.data}"]
-    for label, overrides in config.experiment.runs.items():
-        if str(label) not in only:
-            continue
-        of_all = [*data, *overrides, *(override for override in given if override not in some)]
-        bare = compose("config", overrides=of_all)
-        own = [override for override in some if OmegaConf.select(bare, key_of(override), default=bare) != bare]
-        yield f"{label}{job}", compose("config", overrides=[*of_all, *own]) if own else bare
-
-
-def key_of(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
 
 
 def stop(label: str, error: InputError, config: DictConfig, console: Console) -> int:

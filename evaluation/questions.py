@@ -29,8 +29,9 @@ from torch import Tensor
 from data.benchmark import MASKS, load_items
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.metric import ANNOTATIONS, INDEPENDENT, STYLEGALLERY, Question
-from harness.cells import differences, lock, settings_of, writable
-from harness.launchers import build
+from harness.building import build
+from harness.frozen import differences, settings_of
+from harness.locks import lock, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
 from harness.record import Request, prepare_folder

@@ -36,7 +36,7 @@ from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Metric, Question, Sampl
 from evaluation.questions import question_digest, read_question
 from evaluation.resampling import estimate_set
 from evaluation.statistics import FEWEST
-from harness.cells import lock
+from harness.locks import lock
 from harness.moved import Pictures, root_of
 from harness.record import depends_on, file_digest, own_record, pictures_of
 from harness.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read

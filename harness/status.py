@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.benchmark import load_items
-from harness.cells import holder
+from harness.locks import holder
 from harness.provenance import code_digest, without_places
 from harness.record import read_record
 from harness.stored import read_frozen

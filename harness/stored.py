@@ -25,7 +25,7 @@ def read_frozen(path: Path) -> dict[str, Any]:
     """The settings in OUT/config/<label>.yaml: label, limit, seed, data and method.
 
     Raises:
-        InputError: the file is not one that `harness.cells.freeze` wrote, or names a benchmark that conf/data does
+        InputError: the file is not one that `harness.frozen.freeze` wrote, or names a benchmark that conf/data does
             not have.
     """
     try:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from PIL import Image
 from rich.console import Console
 
-from harness.cells import Job
+from harness.jobs import Job
 from harness.record import depends_on, read_record
 from harness.schemas import SCORED, SCORES, read
 from stylegallery.images import read_image, to_pixels

@@ -6,7 +6,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from harness.launchers import build
+from harness.building import build
 
 ROOT = Path(__file__).parent.parent
 

@@ -396,7 +396,7 @@ def built(composed: Callable[..., DictConfig]) -> object:
 @pytest.fixture
 def run_built(built: object, run_inside: RunInside, monkeypatch: pytest.MonkeyPatch) -> RunInside:
     """`run_inside` without building the method again: for the many calls that must fail on their input."""
-    monkeypatch.setattr("harness.launchers.instantiate", lambda *_, **__: built)
+    monkeypatch.setattr("harness.building.instantiate", lambda *_, **__: built)
     return run_inside
 
 

@@ -21,12 +21,13 @@ from pathlib import Path
 from rich.console import Console
 
 from data.benchmark import folder_items
-from harness.cells import Job, run_cells
+from harness.jobs import Job
 from harness.record import read_record
+from harness.runs import run_items
 from harness.whole import PARTIAL
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["harness.cells", "fake_method"])
+CONTEXT.set_forkserver_preload(["harness.runs", "fake_method"])
 
 
 def job_of(out: Path, label: str, gallery: Path, method: dict[str, object]) -> Job:
@@ -40,7 +41,7 @@ def work(out: Path, label: str, gallery: Path, method: dict[str, object]) -> Non
 
     job = job_of(out, label, gallery, method)
     settings = {"strength": 0.5, "seconds": 0.0, "broken": [], "log": None} | method
-    tally = run_cells(job, lambda: Fake(**settings), Console(quiet=True))
+    tally = run_items(job, lambda: Fake(**settings), Console(quiet=True))
     sys.exit(1 if tally["failed"] else 0)
 
 

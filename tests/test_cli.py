@@ -31,7 +31,7 @@ from conftest import (
 )
 from PIL import Image
 
-from harness.cells import lock
+from harness.locks import lock
 from harness.record import read_record
 from harness.whole import PARTIAL
 from stylegallery.errors import InputError
@@ -210,7 +210,7 @@ def test_rerun_computes_nothing(copy: Finished, run_inside: RunInside, monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("built a method although the result is there")
 
-    monkeypatch.setattr("harness.launchers.instantiate", refuse)
+    monkeypatch.setattr("harness.building.instantiate", refuse)
     before = {name: ((copy.folder / name).stat().st_mtime_ns, data) for name, data in contents(copy.folder).items()}
     printed = run_inside(*copy.pictures.overrides(), f"out={copy.folder}")
     assert "already holds this result" in printed
@@ -267,7 +267,7 @@ def test_input_that_changes_under_way_is_refused(
         paint(pictures.first, 9)
         return built
 
-    monkeypatch.setattr("harness.launchers.instantiate", build)
+    monkeypatch.setattr("harness.building.instantiate", build)
     with pytest.raises(InputError, match=r"first\.png changed while it was used; run again"):
         run_inside(*pictures.overrides(), f"out={tmp_path / 'out'}")
     assert_nothing_in(tmp_path / "out")

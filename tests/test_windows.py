@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, Pictures, RunCli
 from filelock import FileLock
 
-from harness.cells import holder
+from harness.locks import holder
 from stylegallery.stopwatch import process_peak_mib
 
 POSIX = {"crypt", "curses", "fcntl", "grp", "nis", "posix", "pty", "pwd", "readline", "resource", "spwd", "syslog",

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from evaluation.publish.studies import OURS, Study
 from evaluation.questions import asked_with, deciding
-from harness.cells import differences
+from harness.frozen import differences
 from harness.schemas import SCORED, read
 
 CONFIGS = Path(__file__).parents[2] / "conf"

@@ -21,7 +21,7 @@ from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.publish.claims import read_claims
 from evaluation.questions import read_question
 from evaluation.results import METRICS, facts
-from harness.cells import freeze
+from harness.frozen import freeze
 from harness.provenance import ROOT, reachable
 from stylegallery.contract import Item
 

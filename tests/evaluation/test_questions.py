@@ -16,7 +16,8 @@ from evaluation import questions
 from evaluation.metric import Question
 from evaluation.publish.commands import commands
 from evaluation.questions import ask_all, deciding
-from harness.cells import freeze, read_frozen
+from harness.frozen import freeze
+from harness.stored import read_frozen
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
 

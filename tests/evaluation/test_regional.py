@@ -27,7 +27,7 @@ from evaluation.metrics.regional import (
     similarities,
 )
 from evaluation.questions import ask, question_digest, read_question, write_question
-from harness.cells import freeze
+from harness.frozen import freeze
 from harness.record import Request
 from stylegallery.contract import Item, Match
 from stylegallery.errors import InputError

@@ -19,7 +19,8 @@ from rich.console import Console
 
 import run
 from data.benchmark import load_items
-from harness.cells import freeze
+from harness.experiments import runs
+from harness.frozen import freeze
 from stylegallery.errors import InputError
 from stylegallery.models.unet import DiffusionModel
 
@@ -99,7 +100,7 @@ def test_the_runs_of_an_experiment_differ_from_one_another(name: str, composed_e
     config = settings(f"experiment={name}")
     found = [
         (str([OmegaConf.to_container(one[key], resolve=True) for key in ("method", "data")]), one.seed)
-        for _, one in run.runs(config)
+        for _, one in runs(config)
     ]
     assert len(set(found)) == len(found) >= 3
     assert {"identity", "reference_copy"} <= set(config.experiment.runs)  # calibration rows of every table
@@ -108,7 +109,7 @@ def test_the_runs_of_an_experiment_differ_from_one_another(name: str, composed_e
 
 def test_settings_of_the_command_line_win_where_a_method_has_them(composed_experiment: None) -> None:
     config = settings("experiment=ablation_losses", "method.guidance.steps=7", "seed=3")
-    found = dict(run.runs(config))
+    found = dict(runs(config))
     assert found["stylegallery@style_weight=0"].method.guidance.steps == 7
     assert found["stylegallery@style_weight=0"].method.guidance.style_weight == 0
     assert "guidance" not in found["identity"].method
@@ -125,12 +126,12 @@ def test_what_the_runs_differ_in_cannot_be_given_for_all(
 ) -> None:
     """Every label would hold the same results."""
     with pytest.raises(InputError, match=f"{override.partition('=')[0]} is what the runs of this experiment differ in"):
-        list(run.runs(settings(f"experiment={experiment}", override)))
+        list(runs(settings(f"experiment={experiment}", override)))
 
 
 def test_one_run_of_the_regions_has_the_masks_of_the_user(composed_experiment: None, tmp_path: Path) -> None:
     config = settings("experiment=ablation_regions", "data=mixed60", f"data.root={tmp_path}")
-    found = dict(run.runs(config))
+    found = dict(runs(config))
     items = {label: load_items(one.data, check=False) for label, one in found.items()}
     masked = items.pop("stylegallery@user_masks")
     assert all(item.mask and item.mask.is_file() for item in masked)

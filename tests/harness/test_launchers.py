@@ -26,9 +26,13 @@ from rich.console import Console
 
 import evaluation
 from evaluation.tables import write_tables
-from harness import launchers
-from harness.cells import Job
-from harness.launchers import Launcher, Shard, Submitit, build, run_job
+from harness import runs
+from harness.building import build
+from harness.jobs import Job
+from harness.launchers.ray import Ray
+from harness.launchers.shards import Launcher, Shard
+from harness.launchers.submitit import Submitit
+from harness.runs import run_job
 from stylegallery.errors import InputError
 
 ITEMS = 12
@@ -142,7 +146,7 @@ def test_a_mirror_ends_with_its_job_although_the_job_fails(
     job = Job.of(fake_config(f"out={tmp_path}", "method.strength=2"), "fake")
     ended: list[Job] = []
     mirror = SimpleNamespace(log=None, finish=lambda console: ended.append(job))
-    monkeypatch.setattr(launchers, "build", lambda node, *_: build(node) if node is job.method else lambda job: mirror)
+    monkeypatch.setattr(runs, "build", lambda node, *_: build(node) if node is job.method else lambda job: mirror)
     with pytest.raises(InputError, match="strength is at most 1"):
         run_job(job, {"_target_": "a tracker"}, Console(quiet=True))
     assert ended == [job]
@@ -382,7 +386,7 @@ def test_ray_that_does_not_come_up_is_one_sentence(
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     with pytest.raises(InputError, match=r"^no Ray cluster at auto \(.*\); start one with: ray start --head$"):
-        launchers.Ray(1, "auto", 0, 1, 0).run([], tmp_path, Console(quiet=True))
+        Ray(1, "auto", 0, 1, 0).run([], tmp_path, Console(quiet=True))
 
 
 def test_without_slurm_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

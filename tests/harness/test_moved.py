@@ -14,8 +14,9 @@ from rich.console import Console
 from data import benchmark
 from evaluation.report import read_cells
 from evaluation.score import score
-from harness.cells import Job, run_cells
+from harness.jobs import Job
 from harness.moved import Pictures, root_of
+from harness.runs import run_items
 from stylegallery.errors import InputError
 
 QUIET = Console(quiet=True)
@@ -23,7 +24,7 @@ QUIET = Console(quiet=True)
 
 def done(config: DictConfig) -> Path:
     job = Job.of(config, "fake")
-    run_cells(job, lambda: Fake(0.5, 0.0, [], None), QUIET)
+    run_items(job, lambda: Fake(0.5, 0.0, [], None), QUIET)
     return job.out
 
 

@@ -18,8 +18,9 @@ from PIL import Image
 from rich.console import Console
 
 from harness import tracking
-from harness.cells import Job, run_cells
+from harness.jobs import Job
 from harness.record import depends_on, read_record
+from harness.runs import run_items
 from harness.tracking import HEIGHT, WandbTracker, strip
 
 
@@ -31,7 +32,7 @@ def job(tmp_path: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> Jo
 
 
 def run(job: Job, tracker: WandbTracker, broken: list[str]) -> str:
-    run_cells(job, lambda: Fake(0.5, 0.0, broken, None), Console(quiet=True), tracker.log)
+    run_items(job, lambda: Fake(0.5, 0.0, broken, None), Console(quiet=True), tracker.log)
     console = Console(file=io.StringIO(), width=300)
     tracker.finish(console)
     assert isinstance(console.file, io.StringIO)
@@ -41,7 +42,7 @@ def run(job: Job, tracker: WandbTracker, broken: list[str]) -> str:
 def test_offline_run_holds_all_that_sync_needs(job: Job, tmp_path: Path, gallery: Gallery) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        run_cells(job, lambda: Fake(0.5, 0.0, ["c1__set1"], None), Console(quiet=True), lambda *_: None)
+        run_items(job, lambda: Fake(0.5, 0.0, ["c1__set1"], None), Console(quiet=True), lambda *_: None)
         for item, old in (("c0__set2", False), ("c0__set3", True)):  # scores of this picture, and of an earlier one
             folder = job.out / "cells" / "fake" / item
             pictures = depends_on(folder, read_record(folder)) | ({"result": "0"} if old else {})

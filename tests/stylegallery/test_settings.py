@@ -12,8 +12,8 @@ from composing import ROOT, compose_config
 from omegaconf import OmegaConf
 
 from baselines.identity import Identity
-from harness.cells import settings_of
-from harness.launchers import build
+from harness.building import build
+from harness.frozen import settings_of
 from harness.provenance import imports
 from stylegallery.contract import Stylization
 from stylegallery.errors import InputError

@@ -23,11 +23,15 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
-from harness import cells, status
-from harness.cells import Job, freeze, holder, lock, parse_shard, run_cells
-from harness.launchers import Shard
+from harness import frozen, locks, status
+from harness.frozen import freeze, inputs_digest
+from harness.jobs import Job, parse_shard
+from harness.launchers.shards import Shard
+from harness.locks import holder, lock
 from harness.provenance import code_digest, sources_digest
 from harness.record import not_written, read_record
+from harness.runs import in_turn, run_items
+from harness.stored import read_frozen
 from harness.whole import PARTIAL
 from stylegallery.contract import Item, Stylization
 from stylegallery.draws import item_generator
@@ -64,7 +68,7 @@ class Counting(Fake):
 def run(job: Job, **settings: Any) -> tuple[Counter[str], list[str]]:
     """Tally of a run and the items it computed."""
     method = Counting(**settings)
-    return run_cells(job, lambda: method, Console(quiet=True)), method.did
+    return run_items(job, lambda: method, Console(quiet=True)), method.did
 
 
 def record_of(job: Job, item: str) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def test_first_run_does_all_and_second_nothing(job: Job) -> None:
     def refuse() -> Fake:
         raise AssertionError("built the method although every result is there")
 
-    assert run_cells(job, refuse, Console(quiet=True)) == Counter(done=0, there=12, failed=0)
+    assert run_items(job, refuse, Console(quiet=True)) == Counter(done=0, there=12, failed=0)
     assert stamps(job) == before
 
 
@@ -185,7 +189,7 @@ def test_input_that_changes_under_way_is_a_failure(job: Job, gallery: Gallery) -
                 paint(item.content, 79)
             return super().stylize(item, *arguments)
 
-    assert run_cells(job, Changing, Console(quiet=True)) == Counter(done=11, there=0, failed=1)
+    assert run_items(job, Changing, Console(quiet=True)) == Counter(done=11, there=0, failed=1)
     assert "c2.png changed while it was used" in record_of(job, "c2__set1")["error"]
     assert run(job) == (Counter(done=1, there=11, failed=0), ["c2__set1"])
 
@@ -196,11 +200,11 @@ def test_input_that_changes_under_way_is_a_failure(job: Job, gallery: Gallery) -
 def test_settings_are_frozen(fake_config: Compose, out: Path) -> None:
     config = fake_config(f"out={out}", "limit=3")
     job = Job.of(config, "one@x=0.5")
-    frozen = cells.read_frozen(out / "config" / "one@x=0.5.yaml")
-    assert frozen["method"] == job.method == {
+    settings = read_frozen(out / "config" / "one@x=0.5.yaml")
+    assert settings["method"] == job.method == {
         "_target_": "fake_method.Fake", "strength": 0.5, "seconds": 0.0, "broken": [], "log": None,
     }  # fmt: skip
-    assert (frozen["limit"], frozen["seed"], len(job.items)) == (3, 0, 3)
+    assert (settings["limit"], settings["seed"], len(job.items)) == (3, 0, 3)
     assert [path.name for path in (out / "config").iterdir()] == ["one@x=0.5.yaml"]
     assert len(Job.of(fake_config(f"out={out}", "limit=5", "shard=1/2"), "one@x=0.5").items) == 2
 
@@ -225,7 +229,7 @@ def test_settings_without_a_result_may_change(fake_config: Compose, out: Path) -
     with lock(out, f"fake/{job.items[0].id}"), pytest.raises(InputError, match=r"strength: 2 there, 0\.7 now"):
         Job.of(fake_config(f"out={out}", "method.strength=0.7"), "fake")
     run(Job.of(fake_config(f"out={out}", "limit=1", "method.strength=0.7"), "fake"))
-    assert cells.read_frozen(out / "config" / "fake.yaml")["method"]["strength"] == 0.7
+    assert read_frozen(out / "config" / "fake.yaml")["method"]["strength"] == 0.7
     with pytest.raises(InputError, match=r"strength: 0\.7 there, 2 now"):
         Job.of(fake_config(f"out={out}", "method.strength=2"), "fake")
 
@@ -267,11 +271,11 @@ def test_where_the_pictures_are_may_change(fake_config: Compose, out: Path, monk
         "files": "stylegallery",
         "root": "a",
     }
-    frozen = freeze(out, "x", config)
-    assert "root" not in frozen["data"]
+    settings = freeze(out, "x", config)
+    assert "root" not in settings["data"]
     config.data.root = "b"
-    assert freeze(out, "x", config) == frozen
-    monkeypatch.setattr(cells, "in_use", lambda *_: True)
+    assert freeze(out, "x", config) == settings
+    monkeypatch.setattr(frozen, "in_use", lambda *_: True)
     config.data.manifest = "stylegallery"
     with pytest.raises(InputError, match=r"data\.manifest: mixed there, stylegallery now"):
         freeze(out, "x", config)
@@ -325,7 +329,7 @@ def test_failure_of_a_name_of_any_bytes(out: Path, gallery: Gallery) -> None:
     (gallery.contents / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
     job = job_of(out, "fake", gallery.contents.parent, {})
     console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
-    assert run_cells(job, Counting, console) == Counter(done=12, there=0, failed=3)
+    assert run_items(job, Counting, console) == Counter(done=12, there=0, failed=3)
     (item,) = (item.id for item in job.items if item.id.startswith("caf_") and item.id.endswith("__set1"))
     assert r"caf\udce9.png is not a picture" in record_of(job, item)["error"]
 
@@ -356,7 +360,7 @@ def test_settings_that_suit_no_item_stop_at_once(job: Job) -> None:
     for path in job.out.glob("cells/*/*"):
         shutil.rmtree(path)
     with pytest.raises(InputError, match="strength is at most 1"):
-        run_cells(job, lambda: Counting(strength=2), Console(quiet=True))
+        run_items(job, lambda: Counting(strength=2), Console(quiet=True))
     assert stamps(job) == {}
 
 
@@ -377,7 +381,7 @@ def test_the_end_of_a_task_is_no_failure_of_its_item(job: Job) -> None:
                 raise signal
 
         with pytest.raises(type(signal)):
-            run_cells(job, Ended, Console(quiet=True))
+            run_items(job, Ended, Console(quiet=True))
         assert not stamps(job)
 
 
@@ -391,7 +395,7 @@ def test_memory_that_runs_out_twice_stops(job: Job) -> None:
             raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {item.id[-1]}.00 GiB")
 
     with pytest.raises(InputError, match=r"^the GPU ran out of memory; pass model\.dtype=bfloat16"):
-        run_cells(job, Hungry, Console(quiet=True))
+        run_items(job, Hungry, Console(quiet=True))
     assert list(stamps(job)) == ["c0__set1", "c0__set2"]
     assert record_of(job, "c0__set2")["error"].endswith("a smaller resolution= or fewer references")
 
@@ -404,7 +408,7 @@ def test_interruption_is_not_a_failure(job: Job) -> None:
             return super().stylize(item, *arguments)
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells(job, Interrupted, Console(quiet=True))
+        run_items(job, Interrupted, Console(quiet=True))
     assert len(stamps(job)) == 2
     assert run(job)[0] == Counter(done=10, there=2, failed=0)
 
@@ -446,7 +450,7 @@ def test_lock_of_another_is_waited_for(job: Job) -> None:
                 held.release()
             return super().stylize(item, *arguments)
 
-    assert run_cells(job, Releasing, Console(quiet=True))["done"] == 12
+    assert run_items(job, Releasing, Console(quiet=True))["done"] == 12
     assert order == [item.id for item in [*job.items[1:], job.items[0]]]
 
 
@@ -634,7 +638,7 @@ class Unlucky(Counting):
 )
 def test_equal_failures_of_items_do_not_end_the_sweep(job: Job, error: Exception, at: set[int]) -> None:
     method = Unlucky(error, at)
-    tally = run_cells(job, lambda: method, Console(quiet=True))
+    tally = run_items(job, lambda: method, Console(quiet=True))
     assert tally == Counter(done=12 - len(at), there=0, failed=len(at))
     assert len(stamps(job)) == 12
 
@@ -665,7 +669,7 @@ def test_two_starts_on_one_folder_never_mix(fake_config: Compose, out: Path, mov
 def test_settings_cannot_change_under_the_first_item(fake_config: Compose, out: Path) -> None:
     """Although nothing has been written yet: its lock is seen."""
     job = Job.of(fake_config(f"out={out}"), "fake")
-    items = cells.claims(job)
+    items = in_turn(job)
     next(items)
     with pytest.raises(InputError, match=r"fake with other settings \(seed: 0 there, 1 now\)"):
         Job.of(fake_config(f"out={out}", "seed=1"), "fake")
@@ -701,7 +705,7 @@ def test_a_task_in_another_folder_reads_the_same_pictures(
 
 
 def ids_of(job: Job) -> dict[str, str]:
-    return {item.id: cells.inputs_digest(item) for item in job.items}
+    return {item.id: inputs_digest(item) for item in job.items}
 
 
 # --- places and spellings ---
@@ -720,7 +724,7 @@ def test_the_spelling_of_a_place_changes_nothing(
             fake_config(f"out={out}", f"data.contents='{contents}'", f"data.references={references}"), "fake"
         )
         assert run(again)[0] == {"done": 0, "there": 12, "failed": 0}
-    data = cells.read_frozen(out / "config" / "fake.yaml")["data"]
+    data = read_frozen(out / "config" / "fake.yaml")["data"]
     assert all(Path(path).is_absolute() for path in (data["contents"], *data["references"]))
 
 
@@ -729,8 +733,8 @@ def test_a_moved_folder_is_the_same_and_another_one_is_not(fake_config: Compose,
     moved = gallery.contents.rename(gallery.contents.parent / "moved")
     again = Job.of(fake_config(f"out={out}", f"data.contents={moved}"), "fake")
     assert run(again)[0] == {"done": 0, "there": 12, "failed": 0}
-    assert cells.read_frozen(out / "config" / "fake.yaml")["data"]["contents"] == str(moved)
-    items = cells.claims(again)  # at work; meanwhile another machine starts, which has the folder elsewhere
+    assert read_frozen(out / "config" / "fake.yaml")["data"]["contents"] == str(moved)
+    items = in_turn(again)  # at work; meanwhile another machine starts, which has the folder elsewhere
     next(items)
     shutil.copytree(moved, out.parent / "mounted")
     mounted = Job.of(fake_config(f"out={out}", f"data.contents={out.parent / 'mounted'}"), "fake")
@@ -768,7 +772,7 @@ def test_a_file_system_without_locks_is_named(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(cells.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     assert run(job)[0]["done"] == 12
     assert holder(job.out, "fake", job.items[0].id) is None
     (said,) = [record.getMessage() for record in caplog.records]

@@ -1,0 +1,36 @@
+"""Objects from nodes of the config: a method, a launcher, a tracker."""
+
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from stylegallery.contract import require_method
+from stylegallery.errors import InputError, first_line
+from stylegallery.memory import enough_memory, ran_out
+from stylegallery.settings import check
+
+
+def build(node: Any, name: str = "method") -> Any:
+    """Instantiate a node of the config; hydra wraps what a constructor raises, the user gets one sentence.
+
+    Raises:
+        InputError: it cannot be built, for whatever reason: no other item would fare better, another method may.
+    """
+    settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    check(settings, name)
+    with enough_memory():
+        try:
+            made = instantiate(settings, _convert_="all")
+        except InstantiationException as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, InputError) or ran_out(cause):
+                raise cause from None
+            raise InputError(
+                f"{node['_target_']} cannot be built ({type(cause).__name__}: {first_line(cause)}); "
+                "check its settings and its weights"
+            ) from error
+    if name == "method":
+        require_method(made, node["_target_"])
+    return made

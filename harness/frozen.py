@@ -1,0 +1,151 @@
+"""Settings of a label, resolved and frozen in OUT/config/<label>.yaml: all its results are made with the same."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
+
+from data.benchmark import PLACES, places
+from harness.locks import holder, lock, writable
+from harness.provenance import file_digest, weights_digests, with_absolute_paths, without_places
+from harness.record import prepare_folder, read_record
+from harness.stored import read_frozen
+from stylegallery.contract import Item
+from stylegallery.errors import InputError
+from stylegallery.files import replacing
+from stylegallery.settings import check_values
+
+OF_A_RUN = {
+    "seed": Annotated[int, Field(ge=0, lt=2**63)],
+    "limit": Annotated[int, Field(ge=1)] | None,
+    "out": str | int | float | None,  # a name may look like a number
+    "label": str | int | float | None,
+    "shard": str,
+}
+
+
+def settings_of(config: DictConfig) -> dict[str, Any]:
+    """Seed, data and method of a composed config, resolved.
+
+    Raises:
+        InputError: a number in them is NaN or infinite, or a setting of the run is not of its type.
+    """
+    given: Any = OmegaConf.to_container(OmegaConf.create({name: config[name] for name in OF_A_RUN}))
+    check_values(given, OF_A_RUN)
+    settings: dict[str, Any] = {"seed": config.seed}
+    for key in ("data", "method"):
+        settings[key] = OmegaConf.to_container(config[key], resolve=True)
+    for name in not_finite(settings):
+        raise InputError(f"{name} is not a finite number; pass another {name}=")
+    return settings
+
+
+def not_finite(value: object, name: str = "") -> Iterator[str]:
+    """Dotted names of the numbers in settings that are NaN or infinite."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from not_finite(inner, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from not_finite(inner, name)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield name
+
+
+def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()) -> dict[str, Any]:
+    """Write what decides the results of a label to OUT/config/<label>.yaml, or compare it with what is there.
+
+    Returns seed, data, method (resolved, paths absolute) and limit, and under `settings` the digest of what is frozen.
+    The root of a benchmark's pictures is left out; limit, the number of items that are planned, may change, where
+    things lie too, as long as they are the same things (`items` are all of the benchmark), and everything as long as
+    there are no results. While processes work with other places, on other machines perhaps, theirs stay in the file.
+
+    Raises:
+        InputError: the label was made with other settings, which the message names, or OUT cannot be written.
+    """
+    now = {"label": label, "limit": config.limit, **settings_of(config)}
+    now["data"] |= places(now["data"])
+    now["data"].pop("root", None)
+    now["method"] = with_absolute_paths(now["method"])
+    prepare_folder(out / "config")
+    with writable(out), lock(out, "config"):
+        path = out / "config" / f"{label}.yaml"
+        if path.exists():
+            old = read_frozen(path)
+            changed = differences(old | {"limit": config.limit}, now)
+            if changed and in_use(out, label) and not same_things(out, label, old, now, items):
+                raise InputError(
+                    f"{out} holds {label} with other settings ({'; '.join(changed[:5])}"
+                    f"{f'; {len(changed) - 5} more' if len(changed) > 5 else ''}); "
+                    "pass label= with a new name or another out="
+                )
+            if changed and at_work(out, label):
+                return now | {"settings": settings_digest(old)}
+        with replacing(path) as temporary:
+            temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(now)), encoding="utf-8")
+    return now | {"settings": settings_digest(now)}
+
+
+def deciding(frozen: Mapping[str, Any]) -> dict[str, Any]:
+    """Frozen settings without the places of pictures and weights, and without the limit."""
+    data = {key: value for key, value in frozen["data"].items() if "manifest" in frozen["data"] or key not in PLACES}
+    return {"seed": frozen["seed"], "data": data, "method": without_places(frozen["method"])}
+
+
+def same_things(out: Path, label: str, old: Mapping[str, Any], now: Mapping[str, Any], items: Sequence[Item]) -> bool:
+    """Whether settings differ in places alone and the results of a label were made of the pictures and the weights that
+    are there now: a folder that was moved, or is spelled differently."""
+    if differences(deciding(old), deciding(now)):
+        return False
+    records = [record for folder in (out / "cells" / label).glob("*/") if (record := read_record(folder))]
+    done = [record for record in records if "error" not in record]
+    known = {item.id: item for item in items}
+    return bool(done) and all(
+        record["weights"] == weights_digests(now["method"])
+        and record["item"] in known
+        and inputs_digest(known[record["item"]]) == digest_of({r: e["sha256"] for r, e in record["inputs"].items()})
+        for record in done
+    )
+
+
+def inputs_digest(item: Item) -> str:
+    """Digest of all that an item reads, by roles; "unreadable" where that cannot be done."""
+    try:
+        return digest_of({role: file_digest(path) for role, path in item.files().items()})
+    except InputError:
+        return "unreadable"
+
+
+def settings_digest(frozen: Mapping[str, Any]) -> str:
+    """Digest of frozen settings; the limit may change."""
+    return digest_of({key: frozen[key] for key in ("seed", "data", "method")})
+
+
+def digest_of(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def in_use(out: Path, label: str) -> bool:
+    """Whether a label has a result or a process at work on one; failures are done again with any settings."""
+    records = (read_record(folder) for folder in (out / "cells" / label).glob("*/"))
+    return any(record and "error" not in record for record in records) or at_work(out, label)
+
+
+def at_work(out: Path, label: str) -> bool:
+    """Whether a process has an item of a label."""
+    return any(holder(out, label, path.stem) for path in (out / ".locks" / label).glob("*.lock"))
+
+
+def differences(old: object, new: object, name: str = "") -> list[str]:
+    """`method.guidance.steps: 150 there, 28 now` for every setting that differs."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = [*old, *(key for key in new if key not in old)]
+        inner = (differences(old.get(key), new.get(key), f"{name}.{key}".lstrip(".")) for key in keys)
+        return [difference for differences in inner for difference in differences]
+    same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)  # as in the digest: 1 is not 1.0
+    return [] if same else [f"{name}: {old} there, {new} now"]

@@ -1,0 +1,61 @@
+"""Jobs: the items of a benchmark, or of a shard of it, that one process does with one method."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from data.benchmark import load_items, places
+from harness.frozen import freeze, settings_of
+from harness.provenance import code_digest
+from harness.schemas import LABEL
+from stylegallery.contract import Item
+from stylegallery.errors import InputError, require
+from stylegallery.settings import check
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method, with its resolved settings, and the items that this process sees to."""
+
+    out: Path
+    label: str
+    seed: int
+    method: dict[str, Any]
+    items: list[Item]
+    settings: str | None = None  # digest of what is frozen, which must stay so; None where nothing is
+    root: str | None = None  # of the benchmark's pictures, where it has one
+
+    def __post_init__(self) -> None:
+        code_digest(self.method)  # of the sources as they are now, although other jobs may run before this one
+
+    @classmethod
+    def of(cls, config: DictConfig, label: str) -> "Job":
+        """The job of a composed config; its settings are frozen in OUT/config/<label>.yaml first.
+
+        Raises:
+            InputError: bad label, shard or limit, an incomplete benchmark, or OUT has the label with other settings.
+        """
+        rule = "label consists of letters, digits and _.@=+,- and begins with a letter, a digit or _"
+        require(LABEL.fullmatch(label) is not None, rule, label)
+        settings = settings_of(config)
+        check(settings["method"], "method")
+        out = Path(str(config.out or f"outputs/{config.data.get('manifest', 'folder')}"))
+        items = load_items(config.data)
+        mine = items[: config.limit][parse_shard(str(config.shard))]
+        frozen = freeze(out, label, config, items)
+        root = places(settings["data"]).get("root")
+        return cls(out, label, config.seed, frozen["method"], mine, frozen["settings"], root)
+
+    def folder(self, item: Item) -> Path:
+        return self.out / "cells" / self.label / item.id
+
+
+def parse_shard(shard: str) -> slice:
+    """`k/n`, k counted from 0: every n-th item, so that shards are alike."""
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise InputError(f"shard is {shard}; pass k/n with k from 0 to n-1, such as 0/4")
+    return slice(int(found[1]), None, int(found[2]))

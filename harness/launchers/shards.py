@@ -1,0 +1,98 @@
+"""Many processes for one job, on engines that exist: Slurm and local processes through submitit, Ray through its core.
+
+An engine gets frozen settings (OUT/config/<label>.yaml) and a shard of the items, nothing else. Items are idempotent:
+a shard that is killed, requeued or submitted again does what is missing. Logs lie in OUT/jobs.
+"""
+
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from data.benchmark import load_items, places
+from harness.frozen import inputs_digest, settings_digest
+from harness.jobs import Job
+from harness.runs import run_job
+from harness.stored import read_frozen
+from stylegallery.command import plain_console
+from stylegallery.errors import InputError
+from stylegallery.settings import Count, checked
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one task of an engine does: a shard of a frozen job, with the pictures in `root`.
+
+    Holds plain values only, as it travels. It waits, perhaps for days, and starts on another machine: `settings` and
+    `items` (id -> digest of its inputs) are those of the start, and nothing else is done.
+    """
+
+    frozen: str
+    settings: str | None
+    items: dict[str, str]
+    shard: str
+    root: str | None
+    tracker: dict[str, Any] | None
+
+    def __call__(self) -> dict[str, int]:
+        path = Path(self.frozen)
+        frozen = read_frozen(path)
+        if settings_digest(frozen) != self.settings:
+            raise InputError(f"{path} holds settings of a later start than this task's, so it does nothing")
+        data = frozen["data"] | ({"root": self.root} if self.root else {})
+        items = [item for item in load_items(data) if item.id in self.items]
+        if {item.id: inputs_digest(item) for item in items} != self.items:
+            raise InputError(
+                f"the pictures on {socket.gethostname()} are not those that the task was started with; put them "
+                f"where they were on the machine that started it ({places(data)}), or start again"
+            )
+        job = Job(path.parent.parent, frozen["label"], frozen["seed"], frozen["method"], items, self.settings)
+        return dict(run_job(job, self.tracker, plain_console()))
+
+    def checkpoint(self) -> Any:
+        """What submitit submits again after a time-out or preemption: the same shard, whose cells are on disk."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class Launcher:
+    """Hands the shards of a job to an engine and waits for them."""
+
+    @checked
+    def __init__(self, tasks: Count) -> None:
+        self.tasks = tasks
+
+    def launch(self, jobs: list[Job], tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
+        """Counts over all shards of jobs, which hold all their items and are cut into shards here.
+
+        A shard that did not end counts as `lost`, with its reason printed.
+        """
+        shards = [
+            Shard(
+                str((job.out / "config" / f"{job.label}.yaml").resolve()),
+                job.settings,
+                {item.id: inputs_digest(item) for item in job.items[number :: self.tasks]},
+                f"{number}/{self.tasks}",
+                job.root,
+                tracker,
+            )
+            for job in jobs
+            for number in range(self.tasks)
+        ]
+        return self.run(shards, jobs[0].out / "jobs", console) if jobs else Counter()
+
+    def run(self, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
+        raise NotImplementedError
+
+
+def lose(tally: Counter[str], shard: Shard, reason: str, console: Console) -> None:
+    last_line = [line.strip() for line in reason.splitlines() if line.strip()][-1:]
+    console.print(
+        f"{Path(shard.frozen).stem}, shard {shard.shard} did not end: {''.join(last_line)}; start again to do the rest",
+        markup=False,
+    )
+    tally["lost"] += 1

@@ -1,0 +1,124 @@
+"""Locks of an output folder: `flock` on files in OUT/.locks.
+
+The kernel keeps a lock for as long as its process lives, so that no lock is ever stale.
+
+Across machines this needs a file system with shared locks (NFS 4, Lustre with `flock`, GPFS, CephFS).
+"""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.record import require_inside
+from stylegallery.errors import InputError
+from stylegallery.files import notice
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def writable(out: Path) -> Iterator[None]:
+    """Raises InputError in place of the system's error where OUT cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be written ({error.strerror or error}); make room or pass another out="
+        ) from error
+
+
+class NoLock:
+    """In place of a lock where the file system has none: everybody gets it."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock_file = str(path)
+
+    def acquire(self, blocking: bool = True) -> "NoLock":
+        return self
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> "NoLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@cache
+def has_locks(out: Path) -> bool:
+    """Whether the file system of a folder has locks; where it has none, what to do about that is said once."""
+    if fcntl is None:  # Windows locks by other means
+        return True
+    try:
+        with tempfile.TemporaryFile(dir=out) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        notice(
+            f"{out} is on a file system without locks, so that two processes would do the same items; run one only, or "
+            "give each a shard of its own: shard=0/2, shard=1/2"
+        )
+        return False
+    return True
+
+
+def lock(out: Path, name: str) -> FileLock | NoLock:
+    """The lock of a cell (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`).
+
+    Raises:
+        InputError: it would be elsewhere by a link.
+    """
+    path = lock_path(out, name)
+    require_inside(path.parent, out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path, poll_interval=0.2) if has_locks(out) else NoLock(path)
+
+
+def lock_path(out: Path, name: str) -> Path:
+    return out / ".locks" / f"{name}.lock"
+
+
+def holder(out: Path, label: str, item: str) -> str | None:
+    """`host pid` of the process that has the lock of a cell; None where no process has it."""
+    path = lock_path(out, f"{label}/{item}")
+    if not is_held(path):
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip() or "starting"
+    except PermissionError:  # on Windows nobody reads it either
+        return "a process"
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process has a lock. Its file is only read, so that this can be asked of a folder that nobody writes."""
+    if fcntl is None:
+        try:
+            with FileLock(path, blocking=False) if path.exists() else nullcontext():
+                return False
+        except (Timeout, PermissionError):
+            return True
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        return error.errno not in NO_LOCKS
+    finally:
+        os.close(file)
