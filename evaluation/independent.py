@@ -26,7 +26,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from evaluation.metric import Question
+from evaluation.metric import Annotation
 from harness.provenance import file_digest
 from stylegallery.contract import Item, Match
 from stylegallery.encoders import EfficientNetEncoder
@@ -57,7 +57,7 @@ class IndependentAnnotator:
         self.encoder = EfficientNetEncoder(block=15, scale=1.5, size="lite1")  # block 15: 192 channels, stride 32
         self.known: dict[tuple[str, str | None], Regions] = {}
 
-    def annotate(self, item: Item) -> Question:
+    def annotate(self, item: Item) -> Annotation:
         """Nothing is drawn, and the constraints of the item take no part.
 
         Raises:
@@ -65,7 +65,7 @@ class IndependentAnnotator:
         """
         paths = zip((item.content, *item.references), item.masks(), strict=True)
         content, *references = [self.regions(picture, mask) for picture, mask in paths]
-        return Question(content.labels, [one.labels for one in references], match(content, references))
+        return Annotation(content.labels, [one.labels for one in references], match(content, references))
 
     def regions(self, picture: Path, mask: Path | None) -> Regions:
         """Labelled regions where there is a mask, found ones where it has none or leaves something out."""

@@ -12,14 +12,13 @@ from stylegallery.contract import Match
 Direction = Literal["up", "down"]  # which way is better
 
 
-# Who says which regions an item has and which of them belong together -> the folder in OUT.
-STYLEGALLERY, INDEPENDENT = "stylegallery", "independent"
-ANNOTATIONS = {STYLEGALLERY: "questions", INDEPENDENT: "annotations/independent"}
+STYLEGALLERY, INDEPENDENT = ANNOTATORS = "stylegallery", "independent"  # who annotates items
 
 
 @dataclass(frozen=True)
-class Question:
-    """What regional scores ask of an item, the same for all methods: made once by one of `ANNOTATIONS`.
+class Annotation:
+    """The regions and matches of an item that regional scores ask about, the same for all methods: made once by one of
+    `ANNOTATORS`.
 
     content_labels (h, w) and reference_labels, one (h, w) per reference, are int64 label maps 1..R on a grid
     of the annotator's; matches say which reference region each content region should take its style from.
@@ -41,7 +40,7 @@ class Sample:
     content: Tensor
     references: list[Tensor]
     image: Tensor
-    question: Question | None = None
+    annotation: Annotation | None = None
     features: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
 
 

@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from evaluation.metric import ANNOTATIONS
-from evaluation.report_pictures import COLOURS, question_block, thumbnail
+from evaluation.metric import ANNOTATORS
+from evaluation.report_pictures import COLOURS, annotation_block, thumbnail
 from evaluation.reported import other_scales, read_reported
 from evaluation.results import Results, embedded, facts, read_results
 from evaluation.tables import CALIBRATION, above, build, labels_of, notes, out_of_order, require_known
 from evaluation.wide import KINDS, number, reported_notes
 from harness.moved import Pictures, root_of
 from harness.record import pictures_of, read_record
-from harness.schemas import cell_folders
+from harness.schemas import annotation_folder, cell_folders
 from harness.whole import require_own
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
@@ -169,7 +169,7 @@ def page_notes(results: Results, table: pd.DataFrame, models: dict[str, str]) ->
     """What a reader has to know beside the numbers."""
     lines = [f"Models: {'; '.join(f'{label}: {model}' for label, model in models.items())}."]
     lines.append(
-        "Scores of regions ask all methods about the same regions and matches: those of stages 1 and 2 of "
+        "Scores of regions take the same regions and matches for all methods: those of stages 1 and 2 of "
         "StyleGallery, which favour StyleGallery, or, where the name ends in _independent, some that owe nothing to it."
     )
     lines += notes(results, table, out_of_order(table)) + reported_notes(table)
@@ -260,8 +260,8 @@ def item_block(out: Path, cells: Cells, item: str, side: int) -> dict[str, Any]:
                 {key: record[key] for key in ("seed", "seconds", "size", "digest")}
                 | {"memory": record["peak_memory_mib"]}
             )
-    question, independent = (question_block(out / folder / item) for folder in ANNOTATIONS.values())
-    return {"outputs": outputs, "facts": about, "question": question, "independent": independent}
+    annotation, independent = (annotation_block(annotation_folder(out, annotator, item)) for annotator in ANNOTATORS)
+    return {"outputs": outputs, "facts": about, "annotation": annotation, "independent": independent}
 
 
 def blocks(

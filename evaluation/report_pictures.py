@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from evaluation.questions import read_question
+from evaluation.annotations import read_annotation
 from harness.provenance import file_digest
 from stylegallery.errors import InputError
 from stylegallery.figures import heart
@@ -65,30 +65,30 @@ def coarse(labels: Tensor) -> Tensor:
     return labels[::step, ::step]
 
 
-def question_block(folder: Path) -> dict[str, Any]:
+def annotation_block(folder: Path) -> dict[str, Any]:
     """Regions of content and references in matching colours, and the matches with the points that lines join.
 
     Points are (x, y) in fractions of the picture's sides.
     """
     try:
-        question = read_question(folder)
+        annotation = read_annotation(folder)
     except InputError as error:
-        missing = f"{folder} is missing; make it with: python -m evaluation.questions OUT"
+        missing = f"{folder} is missing; make it with: python -m evaluation.annotations OUT"
         return {"reason": str(error) if folder.exists() else missing}
-    maps = [tinted(coarse(question.content_labels), COLOURS)]
-    for number, labels in enumerate(question.reference_labels, 1):
+    maps = [tinted(coarse(annotation.content_labels), COLOURS)]
+    for number, labels in enumerate(annotation.reference_labels, 1):
         palette = np.tile(np.array(UNTAKEN, dtype=np.uint8), (255, 1))
-        for match in reversed(question.matches):  # a region that several take has the colour of the first
+        for match in reversed(annotation.matches):  # a region that several take has the colour of the first
             if match.reference == number:
                 palette[match.reference_region - 1] = COLOURS[match.content_region - 1]
         maps.append(tinted(coarse(labels), palette))
     matches = [
         asdict(match)
         | {
-            "from": heart(question.content_labels, match.content_region, (1, 1)),
-            "to": heart(question.reference_labels[match.reference - 1], match.reference_region, (1, 1)),
-            "share": (question.content_labels == match.content_region).double().mean().item(),
+            "from": heart(annotation.content_labels, match.content_region, (1, 1)),
+            "to": heart(annotation.reference_labels[match.reference - 1], match.reference_region, (1, 1)),
+            "share": (annotation.content_labels == match.content_region).double().mean().item(),
         }
-        for match in question.matches
+        for match in annotation.matches
     ]
     return {"maps": maps, "matches": matches}

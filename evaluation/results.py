@@ -12,9 +12,9 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
-from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Direction
+from evaluation.metric import STYLEGALLERY, Direction
 from harness.record import depends_on
-from harness.schemas import SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
+from harness.schemas import SCORED, SCORES, SETS, SETS_SCORED, annotation_folder, cell_folders, load_record, read
 from harness.stored import read_frozen
 from stylegallery.errors import InputError, printable
 
@@ -157,15 +157,15 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
     made_of = {folder: depends_on(folder, record) for folder, record in records.items()}
 
     @cache
-    def asked(item: str, annotator: str) -> str | None:
-        from evaluation.questions import question_digest  # takes seconds, and most folders need it not
+    def annotation(item: str, annotator: str) -> str | None:
+        from evaluation.annotations import annotation_digest  # takes seconds, and most folders need it not
 
-        return question_digest(out / ANNOTATIONS[annotator] / item)
+        return annotation_digest(annotation_folder(out, annotator, item))
 
     items = [
         row
         for folder, scores in scored.items()
-        for row in item_rows(folder, records[folder], scores, made_of[folder], partial(asked, folder.name))
+        for row in item_rows(folder, records[folder], scores, made_of[folder], partial(annotation, folder.name))
     ]
     sets = [row for folder in labels for row in set_rows(folder, sets_scored[folder], made_of)]
     return Results(
@@ -185,9 +185,9 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
     )
 
 
-def present(scores: Any, question: Callable[[str], str | None]) -> dict[str, dict[str, Any]]:
-    """The scores by metrics that this code has; one of another version of a metric, or on another question than the
-    present one of its annotator, whose digest `question` says, is none, with the remedy."""
+def present(scores: Any, annotation: Callable[[str], str | None]) -> dict[str, dict[str, Any]]:
+    """The scores by metrics that this code has; one of another version of a metric, or of another annotation than
+    the present one of its annotator, whose digest `annotation` says, is none, with the remedy."""
     found: dict[str, dict[str, Any]] = {}
     for metric, score in sorted(scores["metrics"].items()):
         if metric not in metric_files():
@@ -195,17 +195,17 @@ def present(scores: Any, question: Callable[[str], str | None]) -> dict[str, dic
         known, stale = facts(metric), ""
         if score["version"] != known.version:
             stale = f"not scored in version {known.version}: {SCORE} OUT"
-        elif known.kind == "regional" and score.get("question") != question(known.annotator):
+        elif known.kind == "regional" and score.get("annotation") != annotation(known.annotator):
             stale = f"not scored on the present regions and matches: {SCORE} OUT"
         found[metric] = {"value": None, "version": None, "reason": stale} if stale else score
     return found
 
 
 def item_rows(
-    folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any], question: Callable[[str], str | None]
+    folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any], annotation: Callable[[str], str | None]
 ) -> list[tuple[Any, ...]]:
-    """Scores and costs of one cell, whose scores are `made_of` these pictures today and answer the question
-    of this digest; a failed or unscored item has the reason in the place of every score."""
+    """Scores and costs of one cell, whose scores are `made_of` these pictures today and are about the
+    annotations of these digests; a failed or unscored item has the reason in the place of every score."""
     label, item = folder.parent.name, folder.name
     if record.get("error"):
         return [(label, item, None, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
@@ -217,7 +217,7 @@ def item_rows(
     ]
     if scores is None or scores.get("pictures") != made_of:  # none, or of other pictures
         return [*rows, (label, item, content, "", None, None, f"not scored: {SCORE} OUT")]
-    for metric, score in present(scores, question).items():
+    for metric, score in present(scores, annotation).items():
         rows.append((label, item, content, metric, score["value"], score["version"], score["reason"]))
     return rows
 

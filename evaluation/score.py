@@ -31,26 +31,36 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from evaluation.annotations import annotation_digest, read_annotation
 from evaluation.backbones import BATCH, MissingWeights
-from evaluation.metric import ANNOTATIONS, STYLEGALLERY, Metric, Question, Sample, SetMetric, is_of_sets
-from evaluation.questions import question_digest, read_question
+from evaluation.metric import ANNOTATORS, STYLEGALLERY, Annotation, Metric, Sample, SetMetric, is_of_sets
 from evaluation.resampling import estimate_set
 from evaluation.statistics import FEWEST
 from harness.locks import lock
 from harness.moved import Pictures, root_of
 from harness.record import depends_on, file_digest, own_record, pictures_of
-from harness.schemas import RECORD, SCORED, SCORES, SETS, SETS_SCORED, cell_folders, load_record, read
+from harness.schemas import (
+    RECORD,
+    SCORED,
+    SCORES,
+    SETS,
+    SETS_SCORED,
+    annotation_folder,
+    cell_folders,
+    load_record,
+    read,
+)
 from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError, printable, require
 from stylegallery.files import replacing
 from stylegallery.images import SMALLEST_SIDE, read_image
 
-ANNOTATE = "python -m evaluation.questions OUT --annotator"
+ANNOTATE = "python -m evaluation.annotations OUT --annotator"
 IMAGE = "stylised.png"
 CONFIGS = Path(__file__).parent.parent / "conf" / "metric"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
 # {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}; of regional scores with the
-# digest of the "question" they answer, of sets with "low", "high" and the number of different contents, "contents"
+# digest of the "annotation" they are about, of sets with "low", "high" and the number of different contents, "contents"
 # (below `FEWEST` of them there is no interval, and the reason says so).
 Row = dict[str, Any]
 
@@ -142,16 +152,16 @@ class Cell:
             raise LostInput(str(problem)) from problem
         return Sample(self.item, content, references, image, features=self.features)
 
-    def asked(self) -> dict[str, str | None]:
-        """Annotator -> digest of the question that its regional scores answer; None where there is none."""
-        return {annotator: question_digest(self.annotation(annotator)) for annotator in ANNOTATIONS}
+    def annotated(self) -> dict[str, str | None]:
+        """Annotator -> digest of its annotation of the item; None where there is none."""
+        return {annotator: annotation_digest(self.annotation_folder(annotator)) for annotator in ANNOTATORS}
 
-    def annotation(self, annotator: str) -> Path:
-        return self.out / ANNOTATIONS[annotator] / self.item
+    def annotation_folder(self, annotator: str) -> Path:
+        return annotation_folder(self.out, annotator, self.item)
 
-    def question(self, annotator: str) -> Question | None:
+    def annotation(self, annotator: str) -> Annotation | None:
         try:
-            return read_question(self.annotation(annotator))
+            return read_annotation(self.annotation_folder(annotator))
         except InputError:
             return None
 
@@ -186,10 +196,10 @@ def row(metric: Metric | SetMetric, value: float | None, reason: str | None = No
 
 def evaluate(metric: Metric, samples: Sequence[Sample]) -> list[Row]:
     """One row per sample; where a batch fails, its samples are tried one by one."""
-    if metric.kind == "regional" and any(sample.question is None for sample in samples):
-        answered = iter(evaluate(metric, [sample for sample in samples if sample.question is not None]))
+    if metric.kind == "regional" and any(sample.annotation is None for sample in samples):
+        scored = iter(evaluate(metric, [sample for sample in samples if sample.annotation is not None]))
         return [
-            next(answered) if sample.question else row(metric, None, f"missing: {ANNOTATE} {annotator_of(metric)}")
+            next(scored) if sample.annotation else row(metric, None, f"missing: {ANNOTATE} {annotator_of(metric)}")
             for sample in samples
         ]
     try:
@@ -234,14 +244,14 @@ def annotator_of(metric: Metric | SetMetric) -> str:
 
 
 def due(
-    metrics: Iterable[AnyMetric], rows: dict[str, Row], asked: Mapping[str, str | None] = MappingProxyType({})
+    metrics: Iterable[AnyMetric], rows: dict[str, Row], annotated: Mapping[str, str | None] = MappingProxyType({})
 ) -> list[AnyMetric]:
-    """Metrics without a value of their present version, and regional ones that answered another question."""
+    """Metrics without a value of their present version, and regional ones that are about another annotation."""
 
     def valid(metric: AnyMetric) -> bool:
         found = rows.get(metric.name, {})
-        answered = metric.kind != "regional" or found.get("question") == asked.get(annotator_of(metric))
-        return found.get("value") is not None and found["version"] == metric.version and answered
+        current = metric.kind != "regional" or found.get("annotation") == annotated.get(annotator_of(metric))
+        return found.get("value") is not None and found["version"] == metric.version and current
 
     return [metric for metric in metrics if not valid(metric)]
 
@@ -266,12 +276,12 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
     broken: dict[Cell, InputError] = {}
     samples: list[Sample] = []
     waiting: list[tuple[Cell, dict[str, Any], dict[str, Row]]] = []
-    asked = {cell: cell.asked() for cell in cells}
+    annotated = {cell: cell.annotated() for cell in cells}
     for cell in cells:
         pictures = cell.depends_on()
         about: dict[str, Any] = {"pictures": pictures, "size": size}
         rows = read_rows(cell.folder / SCORES, about)
-        missing = due(metrics, rows, asked[cell])
+        missing = due(metrics, rows, annotated[cell])
         if pictures.get("result") and not missing:
             continue
         try:
@@ -281,14 +291,14 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
             broken[cell] = error
             failed = {metric.name: row(metric, None, reason_of(error)) for metric in missing}
             write_rows(cell.out, cell.folder / SCORES, about, failed)
-    questions = {(cell, annotator): cell.question(annotator) for cell, *_ in waiting for annotator in ANNOTATIONS}
+    annotations = {(cell, annotator): cell.annotation(annotator) for cell, *_ in waiting for annotator in ANNOTATORS}
     for metric in metrics:
         annotator = annotator_of(metric)
-        wanting = [index for index, (cell, _, rows) in enumerate(waiting) if due([metric], rows, asked[cell])]
-        given = [replace(samples[index], question=questions[waiting[index][0], annotator]) for index in wanting]
+        wanting = [index for index, (cell, _, rows) in enumerate(waiting) if due([metric], rows, annotated[cell])]
+        given = [replace(samples[index], annotation=annotations[waiting[index][0], annotator]) for index in wanting]
         for index, scored in zip(wanting, evaluate(metric, given), strict=True):
-            answered = {"question": asked[waiting[index][0]][annotator]} if metric.kind == "regional" else {}
-            waiting[index][2][metric.name] = scored | answered
+            about_it = {"annotation": annotated[waiting[index][0]][annotator]} if metric.kind == "regional" else {}
+            waiting[index][2][metric.name] = scored | about_it
     for cell, about, rows in waiting:
         write_rows(cell.out, cell.folder / SCORES, about, {metric.name: rows[metric.name] for metric in metrics})
     return broken

@@ -12,8 +12,8 @@ from typing_extensions import TypedDict
 from stylegallery.errors import InputError, printable
 from stylegallery.files import read_json
 
-RECORD, SCORES, SETS, QUESTION = "record.json", "scores.json", "sets.json", "question.json"
-RESULT_SCHEMA, QUESTION_SCHEMA = 2, 1
+RECORD, SCORES, SETS, ANNOTATION = "record.json", "scores.json", "sets.json", "annotation.json"
+RESULT_SCHEMA, ANNOTATION_SCHEMA = 2, 1
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@=+,-]*")  # the name of a folder, and no formula of a spreadsheet
 ITEM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.@=+,-]*")
 WRITTEN = re.compile(  # what the files of a result are called
@@ -111,7 +111,7 @@ class Score(TypedDict):
     value: Value | None
     version: Count
     reason: Text | None
-    question: NotRequired[Text | None]  # of a regional score: what it answers
+    annotation: NotRequired[Text | None]  # of a regional score: the digest of the annotation it is about
     low: NotRequired[Value | None]  # of the score of a set: its interval
     high: NotRequired[Value | None]
     clusters: NotRequired[Count | None]
@@ -134,7 +134,7 @@ class Sets(TypedDict):
 
 
 class About(TypedDict):
-    """question.json."""
+    """annotation.json."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
     schema: int
@@ -155,7 +155,7 @@ class MatchRow(TypedDict):
     pinned: bool
 
 
-SCORED, SETS_SCORED, ASKED = TypeAdapter(Scores), TypeAdapter(Sets), TypeAdapter(About)
+SCORED, SETS_SCORED, ANNOTATED = TypeAdapter(Scores), TypeAdapter(Sets), TypeAdapter(About)
 MATCHES, RESULT, FAILURE = TypeAdapter(list[MatchRow]), TypeAdapter(Result), TypeAdapter(Failure)
 Shape = TypeVar("Shape")
 
@@ -202,6 +202,10 @@ def load_record(folder: Path) -> dict[str, Any]:
     if found["schema"] != RESULT_SCHEMA:
         raise unreadable(path, "it is of another version of this code", again)
     return dict(found)
+
+
+def annotation_folder(out: Path, annotator: str, item: str) -> Path:
+    return out / "annotations" / annotator / item
 
 
 def cell_folders(out: Path) -> list[Path]:

@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from harness.jobs import Job
 from harness.record import depends_on, read_record
-from harness.schemas import SCORED, SCORES, read
+from harness.schemas import SCORED, SCORES, annotation_folder, read
 from stylegallery.images import read_image, to_pixels
 
 START, PATIENCE, LAST = 60.0, 120.0, 20.0  # seconds that a job waits for wandb: at its start, at its end, to let go
@@ -95,8 +94,11 @@ class WandbTracker:
         """One item: what it is, pictures, seconds, scores where they have been computed."""
         import wandb
 
-        from evaluation.questions import question_digest  # these take seconds, and most jobs have no tracker
+        from evaluation.annotations import annotation_digest  # these take seconds, and most jobs have no tracker
         from evaluation.results import present
+
+        def annotation(annotator: str) -> str | None:
+            return annotation_digest(annotation_folder(folder.parents[2], annotator, folder.name))
 
         record = read_record(folder)
         if record is None:
@@ -111,9 +113,8 @@ class WandbTracker:
             row["stylised"] = wandb.Image(strip([folder / "stylised.png"]))
             if (folder / SCORES).is_file():
                 scores = read(folder / SCORES, SCORED, "score again")
-                question = partial(question_digest, folder.parents[2] / "questions" / folder.name)
                 if scores.get("pictures") == depends_on(folder, record):
-                    row |= {name: score["value"] for name, score in present(scores, question).items()}
+                    row |= {name: score["value"] for name, score in present(scores, annotation).items()}
         return row
 
     def safely(self, call: Callable[[], object]) -> None:

@@ -31,7 +31,7 @@ from pandas.io.formats.style import Styler
 from rich.console import Console
 
 import stylegallery
-from evaluation.questions import ask_all
+from evaluation.annotations import annotate_with_stylegallery
 from evaluation.results import COSTS, facts, metric_files, read_results
 from evaluation.score import score
 from evaluation.statistics import estimate
@@ -53,8 +53,8 @@ EXPERIMENT = "table1"
 # %% [markdown]
 # ## A run
 #
-# Run, ask, score, read: what `run.py`, `evaluation.questions` and `evaluation.score` do from the command line.
-# `identity` returns the content and `reference_copy` the first reference: they calibrate every score. The questions are
+# Run, annotate, score, read: what `run.py`, `evaluation.annotations` and `evaluation.score` do from the command line.
+# `identity` returns the content and `reference_copy` the first reference: they calibrate every score. Annotations are
 # the regions and matches that regional scores ask about; a coarse grid and few inversion steps do here.
 
 # %%
@@ -77,7 +77,7 @@ def small_run(folder: Path) -> Path:
     command = [sys.executable, str(ROOT / "run.py"), "-m", methods, *data, *size, f"out={out}"]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     coarse = ["resolution=128", "method.segmentation.inversion_steps=3", "method.segmentation.clusters=[2,5]"]
-    ask_all(out, coarse, Console(quiet=True))
+    annotate_with_stylegallery(out, coarse, Console(quiet=True))
     score(out, METRICS, None, Console(quiet=True))
     return out
 

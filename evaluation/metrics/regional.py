@@ -1,8 +1,8 @@
 """Is the right style in the right place? Regions of a result against the reference regions they were matched to.
 
-Regions and matches are an annotator's (`evaluation.metric.ANNOTATIONS`). In those of StyleGallery, StyleGallery and its
-variants answer a question of their own, baselines do not: compare the variants there, and methods in the independent
-ones too.
+Regions and matches are an annotator's (`evaluation.metric.ANNOTATORS`). In those of StyleGallery, StyleGallery and its
+variants paint after regions and matches of their own, baselines do not: compare the variants there, and methods in the
+independent ones too.
 
 A region is shown to an encoder as a masked crop: the bounding box of the region, everything outside the region filled
 with the region's mean colour, padded with that colour to a square, resized (bicubic, antialiased) to the encoder's
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.backbones import backbone
-from evaluation.metric import STYLEGALLERY, Direction, Question, Sample
+from evaluation.metric import STYLEGALLERY, Annotation, Direction, Sample
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.regions import region_count, resize_labels
 
@@ -115,7 +115,7 @@ class RegionalStyle:
         self.encoder, self.annotator, self.name = encoder, annotator, named("regional_style", encoder, annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
-        """Raises ValueError for a sample without question."""
+        """Raises ValueError for a sample without annotation."""
         return [weighted_mean(table.matched, table.areas) for table in similarities(samples, self.encoder)]
 
 
@@ -135,7 +135,7 @@ class RegionalMargin:
         self.encoder, self.annotator, self.name = encoder, annotator, named("regional_margin", encoder, annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
-        """Raises ValueError for a sample without question or with no second reference region to compare with."""
+        """Raises ValueError for a sample without annotation or with no second reference region to compare with."""
         values = []
         for table in similarities(samples, self.encoder):
             if table.best_other is None:
@@ -163,16 +163,16 @@ def area_weights(areas: Tensor) -> Tensor:
 
 
 def similarities(samples: Sequence[Sample], encoder: RegionEncoder) -> list[Similarities]:
-    questions = [question_of(sample) for sample in samples]
+    annotations = [annotation_of(sample) for sample in samples]
     pictures = []
-    for sample, question in zip(samples, questions, strict=True):
-        pictures += [(sample.image, question.content_labels)]
-        pictures += zip(sample.references, question.reference_labels, strict=True)
+    for sample, annotation in zip(samples, annotations, strict=True):
+        pictures += [(sample.image, annotation.content_labels)]
+        pictures += zip(sample.references, annotation.reference_labels, strict=True)
     rows = iter(describe(pictures, encoder))
     tables = []
-    for sample, question in zip(samples, questions, strict=True):
+    for sample, annotation in zip(samples, annotations, strict=True):
         content, references = next(rows), [next(rows) for _ in sample.references]
-        tables.append(compare(question, content, references, (sample.image.shape[-2], sample.image.shape[-1])))
+        tables.append(compare(annotation, content, references, (sample.image.shape[-2], sample.image.shape[-1])))
     return tables
 
 
@@ -205,10 +205,10 @@ def describe(pictures: Sequence[tuple[Tensor, Tensor]], encoder: RegionEncoder) 
     return [kept[image][name] for (image, _), name in zip(pictures, names, strict=True)]
 
 
-def question_of(sample: Sample) -> Question:
-    if sample.question is None:
-        raise ValueError("no question: regions and matches of the item are unknown")
-    return sample.question
+def annotation_of(sample: Sample) -> Annotation:
+    if sample.annotation is None:
+        raise ValueError("no annotation: regions and matches of the item are unknown")
+    return sample.annotation
 
 
 def masked_crop(image: Tensor, labels: Tensor, region: int, side: int) -> tuple[Tensor, Tensor]:
@@ -228,15 +228,17 @@ def masked_crop(image: Tensor, labels: Tensor, region: int, side: int) -> tuple[
     return crop, F.interpolate(mask[None], (side, side), mode="area")[0]
 
 
-def compare(question: Question, content: Tensor, references: Sequence[Tensor], size: tuple[int, int]) -> Similarities:
+def compare(
+    annotation: Annotation, content: Tensor, references: Sequence[Tensor], size: tuple[int, int]
+) -> Similarities:
     """From the descriptions (R, D) of the regions of a result of `size` pixels and of those of every reference."""
-    regions = torch.tensor([match.content_region for match in question.matches])
+    regions = torch.tensor([match.content_region for match in annotation.matches])
     first = [sum(len(rows) for rows in references[:number]) for number in range(len(references))]
-    targets = torch.tensor([[first[m.reference - 1] + m.reference_region - 1] for m in question.matches])
+    targets = torch.tensor([[first[m.reference - 1] + m.reference_region - 1] for m in annotation.matches])
     cosines = content[regions - 1] @ torch.cat(list(references)).T
     own = torch.zeros_like(cosines, dtype=torch.bool).scatter(1, targets, True)
     return Similarities(
-        areas=torch.bincount(resize_labels(question.content_labels, size).flatten())[regions],
+        areas=torch.bincount(resize_labels(annotation.content_labels, size).flatten())[regions],
         matched=cosines.gather(1, targets)[:, 0],
         best_other=cosines.masked_fill(own, -torch.inf).amax(1) if cosines.shape[1] > 1 else None,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.metric import Direction, Sample
-from evaluation.metrics.regional import question_of
+from evaluation.metrics.regional import annotation_of
 from stylegallery.regions import resize_labels
 
 LEVELS, SIDE, PATCHES, DIRECTIONS, QUANTILES = 4, 7, 16384, 128, 1024
@@ -123,23 +123,23 @@ class RegionalTexture:
     kind = "regional"
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
-        """Raises ValueError for a sample without question, or whose regions are all too small or like their matches."""
+        """Raises ValueError without annotation, or where all regions are too small or like their matches."""
         return [self.share_left(sample) for sample in samples]
 
     def share_left(self, sample: Sample) -> float:
-        question = question_of(sample)
+        annotation = annotation_of(sample)
         pyramids = [laplacian_pyramid(image) for image in (sample.image, sample.content, *sample.references)]
         shares = []
         for index in range(LEVELS):
             output, content, *references = (pyramid[index] for pyramid in pyramids)
             size = (output.shape[-2], output.shape[-1])
-            own = resize_labels(question.content_labels, size)
+            own = resize_labels(annotation.content_labels, size)
             left = whole = 0.0
-            for match in question.matches:
+            for match in annotation.matches:
                 region = own == match.content_region
                 style = references[match.reference - 1]
                 labels = resize_labels(
-                    question.reference_labels[match.reference - 1], (style.shape[-2], style.shape[-1])
+                    annotation.reference_labels[match.reference - 1], (style.shape[-2], style.shape[-1])
                 )
                 wanted = projections(style, labels == match.reference_region, index)
                 made, before = (projections(level, region, index) for level in (output, content))

@@ -11,8 +11,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from evaluation.annotations import annotated_with, deciding
 from evaluation.publish.studies import OURS, Study
-from evaluation.questions import asked_with, deciding
 from harness.frozen import differences
 from harness.schemas import SCORED, read
 
@@ -25,21 +25,21 @@ ELSEWHERE = ("device", "_target_")  # last parts of settings that depend on the 
 
 
 def commands(study: Study) -> list[str]:
-    """Run, ask and score, with everything that differs from the defaults, and what was asked with other settings than
-    those of the run."""
+    """Run, annotate and score, with everything that differs from the defaults; annotate with settings of its own where
+    the annotations have other settings than the run."""
     sweep, out = study.sweep, str(study.sweep.out)
     frozen = sweep.frozen[OURS if OURS in study.ran else study.ran[0]]
     run = [f"experiment={study.experiment.name}", *overrides(frozen["method"])]
     if study.manifest != study.experiment.data:
         run.append(f"data={study.manifest}")
     run += [f"limit={frozen['limit']}"] if frozen["limit"] else []
-    others = [config for config in asked_with(sweep.out) if differences(config, deciding(frozen["method"]))]
-    question = [*overrides(others[0]), "--anew"] if others else []
+    others = [config for config in annotated_with(sweep.out) if differences(config, deciding(frozen["method"]))]
+    annotation = [*overrides(others[0]), "--anew"] if others else []
     scored = next(iter(sorted(sweep.out.glob("cells/*/*/scores.json"))), None)
     size = read(scored, SCORED, "score again")["size"] if scored else None
     return [
         shlex.join(["python", "run.py", *run, f"out={out}"]),
-        shlex.join(["python", "-m", "evaluation.questions", out, *question]),
+        shlex.join(["python", "-m", "evaluation.annotations", out, *annotation]),
         shlex.join(["python", "-m", "evaluation.score", out, *(["--size", str(size)] if size else [])]),
     ]
 

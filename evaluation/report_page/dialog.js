@@ -4,7 +4,7 @@ const COLOURS = data.colours; // of content region 1, 2, ...; matched reference 
 let drillOrder = [];
 let independent = false; // which regions and matches are shown: those of StyleGallery, or the independent ones
 
-const regionsOf = (found) => independent ? found.independent : found.question;
+const regionsOf = (found) => independent ? found.independent : found.annotation;
 
 function openItem(item, order) {
   drillOrder = order;
@@ -15,12 +15,12 @@ function openItem(item, order) {
     type: "button", disabled: order[position + by] === undefined, class: "step", "aria-label": by < 0 ? "previous item" : "next item",
     onclick: () => stepItem(by),
   }, by < 0 ? "←" : "→");
-  const question = regionsOf(found);
+  const annotation = regionsOf(found);
   drill.replaceChildren(
     el("header", {}, el("h2", { id: "drill-title" }, items[item].id), step(-1), step(1),
       el("button", { type: "button", class: "close", "aria-label": "close", onclick: () => drill.close() }, "×")),
     el("div", { class: "drill-body", tabindex: -1, autofocus: true },
-      el("h3", {}, "Content and references"), regionControls(question), regionFigure(item, question), matchTable(question),
+      el("h3", {}, "Content and references"), regionControls(annotation), regionFigure(item, annotation), matchTable(annotation),
       el("h3", {}, "Outputs"), outputFigures(item, found),
       el("h3", {}, "Scores"), scoreTable(item),
       el("h3", {}, "Records"), recordTable(found.facts)));
@@ -39,23 +39,23 @@ function stepItem(by) {
 
 // --- regions and matches ---
 
-function regionControls(question) {
+function regionControls(annotation) {
   const option = (value, text) => el("option", { value, selected: (value === "independent") === independent }, text);
   const annotator = el("label", { class: "check" }, "Regions and matches of ", el("select", { id: "drill-annotator", onchange: (event) => {
     independent = event.target.value === "independent";
     openItem(drill.item, drillOrder);
   } }, option("stylegallery", "StyleGallery"), option("independent", "an independent annotation")));
-  if (question.reason) return el("p", { class: "controls" }, annotator, el("span", { class: "small" }, `No regions: ${question.reason}`));
+  if (annotation.reason) return el("p", { class: "controls" }, annotator, el("span", { class: "small" }, `No regions: ${annotation.reason}`));
   return el("p", { class: "controls" }, annotator,
     el("label", { class: "check" }, el("input", { type: "checkbox", checked: true, id: "drill-regions", onchange: layOutLines }), " regions and matches"),
     el("span", { class: "small" }, "A reference region has the colour of the content region that takes its style; grey regions are taken by none. Shared by all methods."));
 }
 
-function regionFigure(item, question) {
+function regionFigure(item, annotation) {
   const { content, references, names } = items[item];
   const pictures = [content, ...references].map((index, number) => el("figure", { class: number ? "reference" : "content", "data-number": number },
     el("span", { class: "frame" }, sharedPicture(index, number ? `reference ${number}` : "content"),
-      question.maps ? el("img", { class: "regions", src: `data:image/png;base64,${question.maps[number]}`, alt: "" }) : null),
+      annotation.maps ? el("img", { class: "regions", src: `data:image/png;base64,${annotation.maps[number]}`, alt: "" }) : null),
     el("figcaption", {}, number ? `reference ${number}: ${names[number]}` : `content: ${names[0]}`)));
   return el("div", { class: "inputs" }, pictures[0], el("div", { class: "references" }, pictures.slice(1)),
     svg("svg", { class: "lines", "aria-hidden": "true" }));
@@ -64,7 +64,7 @@ function regionFigure(item, question) {
 /** Lines from the heart of every content region to the heart of the region it takes its style from. */
 function layOutLines() {
   const box = drill.querySelector(".inputs");
-  const question = regionsOf(block(`item-${drill.item}`));
+  const annotation = regionsOf(block(`item-${drill.item}`));
   const shown = byId("drill-regions")?.checked ?? false;
   box.classList.toggle("plain", !shown);
   const overlay = box.querySelector("svg.lines");
@@ -75,7 +75,7 @@ function layOutLines() {
     const frame = box.querySelector(`[data-number="${number}"] .frame`).getBoundingClientRect();
     return [frame.left - origin.left + x * frame.width, frame.top - origin.top + y * frame.height];
   };
-  for (const match of [...question.matches].reverse()) { // of several takers the first, whose colour the region has, lies on top
+  for (const match of [...annotation.matches].reverse()) { // of several takers the first, whose colour the region has, lies on top
     const [[x1, y1], [x2, y2]] = [place(0, match.from), place(match.reference, match.to)];
     const colour = COLOURS[(match.content_region - 1) % COLOURS.length];
     const middle = (x1 + x2) / 2, path = `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`;
@@ -86,19 +86,19 @@ function layOutLines() {
 }
 new ResizeObserver(() => { if (drill.open) layOutLines(); }).observe(drill);
 
-function matchTable(question) {
-  if (question.reason) return null;
+function matchTable(annotation) {
+  if (annotation.reason) return null;
   const light = (region) => drill.querySelectorAll("svg.lines g[data-region]").forEach((line) =>
     line.classList.toggle("dim", region !== null && line.dataset.region !== String(region)));
   const numbers = ["score", "semantics", "statistics", "geometry"];
-  const rows = question.matches.map((match) => el("tr", {
+  const rows = annotation.matches.map((match) => el("tr", {
     tabindex: 0, onmouseenter: () => light(match.content_region), onmouseleave: () => light(null),
     onfocus: () => light(match.content_region), onblur: () => light(null),
   }, el("th", { scope: "row" }, svg("svg", { class: "swatch", viewBox: "0 0 10 10", "aria-hidden": "true" },
     svg("circle", { cx: 5, cy: 5, r: 5, fill: COLOURS[(match.content_region - 1) % COLOURS.length] })), ` ${match.content_region}`),
     el("td", {}, `${Math.round(100 * match.share)} %`), el("td", { class: "left" }, `reference ${match.reference}, region ${match.reference_region}${match.pinned ? " (pinned)" : ""}`),
     numbers.map((name) => el("td", {}, match[name].toFixed(3).replace("-", "−")))));
-  return el("details", { open: true }, el("summary", {}, `${question.matches.length} matches`), el("div", { class: "scroll" }, el("table", { class: "plain" },
+  return el("details", { open: true }, el("summary", {}, `${annotation.matches.length} matches`), el("div", { class: "scroll" }, el("table", { class: "plain" },
     el("thead", {}, el("tr", {}, ["content region", "area", "takes its style from", ...numbers].map((name, index) => el("th", { scope: "col", class: index === 2 ? "left" : null }, name)))),
     el("tbody", {}, rows))));
 }

@@ -16,10 +16,10 @@ from rich.console import Console
 from sklearn.metrics import adjusted_rand_score
 
 from data.benchmark import custom_item
-from evaluation import independent, questions
+from evaluation import annotations, independent
+from evaluation.annotations import read_annotation
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.publish.claims import read_claims
-from evaluation.questions import read_question
 from evaluation.results import METRICS, facts
 from harness.frozen import freeze
 from harness.provenance import ROOT, reachable
@@ -90,9 +90,9 @@ def test_every_region_finds_its_like_wherever_it_lies(annotator: IndependentAnno
     swapped.save(tmp_path / "swapped.png")
     mask = str(label(tmp_path / "mask.json", ("a", LEFT), ("b", RIGHT)))
     item = custom_item(str(content), [str(other), str(tmp_path / "swapped.png")], mask, [None, mask])
-    question = annotator.annotate(item)
-    assert [(m.content_region, m.reference, m.reference_region) for m in question.matches] == [(1, 2, 2), (2, 2, 1)]
-    assert all(0.6 < match.score <= 1.0 for match in question.matches)
+    annotation = annotator.annotate(item)
+    assert [(m.content_region, m.reference, m.reference_region) for m in annotation.matches] == [(1, 2, 2), (2, 2, 1)]
+    assert all(0.6 < match.score <= 1.0 for match in annotation.matches)
 
 
 def test_labels_of_references_replace_found_regions_and_nothing_else(
@@ -124,7 +124,7 @@ def test_no_stage_of_stylegallery_takes_part() -> None:
 # --- the command ---
 
 
-def test_the_command_writes_it_beside_the_question_of_stylegallery(
+def test_the_command_writes_it_beside_the_annotation_of_stylegallery(
     fake_config: Callable[..., DictConfig], gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -133,25 +133,27 @@ def test_the_command_writes_it_beside_the_question_of_stylegallery(
     for number in range(4):
         label(masks / f"c{number}.json", ("a", [[0, 0], [31, 63]]), ("b", [[32, 0], [63, 63]]), size=64)
     freeze(out, "plain", fake_config(f"data.masks={masks}", "limit=2"))
-    monkeypatch.setattr("sys.argv", ["questions", str(out), "--annotator", "independent"])
+    monkeypatch.setattr("sys.argv", ["annotations", str(out), "--annotator", "independent"])
     with pytest.raises(SystemExit, match="0"):
-        questions.main()
+        annotations.main()
     folders = sorted((out / "annotations" / "independent").iterdir())
-    assert [folder.name for folder in folders] == ["c0__set1", "c0__set2"] and not (out / "questions").exists()
-    question = read_question(folders[0])
-    assert torch.equal(question.content_labels[:, :128], torch.ones(256, 128, dtype=torch.int64))
+    assert [folder.name for folder in folders] == ["c0__set1", "c0__set2"] and not (
+        out / "annotations" / "stylegallery"
+    ).exists()
+    annotation = read_annotation(folders[0])
+    assert torch.equal(annotation.content_labels[:, :128], torch.ones(256, 128, dtype=torch.int64))
     monkeypatch.setattr(independent.IndependentAnnotator, "annotate", None)  # they are there
-    assert questions.ask_independently(out, [], Console(quiet=True)) == 0
-    monkeypatch.setattr("sys.argv", ["questions", str(out), "--annotator", "independent", "model=sd15"])
+    assert annotations.annotate_independently(out, [], Console(quiet=True)) == 0
+    monkeypatch.setattr("sys.argv", ["annotations", str(out), "--annotator", "independent", "model=sd15"])
     with pytest.raises(SystemExit, match="2"):
-        questions.main()
+        annotations.main()
     assert "has no settings" in capsys.readouterr().err
 
 
 # --- scores and claims ---
 
 
-def test_every_score_of_regions_is_asked_of_both() -> None:
+def test_every_score_of_regions_is_about_both_annotations() -> None:
     names = {path.stem for path in METRICS.glob("regional_*.yaml")}
     own = {name for name in names if not name.endswith("_independent")}
     assert names - own == {f"{name}_independent" for name in own} and len(own) == 6
@@ -162,7 +164,7 @@ def test_every_score_of_regions_is_asked_of_both() -> None:
         assert config == twin | {"annotator": "independent"}
 
 
-def test_every_claim_about_regions_is_asked_of_both_and_none_where_it_cannot_fail() -> None:
+def test_every_claim_about_regions_is_about_both_and_none_where_it_cannot_fail() -> None:
     for claim in read_claims():
         own = {name for name in claim.metrics if name.startswith("regional_") and not name.endswith("_independent")}
         other = {name.removesuffix("_independent") for name in claim.metrics if name.endswith("_independent")}

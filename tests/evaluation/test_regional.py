@@ -1,4 +1,4 @@
-"""Regional scores: the question they share, what pasting, permuting and blurring must do to them."""
+"""Regional scores: the annotation they share, what pasting, permuting and blurring must do to them."""
 
 import json
 import subprocess
@@ -15,8 +15,9 @@ from rich.console import Console
 from torch import Tensor
 
 from data.benchmark import custom_item
-from evaluation import questions
-from evaluation.metric import Question, Sample
+from evaluation import annotations
+from evaluation.annotations import annotation_digest, read_annotation, regions_and_matches, write_annotation
+from evaluation.metric import Annotation, Sample
 from evaluation.metrics.regional import (
     EfficientNetGrams,
     RegionalMargin,
@@ -26,7 +27,6 @@ from evaluation.metrics.regional import (
     masked_gram,
     similarities,
 )
-from evaluation.questions import ask, question_digest, read_question, write_question
 from harness.frozen import freeze
 from harness.record import Request
 from stylegallery.contract import Item, Match
@@ -71,8 +71,10 @@ def pasted() -> Sample:
     halves[:, 7:] = 2
     references = [compose(halves, [texture(0), texture(1)]), compose(halves, [texture(2), texture(3)])]
     gradient = torch.linspace(0.2, 0.8, SIDE).expand(1, 3, SIDE, SIDE)
-    question = Question(content_labels, [halves, halves], [match(1, 1, 1), match(2, 2, 1), match(3, 1, 2)])
-    return Sample("item", gradient, references, compose(content_labels, [texture(0), texture(2), texture(1)]), question)
+    annotation = Annotation(content_labels, [halves, halves], [match(1, 1, 1), match(2, 2, 1), match(3, 1, 2)])
+    return Sample(
+        "item", gradient, references, compose(content_labels, [texture(0), texture(2), texture(1)]), annotation
+    )
 
 
 def with_image(sample: Sample, image: Tensor) -> Sample:
@@ -95,8 +97,8 @@ def test_pasted_references_score_high_and_have_a_wide_margin(pasted: Sample, enc
 def test_permuting_the_regions_lowers_style_and_turns_the_margin_negative(
     pasted: Sample, encoder: EfficientNetGrams
 ) -> None:
-    assert pasted.question is not None
-    swapped = with_image(pasted, compose(pasted.question.content_labels, [texture(2), texture(1), texture(0)]))
+    assert pasted.annotation is not None
+    swapped = with_image(pasted, compose(pasted.annotation.content_labels, [texture(2), texture(1), texture(0)]))
     style, margin = RegionalStyle(encoder), RegionalMargin(encoder)
     assert style([swapped])[0] < style([pasted])[0] - 0.3
     assert margin([swapped])[0] < -0.3
@@ -118,15 +120,15 @@ def test_blending_towards_the_content_lowers_style_step_by_step(pasted: Sample, 
 def test_numbers_of_regions_and_references_do_not_matter(
     pasted: Sample, encoder: EfficientNetGrams, metric: str
 ) -> None:
-    assert pasted.question is not None
+    assert pasted.annotation is not None
     content_order, reference_order = torch.tensor([0, 3, 1, 2]), torch.tensor([0, 2, 1])
-    renumbered = Question(
-        content_order[pasted.question.content_labels],
-        [reference_order[labels] for labels in pasted.question.reference_labels[::-1]],
+    renumbered = Annotation(
+        content_order[pasted.annotation.content_labels],
+        [reference_order[labels] for labels in pasted.annotation.reference_labels[::-1]],
         sorted(
             (
                 match(int(content_order[m.content_region]), 3 - m.reference, int(reference_order[m.reference_region]))
-                for m in pasted.question.matches
+                for m in pasted.annotation.matches
             ),
             key=lambda m: m.content_region,
         ),
@@ -157,17 +159,17 @@ class MeanColour:
 
 
 def test_values_of_a_worked_example() -> None:
-    """Left quarter red as asked, the rest an even mix of green (asked) and blue."""
+    """Left quarter red as matched, the rest an even mix of green (its match) and blue."""
     labels = torch.ones(8, 8, dtype=torch.int64)
     labels[:, 2:] = 2
     red, green, blue = (torch.eye(3)[i].view(1, 3, 1, 1).expand(1, 3, 64, 64) for i in range(3))
     whole = torch.ones(8, 8, dtype=torch.int64)
     large = resize_labels(labels, (64, 64)) == 1
     image = torch.where(large, red, (green + blue) / 2)
-    question = Question(labels, [whole] * 3, [match(1, 1, 1), match(2, 2, 1)])
-    sample = Sample("item", image, [red, green, blue], image, question)
+    annotation = Annotation(labels, [whole] * 3, [match(1, 1, 1), match(2, 2, 1)])
+    sample = Sample("item", image, [red, green, blue], image, annotation)
     assert RegionalStyle(MeanColour())([sample])[0] == pytest.approx(0.25 + 0.75 * 0.5**0.5, abs=1e-5)
-    sample = Sample("item", image, [red, green, blue], image, question)
+    sample = Sample("item", image, [red, green, blue], image, annotation)
     assert RegionalMargin(MeanColour())([sample])[0] == pytest.approx(0.25, abs=1e-5)
 
 
@@ -205,25 +207,25 @@ def test_masked_gram_equals_the_gram_of_the_inside() -> None:
 
 
 def test_what_lies_outside_a_region_does_not_reach_its_description(pasted: Sample, encoder: EfficientNetGrams) -> None:
-    assert pasted.question is not None
-    inside = resize_labels(pasted.question.content_labels, (SIDE, SIDE)) == 1
+    assert pasted.annotation is not None
+    inside = resize_labels(pasted.annotation.content_labels, (SIDE, SIDE)) == 1
     noisy = torch.where(inside, pasted.image, torch.rand(pasted.image.shape, generator=torch.Generator()))
-    first, second = (masked_crop(image, pasted.question.content_labels, 1, 64) for image in (pasted.image, noisy))
+    first, second = (masked_crop(image, pasted.annotation.content_labels, 1, 64) for image in (pasted.image, noisy))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
 def test_nothing_to_compare_with_is_an_error_in_words(pasted: Sample) -> None:
-    assert pasted.question is not None
+    assert pasted.annotation is not None
     one = torch.ones(4, 4, dtype=torch.int64)
     lonely = replace(
-        pasted, references=pasted.references[:1], question=Question(one, [one], [match(1, 1, 1)]), features={}
+        pasted, references=pasted.references[:1], annotation=Annotation(one, [one], [match(1, 1, 1)]), features={}
     )
     with pytest.raises(ValueError, match="one region in all"):
         RegionalMargin(MeanColour())([lonely])
     assert RegionalStyle(MeanColour())([lonely])[0] <= 1
     for metric in (RegionalStyle(MeanColour()), RegionalMargin(MeanColour())):
-        with pytest.raises(ValueError, match="no question"):
-            metric([replace(pasted, question=None)])
+        with pytest.raises(ValueError, match="no annotation"):
+            metric([replace(pasted, annotation=None)])
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "metric").glob("regional_*.yaml")), ids=lambda p: p.stem)
@@ -231,85 +233,85 @@ def test_configs_build_the_metric_they_are_named_after(path: Path) -> None:
     assert instantiate(OmegaConf.load(path)).name == path.stem
 
 
-# --- questions on disk ---
+# --- annotations on disk ---
 
 
 REQUEST = Request("item", 0, {"method": {"a": 1}}, {"content": {"path": "c.png", "sha256": "00"}}, {}, {}, "code")
 
 
-def test_a_question_comes_back_as_it_was_written(pasted: Sample, tmp_path: Path) -> None:
-    assert pasted.question is not None
-    folder = tmp_path / "questions" / "item"
-    write_question(folder, pasted.question, REQUEST)
-    again = read_question(folder)
-    assert torch.equal(again.content_labels, pasted.question.content_labels)
+def test_an_annotation_comes_back_as_it_was_written(pasted: Sample, tmp_path: Path) -> None:
+    assert pasted.annotation is not None
+    folder = tmp_path / "item"
+    write_annotation(folder, pasted.annotation, REQUEST)
+    again = read_annotation(folder)
+    assert torch.equal(again.content_labels, pasted.annotation.content_labels)
     assert again.content_labels.dtype == torch.int64
-    assert all(map(torch.equal, again.reference_labels, pasted.question.reference_labels))
-    assert again.matches == pasted.question.matches
-    assert question_digest(folder) == REQUEST.digest()
+    assert all(map(torch.equal, again.reference_labels, pasted.annotation.reference_labels))
+    assert again.matches == pasted.annotation.matches
+    assert annotation_digest(folder) == REQUEST.digest()
     assert sorted(path.name for path in folder.iterdir()) == [
-        "content.png", "matches.json", "question.json", "reference_1.png", "reference_2.png",
+        "annotation.json", "content.png", "matches.json", "reference_1.png", "reference_2.png",
     ]  # fmt: skip
 
 
-def test_the_same_question_has_the_same_bytes(pasted: Sample, tmp_path: Path) -> None:
-    assert pasted.question is not None
+def test_the_same_annotation_has_the_same_bytes(pasted: Sample, tmp_path: Path) -> None:
+    assert pasted.annotation is not None
     for name in ("first", "second"):
-        write_question(tmp_path / name, pasted.question, REQUEST)
+        write_annotation(tmp_path / name, pasted.annotation, REQUEST)
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
-def test_half_a_question_is_none(pasted: Sample, tmp_path: Path) -> None:
-    assert pasted.question is not None
-    assert question_digest(tmp_path) is None
-    write_question(tmp_path, pasted.question, REQUEST)
+def test_half_an_annotation_is_none(pasted: Sample, tmp_path: Path) -> None:
+    assert pasted.annotation is not None
+    assert annotation_digest(tmp_path) is None
+    write_annotation(tmp_path, pasted.annotation, REQUEST)
     matches = json.loads((tmp_path / "matches.json").read_text())
     (tmp_path / "matches.json").write_text(json.dumps(matches[:2]))
     with pytest.raises(InputError, match="do not fit"):
-        read_question(tmp_path)
+        read_annotation(tmp_path)
     (tmp_path / "reference_2.png").unlink()
     with pytest.raises(InputError, match="reference_2"):
-        read_question(tmp_path)
-    (tmp_path / "question.json").write_text("{")
-    assert question_digest(tmp_path) is None
+        read_annotation(tmp_path)
+    (tmp_path / "annotation.json").write_text("{")
+    assert annotation_digest(tmp_path) is None
 
 
-def test_a_damaged_question_is_none(pasted: Sample, tmp_path: Path) -> None:
+def test_a_damaged_annotation_is_none(pasted: Sample, tmp_path: Path) -> None:
     """Otherwise it would count as there for ever."""
-    assert pasted.question is not None
-    write_question(tmp_path, pasted.question, REQUEST)
+    assert pasted.annotation is not None
+    write_annotation(tmp_path, pasted.annotation, REQUEST)
     whole = (tmp_path / "content.png").read_bytes()
     (tmp_path / "content.png").write_bytes(whole[: len(whole) // 2])
-    assert question_digest(tmp_path) is None
+    assert annotation_digest(tmp_path) is None
 
 
-def test_one_item_that_cannot_be_asked_does_not_keep_the_others(
+def test_one_item_that_cannot_be_annotated_does_not_keep_the_others(
     fake_config: Callable[..., DictConfig], gallery: Gallery, pasted: Sample, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    def asked(method: object, item: Item, generator: torch.Generator) -> Question:
+    def annotated(method: object, item: Item, generator: torch.Generator) -> Annotation:
         read_image(item.content)
         if item.id == "c2__set2":
             paint(gallery.references / "set2" / "r1.png", 77)
-        assert pasted.question is not None
-        return pasted.question
+        assert pasted.annotation is not None
+        return pasted.annotation
 
     freeze(tmp_path / "out", "plain", fake_config())
     (gallery.contents / "c1.png").write_bytes(b"damaged")
-    monkeypatch.setattr(questions, "build", lambda _: None)
-    monkeypatch.setattr(questions, "ask", asked)
+    monkeypatch.setattr(annotations, "build", lambda _: None)
+    monkeypatch.setattr(annotations, "regions_and_matches", annotated)
     arguments = ["--annotator", "stylegallery", "model=embedded"]
-    monkeypatch.setattr("sys.argv", ["questions", str(tmp_path / "out"), *arguments])
+    monkeypatch.setattr("sys.argv", ["annotations", str(tmp_path / "out"), *arguments])
     with pytest.raises(SystemExit, match="1"):
-        questions.main()
+        annotations.main()
     printed = "".join(capsys.readouterr().out.split())
-    there = {path.parent.name for path in (tmp_path / "out" / "questions").glob("*/question.json")}
+    there = {path.parent.name for path in (tmp_path / "out" / "annotations" / "stylegallery").glob("*/annotation.json")}
     assert there == {f"c{c}__set{s}" for c in (0, 2, 3) for s in (1, 2, 3)} - {"c2__set2"}
     assert printed.count("failed:") == printed.count("isnotapicture") + printed.count("changedwhileitwasused") == 4
 
 
-def test_a_method_that_cannot_be_built_ends_the_questions(
+def test_a_method_that_cannot_be_built_ends_the_annotations(
     fake_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> None:
@@ -318,9 +320,9 @@ def test_a_method_that_cannot_be_built_ends_the_questions(
 
     built: list[int] = []
     freeze(tmp_path / "out", "plain", fake_config())
-    monkeypatch.setattr(questions, "build", broken)
+    monkeypatch.setattr(annotations, "build", broken)
     with pytest.raises(InputError, match="it cannot be built"):
-        questions.ask_all(tmp_path / "out", ["model=embedded"], Console(quiet=True))
+        annotations.annotate_with_stylegallery(tmp_path / "out", ["model=embedded"], Console(quiet=True))
     assert len(built) == 1
 
 
@@ -331,36 +333,38 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     out = mounted("out", "size=4m")
     freeze(out, "plain", fake_config())
     subprocess.run(["mount", "-o", "remount,ro", str(out)], check=True)
-    monkeypatch.setattr("sys.argv", ["questions", str(out), "model=embedded"])
+    monkeypatch.setattr("sys.argv", ["annotations", str(out), "model=embedded"])
     with pytest.raises(SystemExit, match="2"):
-        questions.main()
+        annotations.main()
     assert capsys.readouterr().err == (
         f"error: {out} cannot be written (Read-only file system); make room or pass another out=\n"
     )
 
 
-def test_asking_gives_the_regions_and_matches_of_the_pipeline(built: object, pictures: Pictures) -> None:
+def test_annotations_have_the_regions_and_matches_of_the_pipeline(built: object, pictures: Pictures) -> None:
     assert isinstance(built, StyleGallery)
     item = custom_item(str(pictures.content), [str(pictures.first), str(pictures.second)])
-    question = ask(built, item, torch.Generator().manual_seed(3))
+    annotation = regions_and_matches(built, item, torch.Generator().manual_seed(3))
     result = built.stylize(item, torch.Generator().manual_seed(3))
-    assert torch.equal(question.content_labels, result.content_labels)
-    assert all(map(torch.equal, question.reference_labels, result.reference_labels))
-    assert question.matches == result.matches
+    assert torch.equal(annotation.content_labels, result.content_labels)
+    assert all(map(torch.equal, annotation.reference_labels, result.reference_labels))
+    assert annotation.matches == result.matches
 
 
-def test_questions_are_asked_without_the_masks_of_one_run(
+def test_annotations_are_made_without_the_masks_of_one_run(
     fake_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are the same for all methods of a folder, whatever one of them was told about regions."""
     for label, masks in (("plain", "null"), ("user_masks", str(tmp_path))):
         freeze(tmp_path / "out", label, fake_config(f"data.masks={masks}"))
-    asked: list[Path | None] = []
-    monkeypatch.setattr(questions, "build", lambda _: None)
-    monkeypatch.setattr(questions, "ask", lambda method, item, generator: asked.append(item.mask))
-    monkeypatch.setattr(questions, "write_question", lambda *_: None)
-    questions.ask_all(tmp_path / "out", ["model=embedded"], Console(quiet=True))
-    assert asked == [None] * 12
+    masks_seen: list[Path | None] = []
+    monkeypatch.setattr(annotations, "build", lambda _: None)
+    monkeypatch.setattr(
+        annotations, "regions_and_matches", lambda method, item, generator: masks_seen.append(item.mask)
+    )
+    monkeypatch.setattr(annotations, "write_annotation", lambda *_: None)
+    annotations.annotate_with_stylegallery(tmp_path / "out", ["model=embedded"], Console(quiet=True))
+    assert masks_seen == [None] * 12
 
 
 @pytest.mark.parametrize(
@@ -380,21 +384,21 @@ def test_settings_that_do_not_exist_are_one_sentence(
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "identity.yaml").touch()
     monkeypatch.setattr(
-        questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1, "method": {}}
+        annotations, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1, "method": {}}
     )
-    monkeypatch.setattr(questions, "load_items", lambda data: [])
+    monkeypatch.setattr(annotations, "load_items", lambda data: [])
     with pytest.raises(InputError, match=says):
-        questions.ask_all(tmp_path, [override], Console(quiet=True))
+        annotations.annotate_with_stylegallery(tmp_path, [override], Console(quiet=True))
 
 
-def test_questions_find_the_pictures_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotations_find_the_pictures_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "identity.yaml").touch()
     seen: list[dict[str, object]] = []
     monkeypatch.setattr(
-        questions, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1, "method": {}}
+        annotations, "read_frozen", lambda _: {"data": {"manifest": "stylegallery60"}, "limit": 1, "method": {}}
     )
-    monkeypatch.setattr(questions, "load_items", lambda data: seen.append(data) or [])
-    questions.ask_all(tmp_path, ["data.root=/data/sg", "model=embedded"], Console(quiet=True))
-    questions.ask_all(tmp_path, ["model=embedded"], Console(quiet=True))
+    monkeypatch.setattr(annotations, "load_items", lambda data: seen.append(data) or [])
+    annotations.annotate_with_stylegallery(tmp_path, ["data.root=/data/sg", "model=embedded"], Console(quiet=True))
+    annotations.annotate_with_stylegallery(tmp_path, ["model=embedded"], Console(quiet=True))
     assert seen == [{"manifest": "stylegallery60", "root": "/data/sg"}, {"manifest": "stylegallery60"}]

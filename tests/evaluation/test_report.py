@@ -18,13 +18,14 @@ from conftest import paint, result_record
 from PIL import Image
 
 from evaluation import report
-from evaluation.metric import Question
-from evaluation.questions import question_digest, write_question
+from evaluation.annotations import annotation_digest, write_annotation
+from evaluation.metric import Annotation
 from evaluation.reported import read_reported
 from evaluation.results import facts, read_results
 from evaluation.tables import above, build
 from evaluation.wide import number
 from harness.record import ENVIRONMENT, Request, depends_on
+from harness.schemas import annotation_folder
 from stylegallery.contract import Match
 
 HOSTILE_ITEM = "0009__a@b=c+d,e.f__1__a"
@@ -56,7 +57,7 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
     if scores is not None:
         metrics = {
             name: {"value": value, "version": facts(name).version, "reason": None if value is not None else MISSING}
-            | {"question": question_digest(folder.parents[2] / "questions" / folder.name)}
+            | {"annotation": annotation_digest(annotation_folder(folder.parents[2], "stylegallery", folder.name))}
             for name, value in scores.items()
         }
         about = {"pictures": depends_on(folder, record), "size": None}
@@ -68,7 +69,7 @@ def write_failed(folder: Path, request: Request, error: str) -> None:
     result_record(folder, digest=request.digest(), **request.__dict__, error=error)
 
 
-def ask(out: Path, request: Request, references: int, size: int = 16) -> None:
+def annotate(out: Path, request: Request, references: int, size: int = 16) -> None:
     """Four regions of the content as quarters, references split into halves."""
     quarters = torch.ones(size, size, dtype=torch.int64)
     quarters[:, size // 2 :] += 1
@@ -79,7 +80,11 @@ def ask(out: Path, request: Request, references: int, size: int = 16) -> None:
         Match(region, 1 + (region - 1) % references, 1 + region % 2, 0.5 + region / 10, 0.4, 0.9, 0.3, region == 4)
         for region in range(1, 5)
     ]
-    write_question(out / "questions" / request.item, Question(quarters, [halves] * references, matches), request)
+    write_annotation(
+        annotation_folder(out, "stylegallery", request.item),
+        Annotation(quarters, [halves] * references, matches),
+        request,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,7 @@ def few_contents() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def results(few_contents: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten items; stylegallery is best on structure, `attention` on odd items; __proto__ failed once; the last item
-    has a hostile name, no question, and a reference that is gone."""
+    has a hostile name, no annotation, and a reference that is gone."""
     root = tmp_path_factory.mktemp("report")
     out, pictures = root / "run <b>1", root / "pictures"
     for family in ("Monet", "Cubism"):
@@ -117,7 +122,7 @@ def results(few_contents: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
             references = [pictures / "Cubism" / "gone.png"]
         request = request_of(item, contents[n % 3], references)
         if item != HOSTILE_ITEM:
-            ask(out, request, len(references))
+            annotate(out, request, len(references))
         for method, label in enumerate(("stylegallery", "attention", HOSTILE_LABEL, "identity")):
             folder = out / "cells" / label / item
             values: dict[str, float | None] = {name: float(rng.uniform(*bounds)) for name, bounds in METRICS.items()}
@@ -200,16 +205,16 @@ def test_a_changed_picture_is_not_shown_in_place_of_the_old(tmp_path: Path) -> N
 
 def test_matched_regions_share_their_colour(results: Path) -> None:
     blocks = blocks_of(results)
-    question = blocks["item-1"]["question"]  # two references: regions 1, 3 from the first, 2, 4 from the second
-    maps = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")) for data in question["maps"]]
+    annotation = blocks["item-1"]["annotation"]  # two references: regions 1, 3 from the first, 2, 4 from the second
+    maps = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")) for data in annotation["maps"]]
     content, first, second = maps
     assert (content[0, 0] == first[-1, 0]).all()  # region 1 takes region 2 of reference 1, below
     assert (content[0, -1] == second[0, 0]).all()
     assert (first[0, 0, :3] == 140).all()  # taken by nobody
-    assert [match["share"] for match in question["matches"]] == [0.25] * 4
-    x, y = question["matches"][0]["from"]
+    assert [match["share"] for match in annotation["matches"]] == [0.25] * 4
+    x, y = annotation["matches"][0]["from"]
     assert x < 0.5 and y < 0.5
-    assert "missing" in blocks["item-9"]["question"]["reason"]
+    assert "missing" in blocks["item-9"]["annotation"]["reason"]
 
 
 def test_nothing_from_files_becomes_markup(results: Path) -> None:

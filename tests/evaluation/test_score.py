@@ -15,17 +15,18 @@ from conftest import BROKEN_PICTURES, paint, result_record
 from rich.console import Console
 
 from evaluation import score as module
+from evaluation.annotations import write_annotation
 from evaluation.backbones import MissingWeights
-from evaluation.metric import Question
+from evaluation.metric import Annotation
 from evaluation.metrics.fid import Fid
 from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
-from evaluation.questions import write_question
 from evaluation.results import read_results
 from evaluation.score import Cell, main, read_picture, score
 from harness.moved import Pictures
 from harness.provenance import file_digest
 from harness.record import Request
+from harness.schemas import annotation_folder
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
 from stylegallery.weights import table
@@ -89,30 +90,30 @@ def test_results_of_different_size_are_compared_at_the_smallest(out: Path, conso
     assert {scored(folder)["size"] for folder in out.glob("cells/*/0*")} == {64}
 
 
-def test_regional_scores_are_computed_again_when_the_question_changes(
+def test_regional_scores_are_computed_again_when_the_annotation_changes(
     out: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"digest": "first"}
-    monkeypatch.setattr(module, "question_digest", lambda folder: asked["digest"])
+    digests = {"digest": "first"}
+    monkeypatch.setattr(module, "annotation_digest", lambda folder: digests["digest"])
     assert score(out, ["regional_style_efficientnet", "ms_ssim"], None, console)
     folder = next(out.glob("cells/identity/*"))
-    assert rows(folder)["regional_style_efficientnet"]["question"] == "first"
-    assert "question" not in rows(folder)["ms_ssim"]
+    assert rows(folder)["regional_style_efficientnet"]["annotation"] == "first"
+    assert "annotation" not in rows(folder)["ms_ssim"]
     found = rows(folder)
     found["regional_style_efficientnet"] |= {"value": 0.25, "reason": None}
     found["ms_ssim"]["value"] = 0.5
     (folder / "scores.json").write_text(json.dumps(scored(folder) | {"metrics": found}))
     assert score(out, ["regional_style_efficientnet", "ms_ssim"], None, console)
     assert rows(folder) == found
-    asked["digest"] = "second"
+    digests["digest"] = "second"
     assert score(out, ["regional_style_efficientnet", "ms_ssim"], None, console)
     now = rows(folder)
     assert now["ms_ssim"] == found["ms_ssim"]
-    assert now["regional_style_efficientnet"]["question"] == "second"
-    assert now["regional_style_efficientnet"]["value"] is None  # there is no question on disk
+    assert now["regional_style_efficientnet"]["annotation"] == "second"
+    assert now["regional_style_efficientnet"]["value"] is None  # there is no annotation on disk
 
 
-def test_scores_of_regions_answer_their_own_annotator(out: Path, console: Console) -> None:
+def test_scores_of_regions_are_about_their_own_annotation(out: Path, console: Console) -> None:
     """Each has its own regions and digest; another annotation makes the scores about it stale and no others."""
     names = ["regional_style_efficientnet", INDEPENDENT]
     folder, item = out / "cells" / "identity" / "0001__a", "0001__a"
@@ -120,19 +121,19 @@ def test_scores_of_regions_answer_their_own_annotator(out: Path, console: Consol
     halves[:, 4:] = 2
     whole = torch.ones(8, 8, dtype=torch.int64)
 
-    def annotate(place: str, seed: int, *targets: tuple[int, int]) -> str:
+    def annotate(annotator: str, seed: int, *targets: tuple[int, int]) -> str:
         matches = [Match(region, *target, 0, 0, 0, 0, False) for region, target in enumerate(targets, 1)]
         request = Request(item, seed, {}, {}, {}, {}, "code")
         labels = halves if len(targets) == 2 else whole
-        write_question(out / place / item, Question(labels, [halves, whole], matches), request)
+        write_annotation(annotation_folder(out, annotator, item), Annotation(labels, [halves, whole], matches), request)
         return request.digest()
 
-    own = annotate("questions", 0, (1, 1), (2, 1))
+    own = annotate("stylegallery", 0, (1, 1), (2, 1))
     score(out, names, None, console)
-    other = annotate("annotations/independent", 1, (1, 2))
+    other = annotate("independent", 1, (1, 2))
     score(out, names, None, console)
     found = rows(folder)
-    assert [found[name]["question"] for name in names] == [own, other]
+    assert [found[name]["annotation"] for name in names] == [own, other]
     values = [found[name]["value"] for name in names]
     assert None not in values and values[0] != values[1]
     for record in out.glob("cells/*/*/record.json"):
@@ -140,7 +141,7 @@ def test_scores_of_regions_answer_their_own_annotator(out: Path, console: Consol
         record.write_text(json.dumps(json.loads(record.read_text()) | about))
     shown = read_results(out).items.set_index(["label", "item", "metric"])
     assert shown.loc[("identity", item, names[1]), "value"] == values[1]
-    annotate("annotations/independent", 2, (2, 1))
+    annotate("independent", 2, (2, 1))
     shown = read_results(out).items.set_index(["label", "item", "metric"])
     assert shown.loc[("identity", item, names[0]), "value"] == values[0]
     stale = shown.loc[("identity", item, names[1])]
@@ -196,24 +197,24 @@ def test_scores_of_another_size_are_replaced_on_purpose_only(out: Path, console:
 
 
 def test_only_what_is_due_is_computed(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    seen: list[str] = []
     original = MsSsim.__call__
 
     def counted(self: MsSsim, samples: list) -> list[float]:
-        asked.extend(sample.item for sample in samples)
+        seen.extend(sample.item for sample in samples)
         return original(self, samples)
 
     monkeypatch.setattr(MsSsim, "__call__", counted)
     score(out, NAMES, None, console)
-    assert len(asked) == 4
+    assert len(seen) == 4
     score(out, NAMES, None, console)
-    assert len(asked) == 4
+    assert len(seen) == 4
     paint(out / "cells" / "identity" / "0002__b" / "stylised.png", 11, (80, 64))
     score(out, NAMES, None, console)
-    assert asked[4:] == ["0002__b"]
+    assert seen[4:] == ["0002__b"]
     monkeypatch.setattr(MsSsim, "version", 9)
     score(out, NAMES, None, console)
-    assert len(asked) == 9
+    assert len(seen) == 9
     folder = out / "cells" / "identity" / "0001__a"
     assert [rows(folder)[name]["version"] for name in ("ms_ssim", "histogram")] == [9, Histogram.version]
     score(out, ["edge_f1"], None, console)  # another selection leaves the values that are there
@@ -277,7 +278,7 @@ def test_failed_items_lost_inputs_and_damaged_records(tmp_path: Path, console: C
 def test_what_was_scored_stays_when_an_input_is_lost(
     loss: str, out: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A metric without weights is asked again every time, and then finds that an input is no longer there."""
+    """A metric without weights is computed again every time, and then finds that an input is no longer there."""
 
     def without_weights(self: Histogram, samples: list) -> list[float]:
         raise MissingWeights("vgg19")
@@ -325,7 +326,7 @@ def test_damaged_weights_are_the_reason_of_their_metrics(
     assert found["ms_ssim"]["value"] is not None
 
 
-def test_missing_weights_and_questions_are_reasons_not_failures(
+def test_missing_weights_and_annotations_are_reasons_not_failures(
     out: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
@@ -334,7 +335,7 @@ def test_missing_weights_and_questions_are_reasons_not_failures(
         found = rows(folder)
         assert found["lpips_alex"]["reason"] == "missing: python -m stylegallery.weights fetch lpips_alex"
         for name, annotator in (("regional_style_efficientnet", "stylegallery"), (INDEPENDENT, "independent")):
-            assert found[name]["reason"] == f"missing: python -m evaluation.questions OUT --annotator {annotator}"
+            assert found[name]["reason"] == f"missing: python -m evaluation.annotations OUT --annotator {annotator}"
         assert found["ms_ssim"]["value"] is not None
     assert rows(out / "cells" / "identity", "sets.json")["artfid"]["reason"].startswith("missing: python -m")
 

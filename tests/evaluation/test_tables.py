@@ -443,16 +443,16 @@ def test_scores_of_another_version_do_not_count_and_those_of_retired_metrics_are
     assert np.isnan(row["value"]) and row["reason"] == "not scored in version 2: python -m evaluation.score OUT"
 
 
-def test_regional_scores_of_another_question_do_not_count(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digests = {"question": "first"}
-    monkeypatch.setattr("evaluation.questions.question_digest", lambda folder: digests["question"])
-    rescore(out, "stytr2", "regional_style_efficientnet", score(0.5) | {"question": "first"})
+def test_regional_scores_of_another_annotation_do_not_count(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = {"annotation": "first"}
+    monkeypatch.setattr("evaluation.annotations.annotation_digest", lambda folder: digests["annotation"])
+    rescore(out, "stytr2", "regional_style_efficientnet", score(0.5) | {"annotation": "first"})
 
     def row() -> pd.Series:
         return ours(build(read_results(out)), "regional_style_efficientnet").loc["stytr2"]
 
     assert row()["value"] == 0.5
-    digests["question"] = "second"
+    digests["annotation"] = "second"
     assert np.isnan(row()["value"])
     assert row()["reason"] == "not scored on the present regions and matches: python -m evaluation.score OUT"
 

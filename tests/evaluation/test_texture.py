@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.metric import Question, Sample
+from evaluation.metric import Annotation, Sample
 from evaluation.metrics.texture import LEVELS, RegionalTexture, Texture, laplacian_pyramid
 from stylegallery.contract import Match
 
@@ -16,8 +16,8 @@ def picture(seed: int, side: int = 96, grain: int = 1) -> Tensor:
     return F.interpolate(noise, (side, side), mode="nearest")
 
 
-def sample(image: Tensor, content: Tensor, *references: Tensor, question: Question | None = None) -> Sample:
-    return Sample("item", content, list(references), image, question)
+def sample(image: Tensor, content: Tensor, *references: Tensor, annotation: Annotation | None = None) -> Sample:
+    return Sample("item", content, list(references), image, annotation)
 
 
 def halves(side: int = 12) -> Tensor:
@@ -26,10 +26,10 @@ def halves(side: int = 12) -> Tensor:
     return labels
 
 
-def question(*targets: int) -> Question:
+def annotation(*targets: int) -> Annotation:
     """Region i of the content takes from region targets[i - 1] of the one reference."""
     matches = [Match(i, 1, target, 0.0, 0.0, 0.0, 0.0, False) for i, target in enumerate(targets, 1)]
-    return Question(halves(), [halves()], matches)
+    return Annotation(halves(), [halves()], matches)
 
 
 def test_the_pyramid_adds_up_and_separates_octaves() -> None:
@@ -80,17 +80,17 @@ def test_regional_texture_counts_the_way_that_is_left() -> None:
     content, rough, fine = picture(0, grain=8), picture(1, grain=4), picture(2, grain=2)
     reference = torch.cat([rough[..., :48], fine[..., 48:]], dim=-1)
     metric = RegionalTexture()
-    asked = question(1, 2)
-    assert metric([sample(content, content, reference, question=asked)]) == [1.0]
-    assert metric([sample(reference, content, reference, question=asked)]) == [0.0]
+    wanted = annotation(1, 2)
+    assert metric([sample(content, content, reference, annotation=wanted)]) == [1.0]
+    assert metric([sample(reference, content, reference, annotation=wanted)]) == [0.0]
     swapped = torch.cat([reference[..., 48:], reference[..., :48]], dim=-1)
-    (wrong,) = metric([sample(swapped, content, reference, question=asked)])
-    (right,) = metric([sample(swapped, content, reference, question=question(2, 1))])
+    (wrong,) = metric([sample(swapped, content, reference, annotation=wanted)])
+    (right,) = metric([sample(swapped, content, reference, annotation=annotation(2, 1))])
     assert right < 0.1 < wrong
     half = torch.cat([reference[..., :48], content[..., 48:]], dim=-1)
-    (left,) = metric([sample(half, content, reference, question=asked)])
+    (left,) = metric([sample(half, content, reference, annotation=wanted)])
     assert 0.2 < left < 0.8
-    (worse,) = metric([sample(torch.full_like(content, 0.5), reference, content, question=asked)])
+    (worse,) = metric([sample(torch.full_like(content, 0.5), reference, content, annotation=wanted)])
     assert worse > 0.5
 
 
@@ -100,18 +100,18 @@ def test_regional_texture_weighs_regions_by_their_pixels() -> None:
     labels = torch.ones(12, 12, dtype=torch.int64)
     labels[:, 4:] = 2
     matches = [Match(1, 2, 2, 0.0, 0.0, 0.0, 0.0, False), Match(2, 2, 1, 0.0, 0.0, 0.0, 0.0, False)]
-    asked = Question(labels, [torch.ones_like(labels), halves()], matches)
+    wanted = Annotation(labels, [torch.ones_like(labels), halves()], matches)
     painted = torch.cat([content[..., :96], reference[..., 96:]], dim=-1)
-    (left,) = RegionalTexture()([sample(painted, content, content, reference, question=asked)])
+    (left,) = RegionalTexture()([sample(painted, content, content, reference, annotation=wanted)])
     assert left == pytest.approx(1 / 3, abs=0.06)
 
 
 def test_regional_texture_refuses_what_it_cannot_tell() -> None:
     content, reference = picture(0), picture(1)
-    with pytest.raises(ValueError, match="no question"):
+    with pytest.raises(ValueError, match="no annotation"):
         RegionalTexture()([sample(content, content, reference)])
     with pytest.raises(ValueError, match="differs from its match"):
-        RegionalTexture()([sample(content, reference, reference, question=question(1, 2))])
+        RegionalTexture()([sample(content, reference, reference, annotation=annotation(1, 2))])
 
 
 def test_pictures_without_a_fourth_octave_are_refused() -> None:

@@ -13,14 +13,15 @@ import yaml
 from conftest import Gallery, paint, result_record
 
 from data.benchmark import load_items
-from evaluation import questions, report, results, score, tables
-from evaluation.metric import Question
+from evaluation import annotations, report, results, score, tables
+from evaluation.metric import Annotation
 from evaluation.metrics.histogram import Histogram
 from evaluation.publish import __main__ as publishing
 from evaluation.publish.commands import as_override
 from harness import status
 from harness.provenance import file_digest
 from harness.record import Request, depends_on
+from harness.schemas import annotation_folder
 from harness.stored import read_frozen
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
@@ -38,7 +39,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def main(name: str, *arguments: object) -> tuple[int, str]:
         module = {
             "status": status,
-            "questions": questions,
+            "annotations": annotations,
             "score": score,
             "tables": tables,
             "publish": publishing,
@@ -78,7 +79,7 @@ def freeze(out: Path, values: object) -> Path:
 # --- code ---
 
 
-@pytest.mark.parametrize("command", ["status", "questions", "publish"])
+@pytest.mark.parametrize("command", ["status", "annotations", "publish"])
 def test_frozen_settings_choose_no_code(out: Path, tmp_path: Path, call: Call, command: str) -> None:
     mine = tmp_path / "made by their command"
     freeze(out, FROZEN | {"data": {"_target_": "os.mkdir", "path": str(mine)}})
@@ -128,7 +129,7 @@ def test_pictures_are_where_this_machine_has_them(out: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["model", "encoder", "segmentation"])
-def test_questions_are_asked_with_no_code_from_the_folder(
+def test_annotations_are_made_with_no_code_from_the_folder(
     out: Path, gallery: Gallery, tmp_path: Path, call: Call, place: str
 ) -> None:
     data = {
@@ -137,9 +138,9 @@ def test_questions_are_asked_with_no_code_from_the_folder(
         "references": str(gallery.references),
     }
     theirs = {"_target_": "os.mkdir", "path": str(tmp_path / "made by their command")}
-    method = {"_target_": questions.TARGET, "matching": {}, place: theirs, "resolution": 64, "resizing": "square"}
+    method = {"_target_": annotations.TARGET, "matching": {}, place: theirs, "resolution": 64, "resizing": "square"}
     freeze(out, FROZEN | {"data": data, "method": method})
-    code, said = call("questions", out)
+    code, said = call("annotations", out)
     assert not (tmp_path / "made by their command").exists()
     assert code == 2
     assert "config/identity.yaml names os.mkdir, which no file of conf/method declares, so it is not called" in said
@@ -209,12 +210,14 @@ def damage(path: Path, kind: str) -> None:
 
 @pytest.fixture
 def whole(out: Path) -> Path:
-    """The finished item with its question and the scores of its set."""
+    """The finished item with its annotation and the scores of its set."""
     (cell,) = out.glob("cells/*/*")
     labels = torch.ones(8, 8, dtype=torch.int64)
     request = Request(cell.name, 0, METHOD, {}, {}, {}, "c")
     match = Match(1, 1, 1, 0.5, 0.5, 0.5, 0.5, False)
-    questions.write_question(out / "questions" / cell.name, Question(labels, [labels], [match]), request)
+    annotations.write_annotation(
+        annotation_folder(out, "stylegallery", cell.name), Annotation(labels, [labels], [match]), request
+    )
     scores = {"metrics": {"fid_efficientnet": {"value": 0.5, "version": 1, "reason": None}}, "items": "x", "n": 1}
     pictures = {cell.name: depends_on(cell, json.loads((cell / "record.json").read_text()))}
     (cell.parent / "sets.json").write_text(json.dumps(scores | {"pictures": pictures, "size": None}))
@@ -223,7 +226,8 @@ def whole(out: Path) -> Path:
 
 FILES = [
     "config/identity.yaml", "cells/*/*/record.json", "cells/*/*/scores.json", "cells/*/*/stylised.png",
-    "cells/*/sets.json", "questions/*/question.json", "questions/*/matches.json", "questions/*/content.png",
+    "cells/*/sets.json", "annotations/*/*/annotation.json", "annotations/*/*/matches.json",
+    "annotations/*/*/content.png",
 ]  # fmt: skip
 
 
@@ -237,7 +241,7 @@ def test_damaged_files_are_named_and_nothing_is_lost(
     (path,) = whole.glob(file)
     damage(path, kind)
     kept = {other: other.read_bytes() for other in whole.rglob("*") if other.is_file() and other.name != "scores.json"}
-    for command in ("status", "questions", "score", "tables", "report", "publish"):
+    for command in ("status", "annotations", "score", "tables", "report", "publish"):
         code, said = call(command, whole, *(["--docs", tmp_path / "docs"] if command == "publish" else []))
         assert code in (0, 1, 2)
         assert "Traceback" not in said

@@ -13,8 +13,8 @@ from conftest import paint
 from rich.console import Console
 
 import run as script
-from evaluation import questions
-from evaluation.metric import Question
+from evaluation import annotations
+from evaluation.metric import Annotation
 from harness.record import Request, prepare_folder, read_record, require_free, write_result
 from harness.schemas import RECORD, WRITTEN
 from harness.whole import PARTIAL, clear_partial
@@ -140,14 +140,16 @@ def test_folders_of_others_are_not_cleared(tmp_path: Path) -> None:
     assert (folder / f"{PARTIAL}notes" / "notes.txt").read_text() == "mine"
 
 
-def test_regions_of_an_older_question_do_not_stay(tmp_path: Path, item: Item) -> None:
+def test_regions_of_an_older_annotation_do_not_stay(tmp_path: Path, item: Item) -> None:
     labels = torch.ones(8, 8, dtype=torch.int64)
     match = Match(1, 1, 1, 0.0, 0.0, 0.0, 0.0, False)
     for references in (2, 1):
         request = Request.of(item, references, METHOD)
-        questions.write_question(tmp_path / "question", Question(labels, [labels] * references, [match]), request)
-    names = {path.name for path in (tmp_path / "question").iterdir()}
-    assert names == {"content.png", "reference_1.png", "matches.json", "question.json"}
+        annotations.write_annotation(
+            tmp_path / "annotation", Annotation(labels, [labels] * references, [match]), request
+        )
+    names = {path.name for path in (tmp_path / "annotation").iterdir()}
+    assert names == {"content.png", "reference_1.png", "matches.json", "annotation.json"}
 
 
 def test_a_link_below_the_folder_of_results_is_not_followed(tmp_path: Path) -> None:

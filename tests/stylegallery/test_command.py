@@ -14,7 +14,10 @@ from harness import status
 from stylegallery.command import plain_console
 
 INTERRUPTED = "interrupted: what is done is kept, and the same command does the rest\n"
-COMMANDS = ["status", "questions", "score", "tables", "report", "publish"]
+COMMANDS = [
+    "harness.status",
+    *(f"evaluation.{name}" for name in ("annotations", "score", "tables", "report", "publish")),
+]
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,9 +30,7 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.count(name) == 3
 
 
-@pytest.mark.parametrize(
-    "command", ["run.py", *(f"evaluation.{name}" for name in COMMANDS), "stylegallery.weights", "data.fetch"]
-)
+@pytest.mark.parametrize("command", ["run.py", *COMMANDS, "stylegallery.weights", "data.fetch"])
 def test_ctrl_c_ends_a_command_with_a_sentence(tmp_path: Path, command: str) -> None:
     """From its first import of a library on, which together take seconds."""
     pressed = "import signal\nsignal.raise_signal(signal.SIGINT)\n"

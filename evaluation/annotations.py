@@ -1,13 +1,13 @@
-"""What the regional scores ask of an item: its regions and matches, made once and shared by all methods.
+"""Annotations: the regions and matches of items that regional scores ask about, made once and shared by all methods.
 
-    python -m evaluation.questions OUT [--annotator NAME] [--anew] [model=sd15 encoder=dinov2 ...]
+    python -m evaluation.annotations OUT [--annotator NAME] [--anew] [model=sd15 encoder=dinov2 ...]
 
-asks for every item of every method in OUT, twice. The annotator `stylegallery` is stages 1 and 2 of StyleGallery with
+annotates every item of every method in OUT, twice. The annotator `stylegallery` is stages 1 and 2 of StyleGallery with
 the settings that its label in OUT was run with. Settings need to be given only where OUT has no such label. Other
-settings than those of the run, or of the questions that are there, are refused; --anew replaces the questions. The
+settings than those of the run, or of the annotations that are there, are refused; --anew replaces the annotations. The
 annotator `independent` (see `evaluation.independent`) has no settings.
-A question is a folder: content.png and reference_1.png ... (indexed label maps, index = label), matches.json, and
-question.json, which is written last and says what the question was made from.
+An annotation is a folder: content.png and reference_1.png ... (indexed label maps, index = label), matches.json, and
+annotation.json, which is written last and says what the annotation was made from.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from torch import Tensor
 
 from data.benchmark import MASKS, load_items
 from evaluation.independent import IndependentAnnotator, with_labels
-from evaluation.metric import ANNOTATIONS, INDEPENDENT, STYLEGALLERY, Question
+from evaluation.metric import ANNOTATORS, INDEPENDENT, STYLEGALLERY, Annotation
 from harness.building import build
 from harness.frozen import differences, settings_of
 from harness.locks import lock, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
 from harness.record import Request, prepare_folder
-from harness.schemas import ASKED, MATCHES, QUESTION, QUESTION_SCHEMA, read
+from harness.schemas import ANNOTATED, ANNOTATION, ANNOTATION_SCHEMA, MATCHES, annotation_folder, read
 from harness.stored import METHODS, read_frozen, require_declared
 from harness.whole import clear_partial, replaced
 from stylegallery.command import plain_console
@@ -48,17 +48,17 @@ from stylegallery.overrides import in_one_sentence
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count, without_gaps, write_indexed_png
 
-WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of a question
+WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of an annotation
 CONFIGS = Path(__file__).parent.parent / "conf"
 TARGET = "stylegallery.pipeline.StyleGallery"
-PLACES = ("data.root=", "device=")  # where pictures and models are; settings say what is asked
+PLACES = ("data.root=", "device=")  # where pictures and models are; settings decide annotations
 
 
-def ask_all(out: Path, overrides: Sequence[str], console: Console, anew: bool = False) -> int:
-    """Ask of every item that any method in OUT has planned; questions that are there are kept.
+def annotate_with_stylegallery(out: Path, overrides: Sequence[str], console: Console, anew: bool = False) -> int:
+    """Annotate every item that any method in OUT has planned; annotations that are there are kept.
 
-    `anew`: replace questions that were asked with other settings.
-    Returns how many items could not be asked, each with its reason printed.
+    `anew`: replace annotations that were made with other settings.
+    Returns how many items could not be annotated, each with its reason printed.
 
     Raises:
         InputError: nothing was run in OUT, it cannot be written, the settings are others than before, or their method
@@ -73,17 +73,17 @@ def ask_all(out: Path, overrides: Sequence[str], console: Console, anew: bool = 
         settings = on_device(settings, given["device"])
     if not anew:
         require_same(out, runs, settings)
-    weights_digests(settings)  # before any item: missing weights are nobody's failure but the settings'
+    weights_digests(settings)  # before any item: missing weights are an error of the settings, not of items
     method = cache(lambda: build(settings))
 
-    def answer(item: Item) -> Question:
-        return ask(method(), item, item_generator(0, item))
+    def annotate(item: Item) -> Annotation:
+        return regions_and_matches(method(), item, item_generator(0, item))
 
-    return annotate(out, STYLEGALLERY, items, deciding(settings), method, answer, console)
+    return annotate_items(out, STYLEGALLERY, items, deciding(settings), method, annotate, console)
 
 
-def ask_independently(out: Path, overrides: Sequence[str], console: Console) -> int:
-    """Annotate every item that any method in OUT has planned; returns as `ask_all`.
+def annotate_independently(out: Path, overrides: Sequence[str], console: Console) -> int:
+    """Annotate every item that any method in OUT has planned; returns as `annotate_with_stylegallery`.
 
     Raises:
         InputError: nothing was run in OUT, it cannot be written, or `overrides` has more than places.
@@ -94,24 +94,26 @@ def ask_independently(out: Path, overrides: Sequence[str], console: Console) -> 
     items = planned_items(frozen_runs(out).values(), given.get("data.root"), labelled=True)
     annotator = cache(IndependentAnnotator)
     settings = {"_target_": f"{IndependentAnnotator.__module__}.{IndependentAnnotator.__qualname__}"}
-    return annotate(out, INDEPENDENT, items, settings, annotator, lambda item: annotator().annotate(item), console)
+    return annotate_items(
+        out, INDEPENDENT, items, settings, annotator, lambda item: annotator().annotate(item), console
+    )
 
 
-def annotate(
+def annotate_items(
     out: Path, annotator: str, items: Sequence[Item], settings: dict[str, Any], prepare: Callable[[], object],
-    answer: Callable[[Item], Question], console: Console,
+    annotate: Callable[[Item], Annotation], console: Console,
 ) -> int:  # fmt: skip
-    """Write what is missing of an annotation; returns how many items failed, each with its reason printed.
+    """Write the annotations that are missing; returns how many items failed, each with its reason printed.
 
-    `settings` decide what is asked; `prepare` loads what `answer` needs, once, and raises what no item would change.
+    `settings` decide the annotations; `prepare` loads what `annotate` needs, once, and raises what fails for all items.
     """
     failed = 0
     with Bars(console) as bars:
-        bar = bars.add_task(f"questions, {annotator}", total=len(items))
+        bar = bars.add_task(f"annotations, {annotator}", total=len(items))
         for item in items:
-            folder = out / ANNOTATIONS[annotator] / item.id
-            with writable(out), lock(out, f"{ANNOTATIONS[annotator]}/{item.id}"):
-                reason = ask_item(prepare, answer, item, settings, folder)
+            folder = annotation_folder(out, annotator, item.id)
+            with writable(out), lock(out, f"annotations/{annotator}/{item.id}"):
+                reason = annotate_item(prepare, annotate, item, settings, folder)
             if reason:
                 console.print(f"{item.id} failed: {reason}", style="red", markup=False)
                 failed += 1
@@ -119,7 +121,7 @@ def annotate(
     return failed
 
 
-# --- what to ask of, and with which settings ---
+# --- which items, and with which settings ---
 
 
 def frozen_runs(out: Path) -> dict[str, dict[str, Any]]:
@@ -159,26 +161,26 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
     with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("config", overrides=["method=stylegallery", "resizing=square", *overrides])
         settings: dict[str, Any] = with_absolute_paths(settings_of(config)["method"])
-    if not can_ask(settings):
+    if not can_annotate(settings):
         raise InputError(
-            "questions are asked with method=stylegallery and matches that are not drawn at random, not with "
+            "annotations are made with method=stylegallery and matches that are not drawn at random, not with "
             + " ".join(overrides)
         )
     return settings
 
 
-def can_ask(settings: Mapping[str, Any]) -> bool:
+def can_annotate(settings: Mapping[str, Any]) -> bool:
     """Whether these are StyleGallery's, with matches that say something of an item: those drawn at random do not."""
     return settings.get("_target_") == TARGET and settings["matching"].get("assignment") != "random"
 
 
 def candidates(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Label -> settings of the labels that questions can be asked with: those of `stylegallery`, where it was run, else
-    one label for each different way to find regions and matches."""
+    """Label -> settings that annotations can be made with: those of `stylegallery`, where it was run, else those of one
+    label for each different way to find regions and matches."""
     found: dict[str, dict[str, Any]] = {}
     for label, run in sorted(runs.items(), key=lambda pair: pair[0] != "stylegallery"):
         settings = run["method"]
-        if can_ask(settings):
+        if can_annotate(settings):
             if label == "stylegallery":
                 return {label: settings}
             if all(differences(deciding(other), deciding(settings)) for other in found.values()):
@@ -195,16 +197,16 @@ def settings_of_run(out: Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[st
         return settings
     has = f"several ways to find regions and matches ({', '.join(found)})" if found else "no run of method=stylegallery"
     raise InputError(
-        f"{out} holds {has}, so that the settings to ask with must be given: "
-        f"python -m evaluation.questions {out} model=... encoder=... resolution=...; "
+        f"{out} holds {has}, so that the settings to annotate with must be given: "
+        f"python -m evaluation.annotations {out} model=... encoder=... resolution=...; "
         "--annotator independent needs none"
     )
 
 
 def require_same(out: Path, runs: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Raises InputError where questions were asked with other settings; before there are any, where StyleGallery was
+    """Raises InputError where annotations were made with other settings; before there are any, where StyleGallery was
     run with others."""
-    before = [("questions asked", config) for config in asked_with(out)]
+    before = [("annotations made", config) for config in annotated_with(out)]
     if not before and len(found := candidates(runs)) == 1:
         before = [(f"{label} run", config) for label, config in found.items()]
     for what, config in before:
@@ -212,17 +214,17 @@ def require_same(out: Path, runs: Mapping[str, Mapping[str, Any]], settings: Map
         if changed:
             more = f"; {len(changed) - 5} more" if len(changed) > 5 else ""
             raise InputError(
-                f"{out} holds {what} with other settings ({'; '.join(changed[:5])}{more}); ask with those, or pass "
-                "--anew to ask of every item with the new ones"
+                f"{out} holds {what} with other settings ({'; '.join(changed[:5])}{more}); annotate with those, or "
+                "pass --anew to annotate every item with the new ones"
             )
 
 
-def asked_with(out: Path) -> list[dict[str, Any]]:
-    """The different settings that the questions of OUT were asked with; those that cannot be read have none."""
+def annotated_with(out: Path) -> list[dict[str, Any]]:
+    """The different settings that the annotations of OUT were made with; those that cannot be read have none."""
     configs: dict[str, dict[str, Any]] = {}
-    for path in sorted((out / ANNOTATIONS[STYLEGALLERY]).glob(f"*/{QUESTION}")):
+    for path in sorted(annotation_folder(out, STYLEGALLERY, "").glob(f"*/{ANNOTATION}")):
         try:
-            config = read(path, ASKED, "ask again")["config"]
+            config = read(path, ANNOTATED, "annotate again")["config"]
         except InputError:
             continue
         configs[json.dumps(config, sort_keys=True)] = config
@@ -243,36 +245,38 @@ def on_device(settings: Mapping[str, Any], device: str) -> dict[str, Any]:
     }
 
 
-# --- asking ---
+# --- one item ---
 
 
-def ask_item(
-    prepare: Callable[[], object], answer: Callable[[Item], Question], item: Item, settings: dict[str, Any],
+def annotate_item(
+    prepare: Callable[[], object], annotate: Callable[[Item], Annotation], item: Item, settings: dict[str, Any],
     folder: Path,
 ) -> str:  # fmt: skip
-    """Write the question of an item unless it is there; why that cannot be done, if it cannot.
+    """Write the annotation of an item unless it is there; why that cannot be done, if it cannot.
 
     Raises:
-        InputError: the method cannot be built, or the folder not be written: what no other item would change.
+        InputError: the method cannot be built, or the folder cannot be written: other items would fail the same way.
     """
     try:
         request = Request.of(item, 0, settings)
     except InputError as error:
         return str(error)
-    if question_digest(folder) == request.digest():
+    if annotation_digest(folder) == request.digest():
         return ""
     prepare()
     try:
         with enough_memory():
-            question = answer(item)
+            annotation = annotate(item)
         request.require_unchanged()
     except (InputError, FloatingPointError) as error:
         return str(error)
-    write_question(folder, question, request)
+    write_annotation(folder, annotation, request)
     return ""
 
 
-def ask(method: StyleGallery, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Question:
+def regions_and_matches(
+    method: StyleGallery, item: Item, generator: torch.Generator, progress: Progress = Silent()
+) -> Annotation:
     """Stages 1 and 2 of StyleGallery on an item: which region should take its style from where.
 
     Raises:
@@ -280,69 +284,69 @@ def ask(method: StyleGallery, item: Item, generator: torch.Generator, progress: 
     """
     plan = method.plan(item, generator, progress)
     content, *references = [analysis.labels.cpu() for analysis in plan.analyses]
-    return Question(content, references, plan.matches)
+    return Annotation(content, references, plan.matches)
 
 
-def write_question(folder: Path, question: Question, request: Request) -> None:
-    """Write a question so that a reader sees all of it or none; `request` (inputs, config, code) addresses it.
+def write_annotation(folder: Path, annotation: Annotation, request: Request) -> None:
+    """Write an annotation so that a reader sees all of it or none; `request` (inputs, config, code) addresses it.
 
     Raises:
         InputError: the folder cannot be written.
     """
     prepare_folder(folder, folder.parent)
     try:
-        clear_partial(folder, WRITTEN, QUESTION)
-        with replaced(folder, WRITTEN, QUESTION) as partial:
-            for name, labels in named_maps(question).items():
+        clear_partial(folder, WRITTEN, ANNOTATION)
+        with replaced(folder, WRITTEN, ANNOTATION) as partial:
+            for name, labels in named_maps(annotation).items():
                 write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
-            matches = [asdict(match) for match in question.matches]
+            matches = [asdict(match) for match in annotation.matches]
             (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
             about = {
-                "schema": QUESTION_SCHEMA,
+                "schema": ANNOTATION_SCHEMA,
                 "digest": request.digest(),
-                "references": len(question.reference_labels),
+                "references": len(annotation.reference_labels),
             }
-            (partial / QUESTION).write_text(json.dumps(about | asdict(request), indent=1) + "\n", encoding="utf-8")
+            (partial / ANNOTATION).write_text(json.dumps(about | asdict(request), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"the question could not be written to {folder} ({error.strerror or error}); make room or pass another out="
+            f"{folder} cannot be written ({error.strerror or error}); make room or pass another out="
         ) from error
 
 
-def named_maps(question: Question) -> dict[str, Tensor]:
-    references = {f"reference_{number}.png": labels for number, labels in enumerate(question.reference_labels, 1)}
-    return {"content.png": question.content_labels} | references
+def named_maps(annotation: Annotation) -> dict[str, Tensor]:
+    references = {f"reference_{number}.png": labels for number, labels in enumerate(annotation.reference_labels, 1)}
+    return {"content.png": annotation.content_labels} | references
 
 
-def question_digest(folder: Path) -> str | None:
-    """What the question in a folder was made from; None where there is no whole question."""
+def annotation_digest(folder: Path) -> str | None:
+    """What the annotation in a folder was made from; None where there is no whole annotation."""
     try:
-        read_question(folder)
-        return read(folder / QUESTION, ASKED, "ask again")["digest"]
+        read_annotation(folder)
+        return read(folder / ANNOTATION, ANNOTATED, "annotate again")["digest"]
     except InputError:
         return None
 
 
-def read_question(folder: Path) -> Question:
-    """The question of a folder.
+def read_annotation(folder: Path) -> Annotation:
+    """The annotation of a folder.
 
     Raises:
         InputError: there is none, or its files are damaged or do not fit together.
     """
-    about = read(folder / QUESTION, ASKED, "ask again")
+    about = read(folder / ANNOTATION, ANNOTATED, "annotate again")
     content = read_labels(folder / "content.png")
     references = [read_labels(folder / f"reference_{n}.png") for n in range(1, about["references"] + 1)]
-    rows: list[Any] = read(folder / "matches.json", MATCHES, "ask again")
+    rows: list[Any] = read(folder / "matches.json", MATCHES, "annotate again")
     matches = [Match(**row) for row in rows]
     counts = [region_count(labels) for labels in references]
-    whole = about["schema"] == QUESTION_SCHEMA and sorted(match.content_region for match in matches) == list(
+    whole = about["schema"] == ANNOTATION_SCHEMA and sorted(match.content_region for match in matches) == list(
         range(1, region_count(content) + 1)
     )
     if not whole or any(
         match.reference > len(counts) or match.reference_region > counts[match.reference - 1] for match in matches
     ):
-        raise InputError(f"{folder}: regions and matches do not fit together; delete it and ask again")
-    return Question(content, references, matches)
+        raise InputError(f"{folder}: regions and matches do not fit together; delete it and annotate again")
+    return Annotation(content, references, matches)
 
 
 def read_labels(path: Path) -> Tensor:
@@ -354,29 +358,31 @@ def read_labels(path: Path) -> Tensor:
     image = open_image(path)
     labels = torch.from_numpy(np.asarray(image).astype(np.int64))
     if image.mode != "P" or not torch.equal(labels, without_gaps(labels)):
-        raise InputError(f"{path} is no label map of regions 1, 2, ...; delete its folder and ask again")
+        raise InputError(f"{path} is no label map of regions 1, 2, ...; delete its folder and annotate again")
     return labels
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.questions")
+    parser = argparse.ArgumentParser(prog="python -m evaluation.annotations")
     parser.add_argument("out", type=Path, help="folder of a benchmark run")
     parser.add_argument(
         "overrides",
         nargs="*",
         help="data.root= and device=; settings of method=stylegallery, such as model=sd15, where OUT has no run of it",
     )
-    parser.add_argument("--anew", action="store_true", help="replace questions that were asked with other settings")
-    parser.add_argument("--annotator", choices=list(ANNOTATIONS), help="one of the annotators (default: all)")
+    parser.add_argument("--anew", action="store_true", help="replace annotations that were made with other settings")
+    parser.add_argument("--annotator", choices=ANNOTATORS, help="one of the annotators (default: all)")
     options = parser.parse_intermixed_args()
-    chosen = [options.annotator] if options.annotator else list(ANNOTATIONS)
+    chosen = [options.annotator] if options.annotator else list(ANNOTATORS)
     places = [override for override in options.overrides if override.startswith(PLACES)]
     failed = 0
     try:
         if STYLEGALLERY in chosen:
-            failed += ask_all(options.out, options.overrides, plain_console(), options.anew)
+            failed += annotate_with_stylegallery(options.out, options.overrides, plain_console(), options.anew)
         if INDEPENDENT in chosen:
-            failed += ask_independently(options.out, options.overrides if len(chosen) == 1 else places, plain_console())
+            failed += annotate_independently(
+                options.out, options.overrides if len(chosen) == 1 else places, plain_console()
+            )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
