@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from evaluation.wide import Page, Section
+from evaluation.table_page import Page, Section
 
 COLUMNS, ROWS = 4, 34  # of a float, so that it fits on a page beside its caption
 CHARACTERS = {

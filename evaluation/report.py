@@ -24,8 +24,8 @@ from evaluation.metric import ANNOTATORS
 from evaluation.report_pictures import COLOURS, annotation_block, thumbnail
 from evaluation.reported import other_scales, read_reported
 from evaluation.results import Results, embedded, facts, read_results
+from evaluation.table_page import KINDS, number, reported_notes
 from evaluation.tables import CALIBRATION, above, build, labels_of, notes, out_of_order, require_known
-from evaluation.wide import KINDS, number, reported_notes
 from harness.moved import Pictures, root_of
 from harness.record import pictures_of, read_record
 from harness.schemas import annotation_folder, cell_folders

@@ -19,7 +19,7 @@ from evaluation.latex import latex
 from evaluation.reported import of_benchmark, of_other_size, reported_rows
 from evaluation.results import COSTS, Results, embedded, facts, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
-from evaluation.wide import Page, number
+from evaluation.table_page import Page, number
 from harness.record import require_inside
 from harness.whole import require_own
 from stylegallery.errors import InputError

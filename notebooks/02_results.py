@@ -35,8 +35,8 @@ from evaluation.annotations import annotate_with_stylegallery
 from evaluation.results import COSTS, facts, metric_files, read_results
 from evaluation.score import score
 from evaluation.statistics import estimate
+from evaluation.table_page import lay_out
 from evaluation.tables import CALIBRATION, build
-from evaluation.wide import lay_out
 from stylegallery.figures import show
 from stylegallery.images import read_image, resize, to_pixels
 

@@ -13,8 +13,8 @@ from evaluation.publish.studies import Study, Sweep, model_lines
 from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.results import embedded, facts
 from evaluation.statistics import ALPHA, FEWEST, Comparison, compare, estimate, side, with_holm
+from evaluation.table_page import items_of, number
 from evaluation.tables import IDENTITY, INFERENCE
-from evaluation.wide import items_of, number
 from stylegallery.errors import InputError
 
 PATH = Path(__file__).with_name("claims.yaml")

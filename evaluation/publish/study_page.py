@@ -12,6 +12,7 @@ from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.reported import other_scales, read_reported
 from evaluation.results import COSTS, facts
 from evaluation.statistics import ALPHA, common_items, estimate, side
+from evaluation.table_page import cell, header, paper_cell
 from evaluation.tables import (
     CALIBRATION,
     above,
@@ -23,7 +24,6 @@ from evaluation.tables import (
     paired_table,
     wrong_artfid,
 )  # fmt: skip
-from evaluation.wide import cell, header, paper_cell
 
 REPORTED = {"table1": "comparison", "ablation_losses": "ablation", "ablation_content_weight": "ablation"}
 SECTIONS = {  # title -> kinds of metrics; ArtFID is the paper's summary of style and structure

@@ -22,8 +22,8 @@ from evaluation.annotations import annotation_digest, write_annotation
 from evaluation.metric import Annotation
 from evaluation.reported import read_reported
 from evaluation.results import facts, read_results
+from evaluation.table_page import number
 from evaluation.tables import above, build
-from evaluation.wide import number
 from harness.record import ENVIRONMENT, Request, depends_on
 from harness.schemas import annotation_folder
 from stylegallery.contract import Match

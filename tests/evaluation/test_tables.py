@@ -18,8 +18,8 @@ from hydra.utils import get_class
 from evaluation.reported import read_reported
 from evaluation.results import METRICS, facts, read_results
 from evaluation.statistics import estimate
+from evaluation.table_page import number
 from evaluation.tables import build, main, write_tables
-from evaluation.wide import number
 from harness.record import depends_on
 from stylegallery.errors import InputError
 
