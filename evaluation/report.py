@@ -23,7 +23,7 @@ from rich.progress import track
 from evaluation.metric import ANNOTATORS
 from evaluation.report_pictures import COLOURS, annotation_block, thumbnail
 from evaluation.reported import other_scales, read_reported
-from evaluation.results import Results, embedded, facts, read_results
+from evaluation.results import Results, embedded, metric_info, read_results
 from evaluation.table_page import KINDS, number, reported_notes
 from evaluation.tables import CALIBRATION, above, build, labels_of, notes, out_of_order, require_known
 from harness.moved import Pictures, root_of
@@ -80,8 +80,8 @@ def inputs_of(cells: Cells, item: str) -> list[tuple[Path, str]]:
 def describe_metrics(table: pd.DataFrame, scored: set[str]) -> list[dict[str, Any]]:
     """The columns of the table, grouped by what they measure; `items`: whether single items have scores of it."""
     described = []
-    for metric in sorted(set(table["metric"]), key=lambda metric: (KINDS.index(facts(metric).kind), metric)):
-        rows, known = table[table["metric"] == metric], facts(metric)
+    for metric in sorted(set(table["metric"]), key=lambda metric: (KINDS.index(metric_info(metric).kind), metric)):
+        rows, known = table[table["metric"] == metric], metric_info(metric)
         ours = rows["value"][rows["source"] == "ours"].abs().max()  # reported values are shown as they were printed
         largest = rows["value"].abs().max() if pd.isna(ours) else ours
         digits = 4 if not largest > 0 else int(np.clip(3 - np.floor(np.log10(largest)), 0, 6))
@@ -246,7 +246,7 @@ def describe_item(cells: Cells, item: str, pictures: dict[tuple[Path, str], int]
 
 
 def item_block(out: Path, cells: Cells, item: str, side: int) -> dict[str, Any]:
-    """What is read of an item when it comes into view: outputs and facts by method, its regions and matches."""
+    """What is read of an item when it comes into view: outputs and records by method, its regions and matches."""
     outputs: list[dict[str, str]] = []
     about: list[dict[str, Any]] = []
     for label, records in cells.items():
@@ -261,7 +261,7 @@ def item_block(out: Path, cells: Cells, item: str, side: int) -> dict[str, Any]:
                 | {"memory": record["peak_memory_mib"]}
             )
     annotation, independent = (annotation_block(annotation_folder(out, annotator, item)) for annotator in ANNOTATORS)
-    return {"outputs": outputs, "facts": about, "annotation": annotation, "independent": independent}
+    return {"outputs": outputs, "records": about, "annotation": annotation, "independent": independent}
 
 
 def blocks(

@@ -27,7 +27,7 @@ SET_COLUMNS = ["label", "metric", "value", "low", "high", "version", "n", "conte
 
 
 @dataclass(frozen=True)
-class Facts:
+class MetricInfo:
     """What a table has to know of a metric."""
 
     direction: Direction
@@ -47,21 +47,21 @@ def metric_files() -> dict[str, Path]:
 
 
 @cache
-def facts(metric: str) -> Facts:
+def metric_info(metric: str) -> MetricInfo:
     """Direction, kind and version of a metric, from the class its config names; no weights are needed.
 
     Raises:
         InputError: this code does not know the metric.
     """
     if metric in COSTS:
-        return Facts("down", "cost", None)
+        return MetricInfo("down", "cost", None)
     if metric not in metric_files():
         raise InputError(f"the scores name a metric {metric} that {METRICS} does not have; score again with this code")
     config = OmegaConf.load(metric_files()[metric])
     found = get_class(str(OmegaConf.select(config, "_target_")))
     ordered = OmegaConf.select(config, "over") != "mean"
     annotator = str(OmegaConf.select(config, "annotator", default=STYLEGALLERY))
-    return Facts(found.direction, found.kind, found.version, ordered, annotator)  # type: ignore[attr-defined]
+    return MetricInfo(found.direction, found.kind, found.version, ordered, annotator)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def present(scores: Any, annotation: Callable[[str], str | None]) -> dict[str, d
     for metric, score in sorted(scores["metrics"].items()):
         if metric not in metric_files():
             continue
-        known, stale = facts(metric), ""
+        known, stale = metric_info(metric), ""
         if score["version"] != known.version:
             stale = f"not scored in version {known.version}: {SCORE} OUT"
         elif known.kind == "regional" and score.get("annotation") != annotation(known.annotator):

@@ -9,7 +9,7 @@ from itertools import zip_longest
 import pandas as pd
 
 from evaluation.reported import columns, other_scales, read_reported
-from evaluation.results import facts
+from evaluation.results import metric_info
 
 TITLES = {  # kinds of metrics in the order of their sections
     "structure": "Structure", "style": "Style", "regional": "Style by region", "set": "Sets", "cost": "Cost",
@@ -52,7 +52,7 @@ class Page:
         sections: list[Section] = []
         reasons: list[str] = []
         for kind, title in TITLES.items():
-            part = measured[[facts(metric).kind == kind for metric in measured["metric"]]]
+            part = measured[[metric_info(metric).kind == kind for metric in measured["metric"]]]
             if len(part):
                 sections.append(Section(title, *lay_out(part, calibration, reasons)))
         lines = [*notes, *reported_notes(measured)]
@@ -143,7 +143,7 @@ def unmeasured(table: pd.DataFrame) -> dict[str, list[str]]:
 def lay_out(table: pd.DataFrame, calibration: Sequence[str], reasons: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cells and marks (same axes); the footnotes that dashes point to by their number are added to `reasons`."""
     ours, papers = table[table["source"] == "ours"], table[table["source"] != "ours"]
-    metrics = sorted(set(table["metric"]), key=lambda metric: (KINDS.index(facts(metric).kind), metric))
+    metrics = sorted(set(table["metric"]), key=lambda metric: (KINDS.index(metric_info(metric).kind), metric))
     labels = sorted(set(ours["label"]), key=lambda label: (label in calibration, label))
     headers = {metric: header(table[table["metric"] == metric]) for metric in metrics}
     cells, styles = {}, {}

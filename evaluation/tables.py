@@ -17,7 +17,7 @@ import pandas as pd
 
 from evaluation.latex import latex
 from evaluation.reported import of_benchmark, of_other_size, reported_rows
-from evaluation.results import COSTS, Results, embedded, facts, read_results
+from evaluation.results import COSTS, Results, embedded, metric_info, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
 from evaluation.table_page import Page, number
 from harness.record import require_inside
@@ -66,7 +66,7 @@ def build(results: Results) -> pd.DataFrame:
         common = common_items(values)
         rivals = common.drop(columns=list(CALIBRATION), errors="ignore")
         ranked = len(rivals) and name not in UNRANKED
-        ranks = mean_ranks(rivals, facts(name).direction) if ranked else pd.Series(dtype=float)
+        ranks = mean_ranks(rivals, metric_info(name).direction) if ranked else pd.Series(dtype=float)
         for label in labels:
             here = group[group["label"] == label]
             row = {"label": label, "metric": name, "version": here["version"].max() if len(here) else pd.NA}
@@ -84,10 +84,10 @@ def build(results: Results) -> pd.DataFrame:
         rows.append({str(key): value for key, value in set_row.items()})
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"reason": object, "mark": object})
     table["source"] = "ours"
-    table["direction"] = [facts(metric).direction for metric in table["metric"]]
+    table["direction"] = [metric_info(metric).direction for metric in table["metric"]]
     incomparable = {*UNRANKED, *(metric for metric, _ in different_items(results.sets))}
     for metric, group in table[~table["metric"].isin(incomparable)].groupby("metric"):
-        for index, mark in marks(group, facts(str(metric)).direction).items():
+        for index, mark in marks(group, metric_info(str(metric)).direction).items():
             table.loc[index, "mark"] = mark
     if of_benchmark(results.benchmarks.values()):
         apart = {*embedded(results.models), *of_other_size(results.sizes)}
@@ -126,7 +126,7 @@ def paired_table(results: Results, against: str) -> pd.DataFrame:
         values = group.pivot(index="item", columns="label", values="value").drop(
             columns=list(CALIBRATION), errors="ignore"
         )
-        if facts(str(metric)).kind != "cost" and against in values and values[against].notna().any():
+        if metric_info(str(metric)).kind != "cost" and against in values and values[against].notna().any():
             tests = paired_tests(values, against, results.contents())
             frames.append(tests.assign(metric=metric, against=against))
     return pd.concat(frames)[TEST_COLUMNS] if frames else pd.DataFrame(columns=TEST_COLUMNS)
@@ -141,7 +141,7 @@ def out_of_order(table: pd.DataFrame) -> list[str]:
     """
     complaints = []
     for metric, group in table[table["source"] == "ours"].groupby("metric", sort=True):
-        known, values = facts(str(metric)), group.set_index("label")["value"].dropna()
+        known, values = metric_info(str(metric)), group.set_index("label")["value"].dropna()
         known_order = known.ordered and known.kind in ("structure", "style")
         if not known_order or not set(CALIBRATION) <= set(values.index):
             continue

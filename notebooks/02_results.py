@@ -32,7 +32,7 @@ from rich.console import Console
 
 import stylegallery
 from evaluation.annotations import annotate_with_stylegallery
-from evaluation.results import COSTS, facts, metric_files, read_results
+from evaluation.results import COSTS, metric_files, metric_info, read_results
 from evaluation.score import score
 from evaluation.statistics import estimate
 from evaluation.table_page import lay_out
@@ -123,7 +123,7 @@ def first_measured(table: pd.DataFrame, metrics: tuple[str, ...]) -> str:
 
 def toward(metric: str) -> str:
     """The label of an axis, with an arrow to where the metric is better."""
-    return f"{metric}    better →" if facts(metric).direction == "up" else f"← better    {metric}"
+    return f"{metric}    better →" if metric_info(metric).direction == "up" else f"← better    {metric}"
 
 
 def in_order(labels: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ import yaml
 
 from evaluation.publish.studies import Study, Sweep, model_lines
 from evaluation.publish.text import bullets, page, pipe_table
-from evaluation.results import embedded, facts
+from evaluation.results import embedded, metric_info
 from evaluation.statistics import ALPHA, FEWEST, Comparison, compare, estimate, side, with_holm
 from evaluation.table_page import items_of, number
 from evaluation.tables import IDENTITY, INFERENCE
@@ -56,7 +56,7 @@ def read_claims(path: Path = PATH) -> list[Claim]:
         if (
             claim.tolerance
             and not claim.painting
-            and any(facts(metric).kind == "structure" for metric in claim.metrics)
+            and any(metric_info(metric).kind == "structure" for metric in claim.metrics)
         ):
             raise InputError(f"{path}: {claim.id} forgives a loss of structure; name the metric of its painting")
     if len({claim.id for claim in claims}) < len(claims):
@@ -138,7 +138,7 @@ def compare_labels(
             return row | {"reason": f"{label} {study.absent[label]}"}, []
     if better != worse and study.settings(better) == study.settings(worse):
         return row | {"reason": f"{better} and {worse} have the same settings here"}, []
-    if facts(metric).kind == "set" or metric in set(study.results.sets["metric"]):
+    if metric_info(metric).kind == "set" or metric in set(study.results.sets["metric"]):
         return row | compare_sets(metric, better, worse, study), []
     items = study.results.items
     pairs = paired(claim, metric, better, worse, items)
@@ -146,20 +146,20 @@ def compare_labels(
         reasons = items[(items["metric"] == metric) & items["label"].isin([better, worse])]["reason"].dropna()
         scored = items[(items["metric"] == metric) & items["label"].isin([better, worse])]["value"].notna().any()
         return row | {"reason": reasons.mode().iloc[0] if len(reasons) else NO_PAIR if scored else "not scored"}, []
-    sign = 1 if facts(metric).direction == "up" else -1
+    sign = 1 if metric_info(metric).direction == "up" else -1
     gains, tolerated = sign * (pairs["better"] - pairs["worse"]), 0.0 * pairs["better"]
     tests: list[Comparison] = []
     if claim.tolerance:
         pairs = pairs.dropna()
         if pairs.empty:
             return row | {"reason": "identity, which says how much is tolerated, has none of these items"}, []
-        gains, loses = gains[pairs.index], facts(metric).kind == "structure"
+        gains, loses = gains[pairs.index], metric_info(metric).kind == "structure"
         tolerated = part(claim.tolerance, sign * (-1 if loses else 1) * (pairs["worse"] - pairs["photo of worse"]))
         if loses:
             painted = paired(claim, claim.painting, better, worse, items).reindex(pairs.index).dropna()
             if painted.empty:
                 return row | {"reason": f"{claim.painting}, which says whether it paints, has none of these items"}, []
-            up = 1 if facts(claim.painting).direction == "up" else -1
+            up = 1 if metric_info(claim.painting).direction == "up" else -1
             own, others = (up * (painted[end] - painted[f"photo of {end}"]) for end in ("better", "worse"))
             tests.append(compare((own - part(KEPT, others)).to_numpy(), contents_of(claim, items, painted)))
     contents = contents_of(claim, items, pairs)
@@ -177,7 +177,7 @@ def paired(claim: Claim, metric: str, better: str, worse: str, items: pd.DataFra
     better, photo of worse. The photo's are not a number where identity lacks the item."""
     values = items[items["metric"] == metric].pivot(index="item", columns="label", values="value")
     values = values.reindex(columns=sorted({*values.columns, better, worse, IDENTITY})).astype(float)
-    if claim.better_items != claim.worse_items and facts(metric).kind == "regional":
+    if claim.better_items != claim.worse_items and metric_info(metric).kind == "regional":
         values = values.sub(values[IDENTITY], axis=0)  # other references ask other questions
     ends = {"better": claim.better_items, "worse": claim.worse_items}
     sides = {"better": better, "worse": worse}
@@ -213,7 +213,7 @@ def compare_sets(metric: str, better: str, worse: str, study: Study) -> dict[str
     row = {"verdict": UNTESTED, "value_better": first, "value_worse": second}
     if len(found[["n", "items"]].drop_duplicates()) != 1:
         return row | {"reason": "the sets are of different items, so that their values cannot be compared"}
-    gain = first - second if facts(metric).direction == "up" else second - first
+    gain = first - second if metric_info(metric).direction == "up" else second - first
     side = "for" if gain > 0 else "against" if gain < 0 else "neither for nor against"
     reason = f"one value per set, no paired test; its order speaks {side} the claim"
     return row | {"n": found["n"].iloc[0], "gain": gain, "reason": reason}

@@ -10,7 +10,7 @@ from evaluation.publish.commands import commands
 from evaluation.publish.studies import OURS, Study, model_lines, same_but_seed
 from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.reported import other_scales, read_reported
-from evaluation.results import COSTS, facts
+from evaluation.results import COSTS, metric_info
 from evaluation.statistics import ALPHA, common_items, estimate, side
 from evaluation.table_page import cell, header, paper_cell
 from evaluation.tables import (
@@ -86,13 +86,13 @@ def find_oracle(study: Study, columns: Sequence[str]) -> Oracle | None:
     values = common_items(by.pivot(index="item", columns="label", values="value")[order])
     if values.empty:
         return None
-    best = values.idxmax(axis=1) if facts(ORACLE_BY).direction == "up" else values.idxmin(axis=1)
+    best = values.idxmax(axis=1) if metric_info(ORACLE_BY).direction == "up" else values.idxmin(axis=1)
     picks = {str(item): str(label) for item, label in best.items()}
     label = f"oracle (best of {len(values.columns)})"
     rows: list[dict[str, object]] = []
     contents = study.results.contents()
     for metric, group in items[items["metric"] != ""].groupby("metric", sort=True):
-        known = facts(str(metric))
+        known = metric_info(str(metric))
         common = common_items(group.pivot(index="item", columns="label", values="value"))
         shared = [item for item in common.index if item in picks and picks[item] in common.columns]
         row: dict[str, object] = {"source": "ours", "label": label, "metric": metric, "direction": known.direction}
@@ -102,7 +102,7 @@ def find_oracle(study: Study, columns: Sequence[str]) -> Oracle | None:
             row |= mean_cells(estimate(values, contents[shared].to_numpy())) | {"reason": None}
         rows.append(row)
     for metric in sorted(set(study.results.sets["metric"])):
-        row = {"source": "ours", "label": label, "metric": metric, "direction": facts(metric).direction}
+        row = {"source": "ours", "label": label, "metric": metric, "direction": metric_info(metric).direction}
         rows.append(row | {"reason": NO_RUN})
     table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("n", "contents", "version"), "Int64"))
     return Oracle(label, picks, table)
@@ -134,7 +134,7 @@ def study_page(sheet: Sheet) -> str:
 def section(sheet: Sheet, title: str) -> str:
     """The metrics of some kinds that have any value, ours or reported; rows are never dropped."""
     table = sheet.table
-    metrics = [metric for metric in with_values(table) if facts(metric).kind in SECTIONS[title]]
+    metrics = [metric for metric in with_values(table) if metric_info(metric).kind in SECTIONS[title]]
     if not metrics:
         return ""
     ours, papers = table[table["source"] == "ours"], table[table["source"] != "ours"]
@@ -205,7 +205,7 @@ def paired_block(sheet: Sheet) -> str:
     tests = tests[tests["n"] > 0]
     if tests.empty:
         return f"## Paired tests\n\nNone: no run shares an item and a score with `{OURS}`."
-    metrics = sorted(set(tests["metric"]), key=lambda metric: (KINDS.index(facts(metric).kind), metric))
+    metrics = sorted(set(tests["metric"]), key=lambda metric: (KINDS.index(metric_info(metric).kind), metric))
     rows = []
     for label in (label for label in sheet.study.labels if label in set(tests["method"])):
         own = tests[tests["method"] == label].set_index("metric")
@@ -222,7 +222,7 @@ def difference_cell(row: pd.Series) -> str:
     """`+0.012, p 0.003, worse`, of the row named by its metric."""
     p = "too few contents" if pd.isna(row["p_holm"]) else f"p {row['p_holm']:.2g}"
     certain = side(row["low"], row["high"], row["rank_biserial"], row["p_holm"])
-    word = f", *{'better' if facts(str(row.name)).better(certain, 0) else 'worse'}*" if certain else ""
+    word = f", *{'better' if metric_info(str(row.name)).better(certain, 0) else 'worse'}*" if certain else ""
     return f"{row['mean_difference']:+.3g}, {p}{word}"
 
 

@@ -23,7 +23,7 @@ function openItem(item, order) {
       el("h3", {}, "Content and references"), regionControls(annotation), regionFigure(item, annotation), matchTable(annotation),
       el("h3", {}, "Outputs"), outputFigures(item, found),
       el("h3", {}, "Scores"), scoreTable(item),
-      el("h3", {}, "Records"), recordTable(found.facts)));
+      el("h3", {}, "Records"), recordTable(found.records)));
   if (!drill.open) drill.showModal();
   drill.querySelector(".drill-body").scrollTop = 0;
   layOutLines();
@@ -122,14 +122,14 @@ function scoreTable(item) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Scores of this item" }, el("table", { class: "plain" }, el("thead", {}, head), el("tbody", {}, rows)));
 }
 
-function recordTable(facts) {
+function recordTable(records) {
   const columns = ["method", "model", "seed", "seconds", "peak memory", "size", "digest of the request"];
-  const rows = facts.map((fact, index) => {
+  const rows = records.map((record, index) => {
     const head = [el("th", { scope: "row", class: "left" }, methods[index].label), el("td", { class: "left model" }, methods[index].model)];
-    if (fact.reason) return el("tr", {}, head, el("td", { colspan: 5, class: "left failed" }, fact.reason));
-    const stages = Object.entries(fact.seconds).map(([stage, seconds]) => `${stage} ${seconds.toFixed(1)}`).join(", ");
-    return el("tr", {}, head, el("td", {}, String(fact.seed)), el("td", { title: stages }, Object.values(fact.seconds).reduce((a, b) => a + b, 0).toFixed(1)),
-      el("td", {}, `${Math.round(fact.memory)} MiB`), el("td", {}, fact.size.join(" × ")), el("td", { class: "left" }, el("code", {}, fact.digest)));
+    if (record.reason) return el("tr", {}, head, el("td", { colspan: 5, class: "left failed" }, record.reason));
+    const stages = Object.entries(record.seconds).map(([stage, seconds]) => `${stage} ${seconds.toFixed(1)}`).join(", ");
+    return el("tr", {}, head, el("td", {}, String(record.seed)), el("td", { title: stages }, Object.values(record.seconds).reduce((a, b) => a + b, 0).toFixed(1)),
+      el("td", {}, `${Math.round(record.memory)} MiB`), el("td", {}, record.size.join(" × ")), el("td", { class: "left" }, el("code", {}, record.digest)));
   });
   return el("div", { class: "scroll" }, el("table", { class: "plain" }, el("thead", {}, el("tr", {}, columns.map((name, index) => el("th", { scope: "col", class: index < 2 || index === 6 ? "left" : null }, name)))), el("tbody", {}, rows)));
 }

@@ -20,7 +20,7 @@ from evaluation import annotations, independent
 from evaluation.annotations import read_annotation
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.publish.claims import read_claims
-from evaluation.results import METRICS, facts
+from evaluation.results import METRICS, metric_info
 from harness.frozen import freeze
 from harness.provenance import ROOT, reachable
 from stylegallery.contract import Item
@@ -157,7 +157,7 @@ def test_every_score_of_regions_is_about_both_annotations() -> None:
     names = {path.stem for path in METRICS.glob("regional_*.yaml")}
     own = {name for name in names if not name.endswith("_independent")}
     assert names - own == {f"{name}_independent" for name in own} and len(own) == 6
-    assert all(facts(name).kind == "regional" for name in names)
+    assert all(metric_info(name).kind == "regional" for name in names)
     for name in names - own:
         config: Any = yaml.safe_load((METRICS / f"{name}.yaml").read_text())
         twin: Any = yaml.safe_load((METRICS / f"{name.removesuffix('_independent')}.yaml").read_text())

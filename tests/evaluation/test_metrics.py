@@ -27,7 +27,7 @@ from evaluation.metrics.kid import Kid
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.metrics.structure import self_similarity
 from evaluation.resampling import estimate_set
-from evaluation.results import facts
+from evaluation.results import metric_info
 from evaluation.score import build_metrics
 from stylegallery.images import read_image
 
@@ -467,11 +467,11 @@ def test_below_ten_contents_there_is_no_interval() -> None:
 
 
 def test_a_metric_says_itself_what_it_measures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert {facts(name).kind for name in ("fid_inception", "fid_art", "kid")} == {"style"}
-    assert facts("artfid").kind == "set"
+    assert {metric_info(name).kind for name in ("fid_inception", "fid_art", "kid")} == {"style"}
+    assert metric_info("artfid").kind == "set"
     (tmp_path / "distance.yaml").write_text("_target_: evaluation.metrics.kid.Kid\n")  # whatever its file is called
     monkeypatch.setattr("evaluation.results.metric_files", lambda: {"distance": tmp_path / "distance.yaml"})
-    assert facts.__wrapped__("distance").kind == "style"
+    assert metric_info.__wrapped__("distance").kind == "style"
 
 
 @pytest.mark.parametrize("metric", [Fid("art"), Kid("art")])

@@ -28,7 +28,7 @@ from evaluation.publish.grids import COLUMNS, GAP, STRIP, choose_items
 from evaluation.publish.studies import Study, find_studies, read_experiments, read_sweep
 from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, pipe_table
-from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results, facts
+from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results, metric_info
 from evaluation.statistics import compare, estimate
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
 from evaluation.tables import INFERENCE
@@ -96,7 +96,7 @@ class Maker:
                 peak_memory_mib=100.0 + index, environment={"torch": "9.9"},
             )  # fmt: skip
             rows = {
-                name: {"value": v[index], "version": facts(name).version, "reason": None}
+                name: {"value": v[index], "version": metric_info(name).version, "reason": None}
                 for name, v in (scores or {}).items()
             }
             rows["lpips_alex"] = {"value": None, "version": 1, "reason": MISSING}
@@ -105,7 +105,9 @@ class Maker:
             (folder / "scores.json").write_text(json.dumps({"metrics": rows, **about}))
         if scores is not None:
             fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 10.0)
-            sets = {"fid_efficientnet": {"value": fid, "version": facts("fid_efficientnet").version, "reason": None}}
+            sets = {
+                "fid_efficientnet": {"value": fid, "version": metric_info("fid_efficientnet").version, "reason": None}
+            }
             about = {"pictures": made_of, "size": None, "n": N, "items": "all"}
             (out / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, **about}))
 
@@ -222,7 +224,7 @@ GOOD = {  # from 0 to 1, of the untouched photo, of noise, and of a method that 
     "structure": {"photo": 1.0, "noise": 0.1, "method": 0.8}, "style": {"photo": 0.4, "noise": 0.3, "method": 0.8},
     "regional": {"photo": 0.4, "noise": 0.3, "method": 0.8},
 }  # fmt: skip
-TESTED = [one for one in read_claims() if {facts(metric).kind for metric in one.metrics} & set(GOOD)]
+TESTED = [one for one in read_claims() if {metric_info(metric).kind for metric in one.metrics} & set(GOOD)]
 
 
 @pytest.mark.parametrize("row", ["photo", "noise"])
@@ -231,9 +233,9 @@ def test_every_claim_can_fail(one: Claim, row: str) -> None:
     """In the place of `better` stand the untouched photo and noise. A claim to more structure than another method's is
     true of the photo; a claim to little loss of structure must not be."""
     rng, rows = np.random.default_rng(0), []
-    one = replace(one, metrics=tuple(metric for metric in one.metrics if facts(metric).kind in GOOD))
+    one = replace(one, metrics=tuple(metric for metric in one.metrics if metric_info(metric).kind in GOOD))
     for metric in {*one.metrics, one.painting} - {""}:
-        known = facts(metric)
+        known = metric_info(metric)
         for item in (f"{content}__{style}" for content in range(15) for style in range(4)):
             sides = [(label, one.better_items, row) for label in one.better]
             sides += [(label, one.worse_items, "method") for label in one.worse]
@@ -248,10 +250,10 @@ def test_every_claim_can_fail(one: Claim, row: str) -> None:
     )  # fmt: skip
     table = decide([one], [study])
     kept = row == "photo" and not one.tolerance
-    expected = ["holds" if kept and facts(metric).kind == "structure" else "fails" for metric in table["metric"]]
+    expected = ["holds" if kept and metric_info(metric).kind == "structure" else "fails" for metric in table["metric"]]
     assert table["verdict"].tolist() == expected
     why = "it paints less than 50% of what the other paints"
-    kinds = [facts(metric).kind for metric in table["metric"]]
+    kinds = [metric_info(metric).kind for metric in table["metric"]]
     assert (table["reason"] == why).tolist() == [bool(one.tolerance) and kind == "structure" for kind in kinds]
 
 
@@ -360,7 +362,7 @@ def test_the_claims_of_the_repository_name_runs_and_metrics_that_exist() -> None
     experiments = {experiment.name: experiment for experiment in read_experiments()}
     for one in read_claims():
         assert set(one.better + one.worse) <= set(experiments[one.experiment].runs), one.id
-        assert all(facts(metric).direction for metric in one.metrics)
+        assert all(metric_info(metric).direction for metric in one.metrics)
         assert not {"identity", "reference_copy"} & set(one.better + one.worse)
 
 

@@ -21,7 +21,7 @@ from evaluation import report
 from evaluation.annotations import annotation_digest, write_annotation
 from evaluation.metric import Annotation
 from evaluation.reported import read_reported
-from evaluation.results import facts, read_results
+from evaluation.results import metric_info, read_results
 from evaluation.table_page import number
 from evaluation.tables import above, build
 from harness.record import ENVIRONMENT, Request, depends_on
@@ -56,7 +56,11 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
     )  # fmt: skip
     if scores is not None:
         metrics = {
-            name: {"value": value, "version": facts(name).version, "reason": None if value is not None else MISSING}
+            name: {
+                "value": value,
+                "version": metric_info(name).version,
+                "reason": None if value is not None else MISSING,
+            }
             | {"annotation": annotation_digest(annotation_folder(folder.parents[2], "stylegallery", folder.name))}
             for name, value in scores.items()
         }

@@ -16,7 +16,7 @@ from conftest import result_record
 from hydra.utils import get_class
 
 from evaluation.reported import read_reported
-from evaluation.results import METRICS, facts, read_results
+from evaluation.results import METRICS, metric_info, read_results
 from evaluation.statistics import estimate
 from evaluation.table_page import number
 from evaluation.tables import build, main, write_tables
@@ -76,12 +76,12 @@ def out(tmp_path: Path) -> Path:
             scores = {
                 "lpips_alex": score(drawn[-1]),
                 "style_blocks_efficientnet": score(style + noise[1]),
-                "csd": score(None, COMMAND, facts("csd").version),
+                "csd": score(None, COMMAND, metric_info("csd").version),
             }
             write_cell(tmp_path, label, item, scores)
         fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 15.0)
         sets = {
-            "fid_art": score(fid, version=facts("fid_art").version),
+            "fid_art": score(fid, version=metric_info("fid_art").version),
             "artfid": score((1 + sum(drawn) / len(drawn)) * (1 + fid)),
         }
         folder = tmp_path / "cells" / label
@@ -248,7 +248,7 @@ def test_markdown_has_arrows_marks_dashes_and_rules(out: Path) -> None:
 def test_latex_names_model_benchmark_and_units_and_fits_a_page(out: Path) -> None:
     for metric in ("lpips_vgg", "ms_ssim", "edge_f1", "structure_dino"):
         for label in VALUES:
-            rescore(out, label, metric, score(0.5, version=facts(metric).version))
+            rescore(out, label, metric, score(0.5, version=metric_info(metric).version))
     write_tables(out, "stylegallery")
     text = (out / "tables" / "table.tex").read_text()
     tables = text.split(r"\begin{table}")[1:]
@@ -462,7 +462,7 @@ def test_damaged_files_and_unknown_metrics_are_refused(out: Path) -> None:
     with pytest.raises(InputError, match=r"scores\.json cannot be read"):
         read_results(out)
     with pytest.raises(InputError, match="a metric nonsense that"):
-        facts("nonsense")
+        metric_info("nonsense")
 
 
 def test_the_command_prints_the_table_and_names_an_empty_folder(
