@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
@@ -60,15 +61,16 @@ def not_finite(value: object, name: str = "") -> Iterator[str]:
 def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()) -> dict[str, Any]:
     """Write what decides the results of a label to OUT/config/<label>.yaml, or compare it with what is there.
 
-    Returns seed, data, method (resolved, paths absolute) and limit, and under `settings` the digest of what is frozen.
-    The root of a benchmark's pictures is left out; limit, the number of items that are planned, may change, where
-    things lie too, as long as they are the same things (`items` are all of the benchmark), and everything as long as
-    there are no results. While processes work with other places, on other machines perhaps, theirs stay in the file.
+    Returns seed, data, method (resolved, paths absolute), limit and overrides, and under `settings` the digest of what
+    is frozen. The root of a benchmark's pictures is left out. The overrides are those that were given last; limit, the
+    number of items that are planned, may change, where things lie too, as long as they are the same things (`items` are
+    all of the benchmark), and everything as long as there are no results. While processes work with other places, on
+    other machines perhaps, theirs stay in the file.
 
     Raises:
         InputError: the label was made with other settings, which the message names, or OUT cannot be written.
     """
-    now = {"label": label, "limit": config.limit, **settings_of(config)}
+    now = {"label": label, "limit": config.limit, "overrides": command_line(), **settings_of(config)}
     now["data"] |= places(now["data"])
     now["data"].pop("root", None)
     now["method"] = with_absolute_paths(now["method"])
@@ -77,7 +79,7 @@ def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()
         path = out / "config" / f"{label}.yaml"
         if path.exists():
             old = read_frozen(path)
-            changed = differences(old | {"limit": config.limit}, now)
+            changed = differences(old | {key: now[key] for key in ("limit", "overrides")}, now)
             if changed and in_use(out, label) and not same_things(out, label, old, now, items):
                 raise InputError(
                     f"{out} holds {label} with other settings ({'; '.join(changed[:5])}"
@@ -89,6 +91,11 @@ def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()
         with replacing(path) as temporary:
             temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(now)), encoding="utf-8")
     return now | {"settings": settings_digest(now)}
+
+
+def command_line() -> list[str]:
+    """The settings that run.py was given, `experiment=table1` among them; none where another program calls."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def deciding(frozen: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ DOTTED = re.compile(r"(?=.{1,200}$)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def read_frozen(path: Path) -> dict[str, Any]:
-    """The settings in OUT/config/<label>.yaml: label, limit, seed, data and method.
+    """The settings in OUT/config/<label>.yaml: label, limit, seed, data and method, and the overrides of run.py that
+    they come from (none in a file of an earlier version).
 
     Raises:
         InputError: the file is not one that `harness.frozen.freeze` wrote, or names a benchmark that conf/data does
@@ -31,7 +32,8 @@ def read_frozen(path: Path) -> dict[str, Any]:
     try:
         values = read_yaml(path)
         whole = isinstance(values, dict) and values.keys() >= set(FROZEN)
-        if not whole or values["label"] != path.stem or not is_frozen(values):
+        overrides = values.get("overrides", []) if whole else None
+        if not is_list_of_texts(overrides) or values["label"] != path.stem or not is_frozen(values):
             raise ValueError("it holds other values")
     except ValueError as error:
         raise InputError(
@@ -40,7 +42,7 @@ def read_frozen(path: Path) -> dict[str, Any]:
         ) from error
     require_declared(values["data"], ("data",), path)
     data = {key: value for key, value in values["data"].items() if key != "root"}  # a place on this machine
-    return {key: values[key] for key in FROZEN} | {"data": data}
+    return {key: values[key] for key in FROZEN} | {"data": data, "overrides": overrides}
 
 
 def is_frozen(values: dict[str, Any]) -> bool:
@@ -51,6 +53,10 @@ def is_frozen(values: dict[str, Any]) -> bool:
     targets = [node["_target_"] for _, node in nodes([data, method]) if "_target_" in node]
     dotted = all(isinstance(target, str) and DOTTED.fullmatch(target) for target in targets)
     return plain and named and dotted and LABEL.fullmatch(values["label"]) is not None and is_plain([data, method])
+
+
+def is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def is_plain(value: object) -> bool:

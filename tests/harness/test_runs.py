@@ -209,6 +209,21 @@ def test_settings_are_frozen(fake_config: Compose, out: Path) -> None:
     assert len(Job.of(fake_config(f"out={out}", "limit=5", "shard=1/2"), "one@x=0.5").items) == 2
 
 
+def test_settings_keep_the_overrides_they_come_from(
+    fake_config: Compose, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those given last, which decide nothing; a file that has none is one of an earlier version."""
+    path, config = out / "config" / "fake.yaml", fake_config(f"out={out}", "limit=1")
+    run(Job.of(config, "fake"))
+    assert read_frozen(path)["overrides"] == []
+    for given in (["experiment=table1", "limit=1"], ["content='a: b\udce9.png'", "limit=1", "shard=0/1"]):
+        monkeypatch.setattr(frozen, "command_line", lambda given=given: given)
+        assert run(Job.of(config, "fake"))[0]["there"] == 1
+        assert read_frozen(path)["overrides"] == given
+    path.write_text("".join(path.read_text().partition("overrides:")[::2]).replace("- ", "# "))
+    assert read_frozen(path)["overrides"] == []
+
+
 def test_changed_settings_are_refused_by_name(fake_config: Compose, out: Path) -> None:
     run(Job.of(fake_config(f"out={out}", "limit=1"), "fake"))
     before = (out / "config" / "fake.yaml").read_bytes()

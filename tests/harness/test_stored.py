@@ -28,7 +28,8 @@ from stylegallery.errors import InputError
 
 DATA = {"_target_": "data.benchmark.manifest_items", "manifest": "stylegallery60", "files": "stylegallery"}
 METHOD = {"_target_": "baselines.identity.Identity", "resolution": 64, "resizing": "square"}
-FROZEN = {"label": "identity", "limit": 1, "seed": 0, "data": DATA, "method": METHOD}
+OVERRIDES = ["experiment=table1", "limit=1"]
+FROZEN = {"label": "identity", "limit": 1, "seed": 0, "data": DATA, "method": METHOD, "overrides": OVERRIDES}
 Call = Callable[..., tuple[int, str]]
 
 
@@ -115,6 +116,8 @@ def test_only_what_the_repository_declares_as_a_benchmark_is_one(out: Path, data
         FROZEN | {"seed": True},
         FROZEN | {"method": ["x"]},
         FROZEN | {"data": None},
+        FROZEN | {"overrides": "limit=1"},
+        FROZEN | {"overrides": ["limit=1", 2]},
         FROZEN | {"method": METHOD | {"_target_": "/etc/passwd"}},
         FROZEN | {"method": METHOD | {"resizing": "${oc.env:HOME}"}},
     ],

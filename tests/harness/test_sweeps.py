@@ -11,6 +11,8 @@ import pytest
 from conftest import ROOT, Gallery, Pictures
 from hydra.core.hydra_config import HydraConfig
 
+from harness.stored import read_frozen
+
 Sweep = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -66,4 +68,7 @@ def test_labels_of_a_sweep_differ(sweep: Sweep, gallery: Gallery, tmp_path: Path
     found = results(tmp_path / "out" / "cells")
     assert sorted(name.partition("/")[0] for name in found) == ["mine@seed=0"] * 2 + ["mine@seed=1"] * 2
     assert {name[10]: record["seed"] for name, record in found.items()} == {"0": 0, "1": 1}
-    assert sorted(path.stem for path in (tmp_path / "out" / "config").iterdir()) == ["mine@seed=0", "mine@seed=1"]
+    frozen = {path.stem: read_frozen(path)["overrides"] for path in sorted((tmp_path / "out" / "config").iterdir())}
+    assert list(frozen) == ["mine@seed=0", "mine@seed=1"]
+    given = ["method=fake", *gallery.overrides(), "limit=2", "label=mine", "seed=1", "shard=1/2"]
+    assert frozen["mine@seed=1"] == [*given, f"out={tmp_path / 'out'}"]
