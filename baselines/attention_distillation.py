@@ -20,6 +20,7 @@ does on that model), `highest_timestep` and `projection_timestep` are ours, for 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -29,12 +30,12 @@ from torch import Tensor
 from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
 from stylegallery.contract import Energy, Item, Progress, Silent, Stylization
-from stylegallery.devices import repeatable_gradients
 from stylegallery.errors import InputError, require
-from stylegallery.guidance import attention_of_each, content_loss, differentiate
+from stylegallery.guidance import attention_of_each
 from stylegallery.images import open_image
 from stylegallery.models.attention import SelfAttention, join_tokens, layer_range
 from stylegallery.models.unet import DiffusionModel
+from stylegallery.optimisation import Losses, minimise
 from stylegallery.regions import flat_labels, mask_on_grid, named_regions
 from stylegallery.settings import Count, NotNegative, Number, Positive, Resolution, Share, Steps, Timestep, checked
 from stylegallery.stopwatch import Stopwatch
@@ -98,7 +99,7 @@ class AttentionDistillation:
             for update, energy in self.optimise(start, start, styles, masks):
                 latent = update
                 energies.append(energy)
-                advance()
+                advance(energy, partial(self.model.decode, update))
             if self.projection_timestep > 0:
                 latent = self.model.project(latent, self.projection_timestep)
             image = self.model.decode(latent).cpu()
@@ -116,23 +117,22 @@ class AttentionDistillation:
         Content features come from a UNet call of their own: batched with others their rounding would differ from
         the optimised latent's, and the gradient of an L1 term at 0 is that rounding's sign.
         """
-        latent = start.clone().requires_grad_(True)
-        optimizer = torch.optim.Adam([latent], lr=self.learning_rate)
-        for timestep in self.timesteps:
-            with torch.no_grad():
-                styles = attention_of_each(self.model, references, timestep, self.layers)
-                source = None if content is None else self.model.self_attention(content, timestep, self.layers)
-            for _ in range(self.iterations):
-                optimizer.zero_grad()
-                with repeatable_gradients():
-                    attention = self.model.self_attention(latent, timestep, self.layers)
-                    style = style_loss(attention, styles, self.attention_scale, masks)
-                    kept = CONTENT_TERMS[self.content_term](attention, source) if source else torch.zeros_like(style)
-                    energy = style + self.content_weight * kept
-                    differentiate(energy, latent, timestep)
-                optimizer.step()
-                step = optimizer.state[latent]["step"]
-                yield latent.detach().clone(), Energy(int(step) - 1, timestep, energy.item(), style.item(), kept.item())
+
+        def losses_at(timestep: int) -> Losses:
+            styles = attention_of_each(self.model, references, timestep, self.layers)
+            source = None if content is None else self.model.self_attention(content, timestep, self.layers)
+
+            def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
+                attention = self.model.self_attention(latent, timestep, self.layers)
+                style = style_loss(attention, styles, self.attention_scale, masks)
+                kept = CONTENT_TERMS[self.content_term](attention, source) if source else torch.zeros_like(style)
+                return style, kept
+
+            return losses
+
+        return minimise(
+            start, self.timesteps, self.iterations, losses_at, lambda _: self.learning_rate, 1.0, self.content_weight
+        )
 
 
 def style_loss(
@@ -179,6 +179,12 @@ def attention_target(
     return target
 
 
+def query_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
+    """Σ_layers mean |Q − Q_c|."""
+    pairs = zip(attention, content, strict=True)
+    return torch.stack([(a.query - c.query).abs().mean() for a, c in pairs]).sum()
+
+
 def attention_map_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
     """Σ_layers mean |softmax(Q Kᵀ / √D) − softmax(Q_c K_cᵀ / √D)|."""
 
@@ -196,7 +202,7 @@ def output_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttent
     return torch.stack(differences).sum()
 
 
-CONTENT_TERMS = {"query": content_loss, "attention_map": attention_map_loss, "output": output_loss}
+CONTENT_TERMS = {"query": query_loss, "attention_map": attention_map_loss, "output": output_loss}
 
 
 def read_masks(item: Item, images: Sequence[Tensor], latents: Sequence[Tensor]) -> Masks | None:

@@ -21,7 +21,7 @@ from stylegallery.stopwatch import Stopwatch
 
 class GlobalStyle(StyleGallery):
     """Takes the settings of `StyleGallery`. Of those of stages 1 and 2 only `segmentation.inversion_steps` does
-    anything, where `guidance.initial` is `inverted`: it decides the start."""
+    anything, where `guidance.extras.initial` is `inverted`: it decides the start."""
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
         result = super().stylize(item, generator, progress)
@@ -37,7 +37,7 @@ class GlobalStyle(StyleGallery):
         ]
         advance = progress.stage("1 inversion", self.segmentation.inversion_steps)
         analyses = [self.whole(image) for image in images]
-        if self.guidance.initial == "inverted":
+        if self.guidance.extras.initial == "inverted":
             inverted = analyses[0].latent
             with (watch or Stopwatch(self.model.device))("inversion"):
                 for step in self.model.invert(inverted, self.segmentation.inversion_steps):
@@ -49,7 +49,7 @@ class GlobalStyle(StyleGallery):
 
     def render(self, plan: Plan, progress: Progress = Silent()) -> tuple[Tensor, list[Energy]]:
         mean = copy.copy(self)
-        if self.guidance.normalise == "tokens":  # matches add up: weigh each by one over their number
+        if self.guidance.extras.normalise == "tokens":  # matches add up: weigh each by one over their number
             mean.guidance = replace(self.guidance, style_weight=self.guidance.style_weight / len(plan.matches))
         return StyleGallery.render(mean, plan, progress)
 

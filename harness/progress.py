@@ -1,9 +1,9 @@
 """One progress bar per stage with the remaining time."""
 
-from collections.abc import Callable
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from stylegallery.contract import Advance
 
 
 class Bars(Progress):
@@ -20,6 +20,6 @@ class Bars(Progress):
             console=console,
         )
 
-    def stage(self, name: str, steps: int) -> Callable[[], None]:
+    def stage(self, name: str, steps: int) -> Advance:
         task = self.add_task(name, total=steps)
-        return lambda: self.advance(task)
+        return lambda energy=None, picture=None: self.advance(task)

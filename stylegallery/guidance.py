@@ -6,22 +6,23 @@ queries meet the keys and values of its matched reference region and nothing els
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegallery.contract import Energy, Match
-from stylegallery.devices import repeatable_gradients
+from stylegallery.contract import Advance, Energy, Match, Silent
 from stylegallery.errors import InputError
+from stylegallery.extras.small_models import ExtrasConfig, finished, learning_rate, mean_of_regions
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
-from stylegallery.regions import region_count
+from stylegallery.optimisation import Losses, minimise
 from stylegallery.segmentation import ImageAnalysis
-from stylegallery.settings import Count, NotNegative, Number, Positive, Steps, Timestep, check_fields
+from stylegallery.settings import Count, NotNegative, Positive, Steps, check_fields
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,7 @@ class GuidanceConfig:
     layers: Count = 6  # the last self-attention layers
     outside_keys: Literal["excluded", "zeroed", "attended"] = "excluded"  # see `style_target`; published: zeroed
     batched: bool = True  # pictures in one UNet call; published: one call each
-    # Not in the paper, and off:
-    final_learning_rate: NotNegative | None = None  # reached linearly at the last update; None: the same throughout
-    highest_timestep: Number = 1000  # timesteps above are left out
-    initial: Literal["inverted", "content"] = "inverted"
-    normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
-    keep_region_means: bool = False  # set every region's mean latent back to where it started
-    projection_timestep: Timestep = 0  # 0: none; else one clean-latent estimate at this timestep ends the run
+    extras: ExtrasConfig = field(default_factory=ExtrasConfig)  # not in the paper, and off
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -55,65 +50,47 @@ def optimise(
     references: Sequence[ImageAnalysis],
     matches: Sequence[Match],
     config: GuidanceConfig,
-    advance: Callable[[], None] = lambda: None,
+    advance: Advance = Silent().stage("", 0),
 ) -> tuple[Tensor, list[Energy]]:
     """The stylised latent (1, C, h, w) and the energy of every update.
 
-    References without a match are not run. `advance` is called after every update.
+    References without a match are not run. `advance` is told of every update's energy and picture.
 
     Raises:
         InputError: the settings ask for more layers than the model has, or leave no timestep.
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
-    layers = guided_layers(model, config)
+    layers, timesteps, extras = guided_layers(model, config), guidance_timesteps(model, config), config.extras
     used = sorted({match.reference for match in matches})
     styles = [references[number - 1].latent for number in used]
     # A latent that starts at the content must find its queries equal: in a batch with others they differ by rounding.
-    batches = [[content.latent], styles] if config.initial == "content" else [[content.latent, *styles]]
-    timesteps = guidance_timesteps(model, config)
-    latent = initial_latent(content, config).clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([latent], lr=config.learning_rate)
-    total = len(timesteps) * config.iterations
-    last_rate = config.learning_rate if config.final_learning_rate is None else config.final_learning_rate
-    energies: list[Energy] = []
-    for timestep in timesteps:
-        with torch.no_grad():
-            content_attention, *reference_attention = itertools.chain.from_iterable(
-                attention_of_each(model, batch, timestep, layers, config.batched) for batch in batches
-            )
+    batches = [[content.latent], styles] if extras.initial == "content" else [[content.latent, *styles]]
+    start = initial_latent(content, config)
+    last = max(1, len(timesteps) * config.iterations - 1)
+
+    def losses_at(timestep: int) -> Losses:
+        content_attention, *reference_attention = itertools.chain.from_iterable(
+            attention_of_each(model, batch, timestep, layers, config.batched) for batch in batches
+        )
         by_reference = dict(zip(used, reference_attention, strict=True))
-        for _ in range(config.iterations):
-            step = len(energies)
-            for group in optimizer.param_groups:
-                progress = step / max(1, total - 1)
-                group["lr"] = config.learning_rate + progress * (last_rate - config.learning_rate)
-            optimizer.zero_grad()
-            with repeatable_gradients():
-                attention = model.self_attention(latent, timestep, layers)
-                style = regional_style_loss(attention, by_reference, content, references, matches, config)
-                global_content = content_loss(attention, content_attention)
-                energy = config.style_weight * style + config.content_weight * global_content
-                differentiate(energy, latent, timestep)
-            optimizer.step()
-            energies.append(Energy(step, timestep, energy.item(), style.item(), global_content.item()))
-            advance()
-    result = latent.detach()
-    if config.projection_timestep > 0:
-        result = model.project(result, config.projection_timestep)
-    if config.keep_region_means:
-        result = with_region_means(result, initial_latent(content, config), content.labels)
-    return result, energies
 
+        def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
+            attention = model.self_attention(latent, timestep, layers)
+            style = regional_style_loss(attention, by_reference, content, references, matches, config)
+            return style, content_loss(attention, content_attention)
 
-def differentiate(energy: Tensor, latent: Tensor, timestep: int) -> None:
-    """Put the gradient of the energy into `latent.grad`.
+        return losses
 
-    Raises:
-        FloatingPointError: energy or gradient are not finite.
-    """
-    energy.backward()
-    if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
-        raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
+    def rate(step: int) -> float:
+        return learning_rate(config.learning_rate, extras.final_learning_rate, step / last)
+
+    latent, energies = start, []
+    for latent, energy in minimise(
+        start, timesteps, config.iterations, losses_at, rate, config.style_weight, config.content_weight
+    ):
+        energies.append(energy)
+        advance(energy, partial(model.decode, latent))
+    return finished(model, latent, start, content.labels, extras), energies
 
 
 def guided_layers(model: DiffusionModel, config: GuidanceConfig) -> range:
@@ -125,32 +102,20 @@ def guided_layers(model: DiffusionModel, config: GuidanceConfig) -> range:
 
 def guidance_timesteps(model: DiffusionModel, config: GuidanceConfig) -> list[int]:
     """The timesteps the energy is lowered at, high to low. Raises InputError where none is left."""
-    timesteps = [timestep for timestep in model.timesteps(config.steps) if timestep <= config.highest_timestep]
+    highest = config.extras.highest_timestep
+    timesteps = [timestep for timestep in model.timesteps(config.steps) if timestep <= highest]
     if not timesteps:
-        raise InputError(f"none of the {config.steps} timesteps is at or below {config.highest_timestep}; raise either")
+        raise InputError(f"none of the {config.steps} timesteps is at or below {highest}; raise either")
     return timesteps
 
 
 def initial_latent(content: ImageAnalysis, config: GuidanceConfig) -> Tensor:
     """Where the optimisation starts: the inverted content latent, standardised over channels at every token
     (z − mean_c) / (std_c + 1e-8), or the content latent itself."""
-    if config.initial == "content":
+    if config.extras.initial == "content":
         return content.latent
     inverted = content.inverted
     return (inverted - inverted.mean(1, keepdim=True)) / (inverted.std(1, keepdim=True) + 1e-8)
-
-
-def with_region_means(latent: Tensor, source: Tensor, labels: Tensor) -> Tensor:
-    """`latent` (1, C, h, w) shifted, region by region and channel by channel, to the means of `source`.
-
-    The sign gradients of L1 losses push all cells of a region the same way; a latent whose channels are waves within a
-    cell shows such a drift as a pattern with the period of the grid.
-    """
-    result = latent.clone()
-    for label in range(1, region_count(labels) + 1):
-        inside = labels == label
-        result[:, :, inside] += (source - latent)[:, :, inside].mean(-1, keepdim=True)
-    return result
 
 
 def attention_of_each(
@@ -198,12 +163,12 @@ def regional_style_loss(
     """
     total = attention[0].query.new_zeros(())
     for index, layer in enumerate(attention):
-        shares = []
+        differences = []
         for match in matches:
             queries = content.tokens(match.content_region, layer.query)
             reference = reference_attention[match.reference][index]
             keys = references[match.reference - 1].tokens(match.reference_region, reference.key)
-            if config.outside_keys == "zeroed" and config.normalise == "tokens":
+            if config.outside_keys == "zeroed" and config.extras.normalise == "tokens":
                 mean_value = reference.value[:, :, keys].sum(2) / reference.key.shape[2]
                 outside = layer.query.shape[2] - len(queries)
                 total = total + outside * mean_value.abs().sum() / layer.output.numel()
@@ -212,13 +177,11 @@ def regional_style_loss(
             target = style_target(
                 layer.query[:, :, queries], reference, keys, config.attention_scale, config.outside_keys
             )
-            difference = (layer.output[:, :, queries] - target).abs()
-            shares.append(
-                difference.mean() if config.normalise == "regions" else difference.sum() / layer.output.numel()
-            )
-        if shares:
-            mean = len(shares) if config.normalise == "regions" else 1
-            total = total + torch.stack(shares).sum() / mean
+            differences.append((layer.output[:, :, queries] - target).abs())
+        if differences and config.extras.normalise == "regions":
+            total = total + mean_of_regions(differences)
+        elif differences:
+            total = total + torch.stack([part.sum() / layer.output.numel() for part in differences]).sum()
     return total
 
 

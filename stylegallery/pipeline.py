@@ -55,16 +55,18 @@ class StyleGallery:
         detail: Share = 0.0,
     ) -> None:
         require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
-        starts = recolouring == 0 or guidance.initial == "content"
+        starts = recolouring == 0 or guidance.extras.initial == "content"
         require(
-            starts, "recolouring needs guidance.initial=content, where its colours are what is optimised", recolouring
+            starts,
+            "recolouring needs guidance.extras.initial=content, where its colours are what is optimised",
+            recolouring,
         )
         guided_layers(model, guidance)  # what stage 3 cannot work with is refused before stage 1
         guidance_timesteps(model, guidance)
         cells, (smallest, largest) = (resolution // model.stride) ** 2, segmentation.clusters
         if segmenter is None and smallest < largest:  # for silhouettes: nothing else grows with the square of cells
             require_memory(4 * cells**2, f"the distances between all {cells:,} cells of a picture")
-        if guidance.initial == "inverted" and isinstance(model.autoencoder, LappedAutoencoder):
+        if guidance.extras.initial == "inverted" and isinstance(model.autoencoder, LappedAutoencoder):
             notice("the embedded model cannot paint from noise: StyleGallery.from_config() has the settings it needs")
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
         self.depth, self.segmenter = depth, segmenter

@@ -68,9 +68,8 @@ def check_values(values: Mapping[str, Any], accepted: Mapping[str, Any], name: s
 def check_fields(settings: Any) -> None:
     """`check_values` of a dataclass; a `MatchingConfig` is called `matching`, as in a config."""
     kind = type(settings)
-    check_values(
-        vars(settings), get_type_hints(kind, include_extras=True), kind.__name__.removesuffix("Config").lower()
-    )
+    values = {name: value for name, value in vars(settings).items() if isinstance(value, PLAIN)}
+    check_values(values, get_type_hints(kind, include_extras=True), kind.__name__.removesuffix("Config").lower())
 
 
 Given = ParamSpec("Given")

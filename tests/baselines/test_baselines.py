@@ -109,7 +109,7 @@ def test_methods_in_turn_leave_no_trace_on_the_model(tiny_model: Path, item: Ite
         ("img2img", "method.steps=0"),
         ("global_style", "method.resizing=crop"),
         ("global_style", "method.guidance.layers=99"),
-        ("global_style", "method.guidance.highest_timestep=0"),
+        ("global_style", "method.guidance.extras.highest_timestep=0"),
         ("reference_copy", "method.reference=0"),
         ("identity", "method.resizing=crop"),
         ("styleid", "method.resolution=8"),
@@ -258,7 +258,7 @@ def test_img2img_with_an_exact_model_returns_the_content(tiny_model: Path, item:
 
 @pytest.mark.parametrize("normalise", ["tokens", "regions"])
 def test_global_style_takes_all_references(normalise: str, tiny_model: Path, item: Item, pictures: Pictures) -> None:
-    method = small("global_style", tiny_model, f"method.guidance.normalise={normalise}")
+    method = small("global_style", tiny_model, f"method.guidance.extras.normalise={normalise}")
     repeated = Item("x", pictures.content, (pictures.first, pictures.first))
     alone = Item("x", pictures.content, (pictures.first,))
     torch.testing.assert_close(stylised(method, repeated), stylised(method, alone), rtol=0, atol=2e-2)

@@ -15,22 +15,22 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stylegallery.contract import Match
+from stylegallery.contract import Cancelled, Match
 from stylegallery.devices import repeatable_gradients
+from stylegallery.extras.small_models import ExtrasConfig, with_region_means
 from stylegallery.guidance import (
     GuidanceConfig,
     attention_of_each,
     content_loss,
-    differentiate,
     guidance_timesteps,
     initial_latent,
     optimise,
     regional_style_loss,
     style_target,
-    with_region_means,
 )
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
+from stylegallery.optimisation import differentiate
 from stylegallery.regions import flat_labels, region_count, resize_labels
 from stylegallery.segmentation import ImageAnalysis
 
@@ -210,7 +210,7 @@ def test_what_a_region_weighs(normalise: str) -> None:
     content, zeros, ones = analysis(labels), torch.zeros(1, 2, 60, 5), torch.ones(1, 2, 60, 5)
     attention = [SelfAttention(ones, ones, ones, ones)] * 3
     reference = {1: [SelfAttention(zeros, zeros, zeros, zeros)] * 3}
-    config = GuidanceConfig(normalise=normalise)  # type: ignore[arg-type]
+    config = GuidanceConfig(extras=ExtrasConfig(normalise=normalise))  # type: ignore[arg-type]
     for region in (1, 2, 3):
         share = float((labels == region).sum()) / 60 if normalise == "tokens" else 1.0
         found = regional_style_loss(attention, reference, content, [content], [pair(region, 1, 2)], config)
@@ -224,7 +224,7 @@ def test_normalising_by_regions_is_the_mean_of_the_regions_means() -> None:
     sides = [(8, 6)]
     attention, reference = random_layers(5, sides), {1: random_layers(6, sides)}
     content, matches = analysis(halves(8, 6)), [pair(1, 1, 1), pair(2, 1, 1), pair(3, 1, 2)]
-    config = GuidanceConfig(normalise="regions")
+    config = GuidanceConfig(extras=ExtrasConfig(normalise="regions"))
     each = [regional_style_loss(attention, reference, content, [content], [found], config) for found in matches]
     together = regional_style_loss(attention, reference, content, [content], matches, config)
     torch.testing.assert_close(together, torch.stack(each).mean())
@@ -301,7 +301,7 @@ def test_the_starting_latent_as_published() -> None:
     content = analysis(torch.ones(9, 7, dtype=torch.int64))
     start = initial_latent(replace(content, inverted=case["normalise/x"]), GuidanceConfig())
     torch.testing.assert_close(start, case["normalise/y"], rtol=1e-5, atol=1e-5)
-    assert initial_latent(content, GuidanceConfig(initial="content")) is content.latent
+    assert initial_latent(content, GuidanceConfig(extras=ExtrasConfig(initial="content"))) is content.latent
 
 
 @pytest.mark.parametrize("factor,offset", [(7.0, 0.0), (1.0, -3.0), (0.2, 5.0)])
@@ -337,14 +337,18 @@ def test_start_and_content_loss_of_the_published_run() -> None:
 
 def test_timesteps_above_the_highest_are_left_out(model: DiffusionModel) -> None:
     assert guidance_timesteps(model, GuidanceConfig(steps=4)) == [751, 501, 251, 1]
-    assert guidance_timesteps(model, GuidanceConfig(steps=4, highest_timestep=501)) == [501, 251, 1]
+    assert guidance_timesteps(model, GuidanceConfig(steps=4, extras=ExtrasConfig(highest_timestep=501))) == [
+        501,
+        251,
+        1,
+    ]
 
 
 def test_the_defaults_are_the_papers() -> None:
     config = GuidanceConfig()
-    assert (config.steps, config.iterations, config.layers, config.initial) == (150, 1, 6, "inverted")
-    assert (config.learning_rate, config.final_learning_rate, config.content_weight) == (0.05, None, 0.26)
-    assert (config.attention_scale, config.normalise, config.projection_timestep) == (1.5, "tokens", 0)
+    assert (config.steps, config.iterations, config.layers) == (150, 1, 6)
+    assert (config.learning_rate, config.content_weight, config.attention_scale) == (0.05, 0.26, 1.5)
+    assert config.extras == ExtrasConfig("inverted", 1000, None, "tokens", False, 0)
 
 
 # --- grids ---
@@ -383,7 +387,7 @@ def unet_calls(model: DiffusionModel) -> Iterator[list[tuple[torch.Size, int]]]:
         hook.remove()
 
 
-QUICK = GuidanceConfig(steps=3, learning_rate=0.02, final_learning_rate=0.02)
+QUICK = GuidanceConfig(steps=3, learning_rate=0.02)
 
 
 def scene(*shapes: tuple[int, int]) -> tuple[ImageAnalysis, list[ImageAnalysis], list[Match]]:
@@ -408,7 +412,7 @@ def test_attention_of_each_is_attention_of_one_at_a_time(model: DiffusionModel) 
 def test_the_energy_goes_down(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8), (8, 8))
     # Twenty updates at one timestep: energies of different timesteps cannot be compared.
-    config = replace(QUICK, steps=1, iterations=20, learning_rate=0.01, final_learning_rate=0.01)
+    config = replace(QUICK, steps=1, iterations=20, learning_rate=0.01)
     _, energies = optimise(model, content, references, matches, config)
     assert [energy.step for energy in energies] == list(range(20))
     assert energies[-1].energy < 0.97 * energies[0].energy
@@ -419,11 +423,9 @@ def test_the_energy_goes_down(model: DiffusionModel) -> None:
 
 def test_energies_over_many_timesteps_end_lower_than_they_would_unoptimised(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8))
-    config = replace(QUICK, steps=20, learning_rate=0.01, final_learning_rate=0.01)
+    config = replace(QUICK, steps=20, learning_rate=0.01)
     _, moving = optimise(model, content, references, matches, config)
-    _, still = optimise(
-        model, content, references, matches, replace(config, learning_rate=1e-30, final_learning_rate=0.0)
-    )
+    _, still = optimise(model, content, references, matches, replace(config, learning_rate=1e-30))
     assert [energy.timestep for energy in moving] == [energy.timestep for energy in still] == model.timesteps(20)
     assert moving[0] == still[0]
     assert all(a.energy < b.energy for a, b in zip(moving[1:], still[1:], strict=True))
@@ -458,7 +460,7 @@ def test_a_style_weight_of_zero_leaves_the_content_loss_alone(model: DiffusionMo
 def test_an_update_moves_a_latent_by_the_learning_rate(model: DiffusionModel) -> None:
     # Adam's first step is the learning rate times the sign of the gradient.
     content, references, matches = scene((8, 8), (8, 8))
-    config = replace(QUICK, steps=1, learning_rate=0.03, final_learning_rate=0.03)
+    config = replace(QUICK, steps=1, learning_rate=0.03)
     latent, _ = optimise(model, content, references, matches, config)
     moved = (latent - initial_latent(content, config)).abs()
     assert moved.max().item() == pytest.approx(0.03, rel=1e-3) and moved.median().item() == pytest.approx(
@@ -484,7 +486,9 @@ def test_the_run_is_deterministic_and_reads_no_global_generator(model: Diffusion
 def test_starting_at_the_content_leaves_the_content_latent_alone(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8))
     before = content.latent.clone()
-    latent, energies = optimise(model, content, references, matches, replace(QUICK, initial="content"))
+    latent, energies = optimise(
+        model, content, references, matches, replace(QUICK, extras=ExtrasConfig(initial="content"))
+    )
     assert torch.equal(content.latent, before) and not torch.equal(latent, before)
     assert energies[0].content == pytest.approx(0, abs=1e-4)
 
@@ -501,7 +505,7 @@ def test_the_learning_rate_falls_linearly_to_its_final_value(
 
     monkeypatch.setattr(torch.optim, "Adam", Spy)
     content, references, matches = scene((8, 8), (8, 8))
-    config = replace(QUICK, steps=3, iterations=2, learning_rate=0.06, final_learning_rate=0.01)
+    config = replace(QUICK, iterations=2, learning_rate=0.06, extras=ExtrasConfig(final_learning_rate=0.01))
     optimise(model, content, references, matches, config)
     assert rates == pytest.approx([0.06, 0.05, 0.04, 0.03, 0.02, 0.01])
 
@@ -509,14 +513,37 @@ def test_the_learning_rate_falls_linearly_to_its_final_value(
 def test_calls_of_the_network(model: DiffusionModel) -> None:
     content, references, _ = scene((8, 8), (8, 8), (8, 8), (8, 8))
     matches = [pair(1, 2, 1), pair(2, 2, 2), pair(3, 2, 1)]
-    advanced: list[int] = []
     with unet_calls(model) as calls:
-        optimise(model, content, references, matches, replace(QUICK, iterations=2), lambda: advanced.append(1))
+        optimise(model, content, references, matches, replace(QUICK, iterations=2))
     # Content and the one matched reference share a call; references 1 and 3 are not run.
     assert [(shape[0], timestep) for shape, timestep in calls] == [
         (size, timestep) for timestep in model.timesteps(3) for size in (2, 1, 1)
     ]
-    assert len(advanced) == 6
+
+
+def test_progress_is_told_of_every_update_and_can_show_it(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    told: list[tuple[Any, Any]] = []
+    latent, energies = optimise(
+        model, content, references, matches, QUICK, lambda energy=None, picture=None: told.append((energy, picture))
+    )
+    assert [energy for energy, _ in told] == energies and len(energies) == 3
+    shown = [picture() for _, picture in told]  # asked for later: still the picture of its own update
+    assert torch.equal(shown[-1], model.decode(latent)) and not torch.equal(shown[0], shown[1])
+
+
+def test_an_error_of_progress_ends_the_optimisation_and_leaves_the_model_as_it_was(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    processors = dict(model.unet.attn_processors)
+    mode = torch.get_deterministic_debug_mode()
+
+    def cancel(energy: Any = None, picture: Any = None) -> None:
+        raise Cancelled
+
+    with unet_calls(model) as calls, pytest.raises(Cancelled):
+        optimise(model, content, references, matches, QUICK, cancel)
+    assert len(calls) == 2  # the fixed features and one update
+    assert model.unet.attn_processors == processors and torch.get_deterministic_debug_mode() == mode
 
 
 def test_a_reference_without_a_match_changes_nothing(model: DiffusionModel) -> None:
@@ -553,7 +580,9 @@ def test_pictures_of_different_and_odd_sides(model: DiffusionModel, shapes: tupl
 def test_a_projection_ends_the_run(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8))
     plain, _ = optimise(model, content, references, matches, QUICK)
-    projected, _ = optimise(model, content, references, matches, replace(QUICK, projection_timestep=60))
+    projected, _ = optimise(
+        model, content, references, matches, replace(QUICK, extras=ExtrasConfig(projection_timestep=60))
+    )
     torch.testing.assert_close(projected, model.project(plain, 60))
     assert not torch.allclose(projected, plain)
 
@@ -600,7 +629,7 @@ def test_a_start_at_the_content_has_no_content_loss_however_references_are_batch
     content, references = analysis(halves(8, 8), 0), [analysis(halves(8, 8), 10), analysis(halves(8, 8), 20)]
     matches = [pair(1, 1, 2), pair(2, 2, 1), pair(3, 1, 3)]
     for batched in (True, False):
-        config = replace(QUICK, steps=1, initial="content", batched=batched)
+        config = replace(QUICK, steps=1, batched=batched, extras=ExtrasConfig(initial="content"))
         _, energies = optimise(model, content, references, matches, config)
         assert energies[0].content == 0
 
@@ -613,7 +642,7 @@ def test_the_learning_rate_stays_where_no_other_end_is_asked_for(model: Diffusio
             content,
             references,
             [pair(1, 1, 2)],
-            GuidanceConfig(steps=3, learning_rate=0.02, final_learning_rate=end),
+            GuidanceConfig(steps=3, learning_rate=0.02, extras=ExtrasConfig(final_learning_rate=end)),
         )
         for end in (None, 0.02, 0.05)
     ]

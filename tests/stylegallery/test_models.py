@@ -148,7 +148,7 @@ def test_presets_are_the_published_ones(
     lora = [] if model == "sd15" else [f"model.lora={tiny.lora}"]
     built = build_method(method, f"model={model}", f"model.path={tiny.sd}", *lora).guidance
     assert (built.steps, built.iterations) == (steps, 3 if lora else 1)
-    assert (built.learning_rate, built.final_learning_rate, built.content_weight) == (rate, None, weight)
+    assert (built.learning_rate, built.extras.final_learning_rate, built.content_weight) == (rate, None, weight)
 
 
 # --- layers ---

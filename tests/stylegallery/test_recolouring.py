@@ -10,6 +10,7 @@ from stylegallery.contract import Match
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.errors import InputError
 from stylegallery.extras.recolouring import GREATEST_GAIN, LEAST_CONTRAST, recolour, transport
+from stylegallery.extras.small_models import ExtrasConfig
 from stylegallery.guidance import GuidanceConfig
 from stylegallery.matching import MatchingConfig
 from stylegallery.models.unet import DiffusionModel
@@ -114,11 +115,11 @@ def test_colours_that_the_optimisation_would_not_start_from_are_refused(tiny_mod
     model = DiffusionModel.from_directory(str(tiny_model), device="cpu")
 
     def build(initial: Literal["inverted", "content"]) -> StyleGallery:
+        guidance = GuidanceConfig(extras=ExtrasConfig(initial=initial))
         return StyleGallery(
-            model, EfficientNetEncoder(), SegmentationConfig(), MatchingConfig(), GuidanceConfig(initial=initial), 64,
-            "square", recolouring=0.5,
-        )  # fmt: skip
+            model, EfficientNetEncoder(), SegmentationConfig(), MatchingConfig(), guidance, 64, "square", 0.5
+        )
 
-    with pytest.raises(InputError, match=r"recolouring needs guidance\.initial=content"):
+    with pytest.raises(InputError, match=r"recolouring needs guidance\.extras\.initial=content"):
         build("inverted")
     assert build("content").recolouring == 0.5

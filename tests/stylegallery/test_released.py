@@ -21,7 +21,6 @@ from stylegallery.errors import InputError
 from stylegallery.guidance import (
     GuidanceConfig,
     content_loss,
-    differentiate,
     optimise,
     regional_style_loss,
     style_target,
@@ -38,6 +37,7 @@ from stylegallery.matching import (
 )
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
+from stylegallery.optimisation import differentiate
 from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, merge, normalised_depth
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -60,7 +60,7 @@ def test_the_method_is_the_variant(composed: Callable[..., DictConfig]) -> None:
     assert method.matching == RELEASED_MATCHING
     assert method.segmentation.merging == "sequential"
     assert (method.guidance.outside_keys, method.guidance.batched) == ("zeroed", False)
-    assert method.guidance.initial == "inverted"
+    assert method.guidance.extras.initial == "inverted"
     paper = instantiate(composed("method=stylegallery").method, _convert_="all")
     assert paper.matching == MatchingConfig()
     assert (paper.segmentation.merging, paper.guidance.outside_keys) == ("connected", "excluded")
@@ -281,7 +281,7 @@ def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch
     matches = [pair(int(i), m["style_index"] + 1, m["style_label"]) for i, m in scalars["matches"].items()]
     config = GuidanceConfig(
         steps=run["num_optimize_steps"], iterations=run["iters"], learning_rate=run["lr"],
-        final_learning_rate=run["lr"], content_weight=run["c_ratio"], outside_keys="zeroed", batched=False,
+        content_weight=run["c_ratio"], outside_keys="zeroed", batched=False,
     )  # fmt: skip
     assert config.layers == len(range(*run["layers_half_open"]))
     gradients = []
@@ -290,7 +290,7 @@ def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch
         differentiate(energy, latent, timestep)
         gradients.append(latent.grad.clone())  # type: ignore[union-attr]
 
-    monkeypatch.setattr("stylegallery.guidance.differentiate", differentiate_and_keep)
+    monkeypatch.setattr("stylegallery.optimisation.differentiate", differentiate_and_keep)
     latent, energies = optimise(model, content, references, matches, config)
     error = (gradients[0] - case["a/grad_first_step"]).norm() / case["a/grad_first_step"].norm()
     assert error <= 10 * run["sensitivity"]["grad_first_step_rel_l2"]
