@@ -10,7 +10,6 @@ from torch import Tensor
 
 from stylegallery.contract import Energy, Item, Match, Progress, Silent, Stylization
 from stylegallery.draws import derived, seed_of_run
-from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.errors import require
 from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
@@ -66,8 +65,8 @@ class StyleGallery:
         cells, (smallest, largest) = (resolution // model.stride) ** 2, segmentation.clusters
         if segmenter is None and smallest < largest:  # for silhouettes: nothing else grows with the square of cells
             require_memory(4 * cells**2, f"the distances between all {cells:,} cells of a picture")
-        if guidance.extras.initial == "inverted" and isinstance(model.autoencoder, LappedAutoencoder):
-            notice("the embedded model cannot paint from noise: StyleGallery.from_config() has the settings it needs")
+        if guidance.extras.initial == "inverted" and not model.paints_from_noise:
+            notice("this model cannot paint from noise: StyleGallery.from_config() has the settings it needs")
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
         self.depth, self.segmenter = depth, segmenter
         self.output_size, self.detail = output_size, detail

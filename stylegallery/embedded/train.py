@@ -31,6 +31,7 @@ def export(args: argparse.Namespace) -> None:
     make_scheduler().save_pretrained(args.out / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
+        "paints_from_noise": False,
         "vae": ["stylegallery.embedded.autoencoder", "LappedAutoencoder"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "scheduler": ["diffusers", "DDIMScheduler"],

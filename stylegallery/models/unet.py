@@ -44,7 +44,8 @@ class DiffusionModel:
 
     `null_prompt` is (1, n, d), `pooled_prompt` (1, p) for UNets that take size and pooled text as added conditions.
     `sampler` gives the timesteps of `timesteps`. Inversion follows `scheduler` and asks `inversion_unet`: the one
-    without the LoRA that accelerates the sampler, as published.
+    without the LoRA that accelerates the sampler, as published. `paints_from_noise` is false of a model too small for
+    it, whose model_index.json says so.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class DiffusionModel:
         pooled_prompt: Tensor | None = None,
         inversion_unet: nn.Module | None = None,
         sampler: DDIMScheduler | LCMScheduler | None = None,
+        paints_from_noise: bool = True,
     ) -> None:
         # Any: diffusers' models carry a `config` and methods that nn.Module's type does not know.
         self.unet = cast(Any, unet.eval().requires_grad_(False))
@@ -63,6 +65,7 @@ class DiffusionModel:
         self.autoencoder = cast(Any, autoencoder.eval().requires_grad_(False))
         self.scheduler, self.sampler = scheduler, sampler or scheduler
         self.null_prompt, self.pooled_prompt = null_prompt, pooled_prompt
+        self.paints_from_noise = paints_from_noise
         parametrisation = scheduler.config["prediction_type"]
         require(parametrisation in PARAMETRISATIONS, f"prediction_type is one of {PARAMETRISATIONS}", parametrisation)
         self.device, self.dtype = null_prompt.device, null_prompt.dtype
@@ -123,7 +126,8 @@ class DiffusionModel:
             for network in {unet, accelerated}:
                 compile_blocks(network)
         pooled = prompts[1] if len(prompts) == 2 else None
-        return cls(accelerated, autoencoder, scheduler, prompts[0], pooled, unet, sampler)
+        from_noise = index.get("paints_from_noise", True) is not False
+        return cls(accelerated, autoencoder, scheduler, prompts[0], pooled, unet, sampler, from_noise)
 
     # --- images and latents ---
 

@@ -92,10 +92,10 @@ def test_defaults_of_the_classes_on_the_embedded_model(caplog: pytest.LogCapture
     """They are Stable Diffusion's: the picture would be noise."""
     notice.cache_clear()
     model = StyleGallery.from_config().model
-    assert caplog.messages == []
+    assert caplog.messages == [] and not model.paints_from_noise
     StyleGallery(
         model, lambda image: torch.zeros(1), SegmentationConfig(), MatchingConfig(), GuidanceConfig(), 256, "keep"
     )
     assert caplog.messages[-1] == (
-        "the embedded model cannot paint from noise: StyleGallery.from_config() has the settings it needs"
+        "this model cannot paint from noise: StyleGallery.from_config() has the settings it needs"
     )
