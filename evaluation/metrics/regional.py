@@ -94,9 +94,9 @@ def masked_gram(features: Tensor, masks: Tensor) -> Tensor:
     return F.normalize(((flat * weights[:, None]) @ flat.transpose(1, 2)).flatten(1), dim=1)
 
 
-def named(score: str, encoder: RegionEncoder, annotator: str) -> str:
+def named(score: str, annotator: str) -> str:
     """`regional_style_csd` in the regions of StyleGallery, `regional_style_csd_independent` in those of another."""
-    return f"{score}_{encoder.name}" + ("" if annotator == STYLEGALLERY else f"_{annotator}")
+    return score if annotator == STYLEGALLERY else f"{score}_{annotator}"
 
 
 class RegionalStyle:
@@ -112,7 +112,8 @@ class RegionalStyle:
     kind = "regional"
 
     def __init__(self, encoder: RegionEncoder, annotator: str = STYLEGALLERY) -> None:
-        self.encoder, self.annotator, self.name = encoder, annotator, named("regional_style", encoder, annotator)
+        self.encoder, self.annotator = encoder, annotator
+        self.name = named(f"regional_style_{encoder.name}", annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         """Raises ValueError for a sample without annotation."""
@@ -132,7 +133,8 @@ class RegionalMargin:
     kind = "regional"
 
     def __init__(self, encoder: RegionEncoder, annotator: str = STYLEGALLERY) -> None:
-        self.encoder, self.annotator, self.name = encoder, annotator, named("regional_margin", encoder, annotator)
+        self.encoder, self.annotator = encoder, annotator
+        self.name = named(f"regional_margin_{encoder.name}", annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         """Raises ValueError for a sample without annotation or with no second reference region to compare with."""

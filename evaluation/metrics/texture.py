@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from evaluation.metric import Direction, Sample
-from evaluation.metrics.regional import annotation_of
+from evaluation.metric import STYLEGALLERY, Direction, Sample
+from evaluation.metrics.regional import annotation_of, named
 from stylegallery.regions import resize_labels
 
 LEVELS, SIDE, PATCHES, DIRECTIONS, QUANTILES = 4, 7, 16384, 128, 1024
@@ -116,11 +116,13 @@ class RegionalTexture:
     untouched photo, 0 the texture of the matches; above 1 the output is farther from it than the photo was.
     """
 
-    name = "regional_texture"
     version = 1
     direction: Direction = "down"
     bounds = (0.0, float("inf"))
     kind = "regional"
+
+    def __init__(self, annotator: str = STYLEGALLERY) -> None:
+        self.annotator, self.name = annotator, named("regional_texture", annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         """Raises ValueError without annotation, or where all regions are too small or like their matches."""

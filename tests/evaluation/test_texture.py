@@ -80,6 +80,7 @@ def test_regional_texture_counts_the_way_that_is_left() -> None:
     content, rough, fine = picture(0, grain=8), picture(1, grain=4), picture(2, grain=2)
     reference = torch.cat([rough[..., :48], fine[..., 48:]], dim=-1)
     metric = RegionalTexture()
+    assert (metric.name, RegionalTexture("independent").name) == ("regional_texture", "regional_texture_independent")
     wanted = annotation(1, 2)
     assert metric([sample(content, content, reference, annotation=wanted)]) == [1.0]
     assert metric([sample(reference, content, reference, annotation=wanted)]) == [0.0]
