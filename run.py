@@ -20,22 +20,22 @@ from rich.table import Table
 from data.benchmark import load_items
 from harness.building import build
 from harness.experiments import difference, runs
+from harness.folder import RECORD, ResultFolder, RunFolder, prepare_folder
 from harness.frozen import settings_of
 from harness.jobs import Job
-from harness.locks import NoLock, lock, lock_path, writable
+from harness.locks import NoLock, lock, writable
 from harness.progress import Bars
 from harness.record import (
     Request,
     computing_on,
     environment,
     intact,
-    prepare_folder,
     read_record,
     require_free,
     write_result,
 )
 from harness.runs import run_job
-from harness.schemas import RECORD, WRITTEN
+from harness.schemas import WRITTEN
 from harness.whole import clear_partial
 from stylegallery.command import plain_console
 from stylegallery.draws import item_generator
@@ -59,7 +59,7 @@ def run_one(config: DictConfig, console: Console) -> bool:
     request = Request.of(item, config.seed, settings_of(config)["method"])
     folder = Path(str(config.out), difference("out")) if config.out else Path(f"outputs/{item.id}-{request.digest()}")
     prepare_folder(folder)
-    require_free(folder, item, begun=lock_path(folder, "run").exists())
+    require_free(folder, item, begun=RunFolder(folder).lock("run").exists())
     with claim(folder):
         clear_partial(folder, WRITTEN, RECORD)
         record = read_record(folder)
@@ -131,8 +131,8 @@ def summary(record: dict, folder: Path) -> Table:
     table = Table(title=f"{record['item']} · {record['size'][0]}x{record['size'][1]} px", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")  # a path is there to be copied: never shortened
-    table.add_row("result", str(folder / "stylised.png"))
-    table.add_row("at a glance", str(folder / "overview.png"))
+    table.add_row("result", str(ResultFolder(folder).picture))
+    table.add_row("at a glance", str(ResultFolder(folder).overview))
     table.add_row("references", str(sum(role.startswith("reference ") for role in record["inputs"])))
     for stage, seconds in record["seconds"].items():
         table.add_row(stage, f"{seconds:.1f} s")

@@ -30,12 +30,13 @@ from data.benchmark import MASKS, load_items
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.metric import ANNOTATORS, INDEPENDENT, STYLEGALLERY, Annotation
 from harness.building import build
+from harness.folder import ANNOTATION, RunFolder, prepare_folder
 from harness.frozen import differences, settings_of
 from harness.locks import lock, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
-from harness.record import Request, prepare_folder
-from harness.schemas import ANNOTATED, ANNOTATION, ANNOTATION_SCHEMA, MATCHES, annotation_folder, read
+from harness.record import Request
+from harness.schemas import ANNOTATED, ANNOTATION_SCHEMA, MATCHES, read
 from harness.stored import METHODS, read_frozen, require_declared
 from harness.whole import clear_partial, replaced
 from stylegallery.command import plain_console
@@ -111,7 +112,7 @@ def annotate_items(
     with Bars(console) as bars:
         bar = bars.add_task(f"annotations, {annotator}", total=len(items))
         for item in items:
-            folder = annotation_folder(out, annotator, item.id)
+            folder = RunFolder(out).annotation(annotator, item.id)
             with writable(out), lock(out, f"annotations/{annotator}/{item.id}"):
                 reason = annotate_item(prepare, annotate, item, settings, folder)
             if reason:
@@ -126,7 +127,7 @@ def annotate_items(
 
 def frozen_runs(out: Path) -> dict[str, dict[str, Any]]:
     """Label -> frozen settings. Raises InputError where nothing was run in OUT."""
-    runs = {path.stem: read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))}
+    runs = {label: read_frozen(RunFolder(out).settings(label)) for label in RunFolder(out).labels()}
     if not runs:
         raise InputError(f"{out} holds no benchmark run; start one with: python run.py data=stylegallery60 out={out}")
     return runs
@@ -193,7 +194,7 @@ def settings_of_run(out: Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[st
     found = candidates(runs)
     if len(found) == 1:
         ((label, settings),) = found.items()
-        require_declared(settings, METHODS, out / "config" / f"{label}.yaml")
+        require_declared(settings, METHODS, RunFolder(out).settings(label))
         return settings
     has = f"several ways to find regions and matches ({', '.join(found)})" if found else "no run of method=stylegallery"
     raise InputError(
@@ -222,9 +223,9 @@ def require_same(out: Path, runs: Mapping[str, Mapping[str, Any]], settings: Map
 def annotated_with(out: Path) -> list[dict[str, Any]]:
     """The different settings that the annotations of OUT were made with; those that cannot be read have none."""
     configs: dict[str, dict[str, Any]] = {}
-    for path in sorted(annotation_folder(out, STYLEGALLERY, "").glob(f"*/{ANNOTATION}")):
+    for folder in RunFolder(out).annotations(STYLEGALLERY):
         try:
-            config = read(path, ANNOTATED, "annotate again")["config"]
+            config = read(folder / ANNOTATION, ANNOTATED, "annotate again")["config"]
         except InputError:
             continue
         configs[json.dumps(config, sort_keys=True)] = config

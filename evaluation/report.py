@@ -25,10 +25,10 @@ from evaluation.report_pictures import COLOURS, annotation_block, thumbnail
 from evaluation.reported import other_scales, read_reported
 from evaluation.results import Results, embedded, metric_info, read_results
 from evaluation.table_page import KINDS, number, reported_notes
-from evaluation.tables import CALIBRATION, above, build, labels_of, notes, out_of_order, require_known
+from evaluation.tables import CALIBRATION, above, build, notes, out_of_order, require_known
+from harness.folder import RunFolder, labels_with_results
 from harness.moved import Pictures, root_of
 from harness.record import pictures_of, read_record
-from harness.schemas import annotation_folder, cell_folders
 from harness.whole import require_own
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
@@ -48,13 +48,13 @@ Cells = dict[str, dict[str, dict[str, Any] | None]]  # label -> item -> record; 
 def read_cells(out: Path, root: str | None = None, without: Collection[str] = ()) -> Cells:
     """The record of every cell `without` those of some labels, methods first and calibration rows last; inputs where
     they are now, maybe in `root`."""
-    folders = [folder for folder in cell_folders(out) if folder.parent.name not in without]
-    labels = sorted({folder.parent.name for folder in folders}, key=lambda label: (label in CALIBRATION, label))
+    places = [place for place in RunFolder(out).results() if place.label not in without]
+    labels = sorted({place.label for place in places}, key=lambda label: (label in CALIBRATION, label))
     cells: Cells = {label: {} for label in labels}
     pictures = Pictures(out, root)
-    for folder in folders:
-        record = read_record(folder)
-        cells[folder.parent.name][folder.name] = pictures.relocated(record) if record else None
+    for place in places:
+        record = read_record(place.path)
+        cells[place.label][place.item] = pictures.relocated(record) if record else None
     return cells
 
 
@@ -185,9 +185,9 @@ def write_report(out: Path, side: int, root: str | None = None, without: Collect
     Raises:
         InputError: no records, damaged files, or the page cannot be written.
     """
-    path = out / "report.html"
+    path = RunFolder(out).report
     require_own(path, GENERATED, [path])
-    require_known(without, labels_of([out]), "label")
+    require_known(without, labels_with_results([out]), "label")
     results = read_results(out, without)
     table, cells = build(results), read_cells(out, root, without)
     items = sorted({item for records in cells.values() for item in records})
@@ -255,12 +255,12 @@ def item_block(out: Path, cells: Cells, item: str, side: int) -> dict[str, Any]:
             outputs.append({"reason": missing or ""})
             about.append({"reason": missing})
         else:
-            outputs.append(thumbnail(out / "cells" / label / item / "stylised.png", side))
+            outputs.append(thumbnail(RunFolder(out).result(label, item).picture, side))
             about.append(
                 {key: record[key] for key in ("seed", "seconds", "size", "digest")}
                 | {"memory": record["peak_memory_mib"]}
             )
-    annotation, independent = (annotation_block(annotation_folder(out, annotator, item)) for annotator in ANNOTATORS)
+    annotation, independent = (annotation_block(RunFolder(out).annotation(annotator, item)) for annotator in ANNOTATORS)
     return {"outputs": outputs, "records": about, "annotation": annotation, "independent": independent}
 
 

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
 from evaluation.metric import STYLEGALLERY, Direction
+from harness.folder import ResultFolder, RunFolder
 from harness.record import depends_on
-from harness.schemas import SCORED, SCORES, SETS, SETS_SCORED, annotation_folder, cell_folders, load_record, read
+from harness.schemas import SCORED, SETS_SCORED, load_record, read
 from harness.stored import read_frozen
 from stylegallery.errors import InputError, printable
 
@@ -140,34 +141,40 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
     Raises:
         InputError: there are no records, a file is damaged, or results were scored at several sizes.
     """
-    folders = cell_folders(out)
-    if not folders:
+    run = RunFolder(out)
+    places = run.results()
+    if not places:
         raise InputError(f"{out} holds no records (cells/*/*/record.json); run a method with out={out} first")
-    folders = [folder for folder in folders if folder.parent.name not in without]
-    if not folders:
+    places = [place for place in places if place.label not in without]
+    if not places:
         raise InputError(f"{out} has no labels but {', '.join(sorted(without))}; leave out fewer")
-    labels = sorted({folder.parent for folder in folders})
-    scored = {folder: read_scores(folder / SCORES, SCORED) for folder in folders}
-    sets_scored = {folder: read_scores(folder / SETS, SETS_SCORED) for folder in labels}
+    labels = sorted({place.label for place in places})
+    scored = {place: read_scores(place.scores, SCORED) for place in places}
+    sets_scored = {label: read_scores(run.sets(label), SETS_SCORED) for label in labels}
     sizes = {str(scores["size"]) for scores in [*scored.values(), *sets_scored.values()] if scores}
     if len(sizes) > 1:
         raise InputError(f"{out} was scored at sizes {' and '.join(sorted(sizes))}; run {SCORE} {out} again")
-    records = {folder: load_record(folder) for folder in folders}
-    configs = {folder.parent.name: record["config"] for folder, record in records.items() if "config" in record}
-    made_of = {folder: depends_on(folder, record) for folder, record in records.items()}
+    records = {place: load_record(place.path) for place in places}
+    configs = {place.label: record["config"] for place, record in records.items() if "config" in record}
+    made_of = {place: depends_on(place.path, record) for place, record in records.items()}
+    of_label = {label: [place for place in places if place.label == label] for label in labels}
 
     @cache
     def annotation(item: str, annotator: str) -> str | None:
         from evaluation.annotations import annotation_digest  # takes seconds, and most folders need it not
 
-        return annotation_digest(annotation_folder(out, annotator, item))
+        return annotation_digest(run.annotation(annotator, item))
 
     items = [
         row
-        for folder, scores in scored.items()
-        for row in item_rows(folder, records[folder], scores, made_of[folder], partial(annotation, folder.name))
+        for place, scores in scored.items()
+        for row in item_rows(place, records[place], scores, made_of[place], partial(annotation, place.item))
     ]
-    sets = [row for folder in labels for row in set_rows(folder, sets_scored[folder], made_of)]
+    sets = [
+        row
+        for label in labels
+        for row in set_rows(label, sets_scored[label], {place.item: made_of[place] for place in of_label[label]})
+    ]
     return Results(
         pd.DataFrame(items, columns=ITEM_COLUMNS).astype({"value": float, "version": "Int64"}),
         pd.DataFrame(sets, columns=SET_COLUMNS).astype(
@@ -175,13 +182,13 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
             | dict.fromkeys(("version", "n", "contents"), "Int64")
             | dict.fromkeys(("items", "reason"), object)
         ),
-        {label.name: model_name(configs.get(label.name, {})) for label in labels},
-        {label.name: benchmark_name(out / "config" / f"{label.name}.yaml") for label in labels},
+        {label: model_name(configs.get(label, {})) for label in labels},
+        {label: benchmark_name(run.settings(label)) for label in labels},
         {
-            label.name: {scored_at(records[f], s) for f, s in scored.items() if s and f.parent == label}
+            label: {scored_at(records[place], scored[place]) for place in of_label[label] if scored[place]}
             for label in labels
         },
-        [line for label in labels for line in mixtures(label.name, [records[f] for f in folders if f.parent == label])],
+        [line for label in labels for line in mixtures(label, [records[place] for place in of_label[label]])],
     )
 
 
@@ -202,11 +209,11 @@ def present(scores: Any, annotation: Callable[[str], str | None]) -> dict[str, d
 
 
 def item_rows(
-    folder: Path, record: Any, scores: Any, made_of: Mapping[str, Any], annotation: Callable[[str], str | None]
+    place: ResultFolder, record: Any, scores: Any, made_of: Mapping[str, Any], annotation: Callable[[str], str | None]
 ) -> list[tuple[Any, ...]]:
     """Scores and costs of one cell, whose scores are `made_of` these pictures today and are about the
     annotations of these digests; a failed or unscored item has the reason in the place of every score."""
-    label, item = folder.parent.name, folder.name
+    label, item = place.label, place.item
     if record.get("error"):
         return [(label, item, None, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
     content = record["inputs"]["content"]["sha256"][:12]
@@ -222,14 +229,14 @@ def item_rows(
     return rows
 
 
-def set_rows(folder: Path, scores: Any, made_of: Mapping[Path, Any]) -> list[dict[str, Any]]:
-    """Scores of the set of a label's cells, where all pictures they were made of are still the same; `made_of`: cell ->
+def set_rows(label: str, scores: Any, made_of: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Scores of the set of a label's cells, where all pictures they were made of are still the same; `made_of`: item ->
     its pictures today."""
     if scores is None:
         return []
     pictures = scores.get("pictures", {})
-    same = bool(pictures) and all(made_of.get(folder / item) == these for item, these in pictures.items())
-    about = {"label": folder.name, **({"n": scores["n"], "items": scores["items"]} if same else {})}
+    same = bool(pictures) and all(made_of.get(item) == these for item, these in pictures.items())
+    about = {"label": label, **({"n": scores["n"], "items": scores["items"]} if same else {})}
     return [
         about | {"metric": metric} | (score if same else {"reason": f"not scored: {SCORE} OUT"})
         for metric, score in present(scores, lambda annotator: None).items()

@@ -36,27 +36,17 @@ from evaluation.backbones import BATCH, MissingWeights
 from evaluation.metric import ANNOTATORS, STYLEGALLERY, Annotation, Metric, Sample, SetMetric, is_of_sets
 from evaluation.resampling import estimate_set
 from evaluation.statistics import FEWEST
+from harness.folder import RECORD, SETS, ResultFolder, RunFolder
 from harness.locks import lock
 from harness.moved import Pictures, root_of
 from harness.record import depends_on, file_digest, own_record, pictures_of
-from harness.schemas import (
-    RECORD,
-    SCORED,
-    SCORES,
-    SETS,
-    SETS_SCORED,
-    annotation_folder,
-    cell_folders,
-    load_record,
-    read,
-)
+from harness.schemas import SCORED, SETS_SCORED, load_record, read
 from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError, printable, require
 from stylegallery.files import replacing
 from stylegallery.images import SMALLEST_SIDE, read_image
 
 ANNOTATE = "python -m evaluation.annotations OUT --annotator"
-IMAGE = "stylised.png"
 CONFIGS = Path(__file__).parent.parent / "conf" / "metric"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
 # {"value": float | None, "version": int, "reason": None | "missing: ..." | "failed: ..."}; of regional scores with the
@@ -106,30 +96,30 @@ def picture(path: Path, size: tuple[int, int] | None = None, digest: str | None 
 class Cell:
     """One item done by one method. `features` lives as long as the cell, pictures only as long as they are used."""
 
-    folder: Path
+    place: ResultFolder
     pictures: Pictures = field(compare=False, repr=False)
     features: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def out(self) -> Path:
-        return self.folder.parents[2]
+    def run(self) -> RunFolder:
+        return RunFolder(self.pictures.out)
 
     @property
     def label(self) -> str:
-        return self.folder.parent.name
+        return self.place.label
 
     @property
     def item(self) -> str:
-        return self.folder.name
+        return self.place.item
 
     def record(self) -> dict[str, Any]:
         """Raises InputError where it cannot be read."""
-        return self.pictures.relocated({"error": None} | load_record(self.folder))
+        return self.pictures.relocated({"error": None} | load_record(self.place.path))
 
     def depends_on(self) -> dict[str, str | None]:
         """What its scores are made of; nothing where the record cannot be read."""
         try:
-            return depends_on(self.folder, self.record())
+            return depends_on(self.place.path, self.record())
         except InputError:
             return {}
 
@@ -144,7 +134,7 @@ class Cell:
         record = self.record()
         if record["error"] is not None:
             raise InputError(str(record["error"]))
-        image = picture(self.folder / IMAGE, (size, size) if size else None)
+        image = picture(self.place.picture, (size, size) if size else None)
         shape = image.shape[-2], image.shape[-1]
         try:
             content, *references = [picture(path, shape, digest) for path, digest in pictures_of(record).values()]
@@ -154,14 +144,11 @@ class Cell:
 
     def annotated(self) -> dict[str, str | None]:
         """Annotator -> digest of its annotation of the item; None where there is none."""
-        return {annotator: annotation_digest(self.annotation_folder(annotator)) for annotator in ANNOTATORS}
-
-    def annotation_folder(self, annotator: str) -> Path:
-        return annotation_folder(self.out, annotator, self.item)
+        return {annotator: annotation_digest(self.run.annotation(annotator, self.item)) for annotator in ANNOTATORS}
 
     def annotation(self, annotator: str) -> Annotation | None:
         try:
-            return read_annotation(self.annotation_folder(annotator))
+            return read_annotation(self.run.annotation(annotator, self.item))
         except InputError:
             return None
 
@@ -280,7 +267,7 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
     for cell in cells:
         pictures = cell.depends_on()
         about: dict[str, Any] = {"pictures": pictures, "size": size}
-        rows = read_rows(cell.folder / SCORES, about)
+        rows = read_rows(cell.place.scores, about)
         missing = due(metrics, rows, annotated[cell])
         if pictures.get("result") and not missing:
             continue
@@ -290,7 +277,7 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
         except InputError as error:
             broken[cell] = error
             failed = {metric.name: row(metric, None, reason_of(error)) for metric in missing}
-            write_rows(cell.out, cell.folder / SCORES, about, failed)
+            write_rows(cell.run.path, cell.place.scores, about, failed)
     annotations = {(cell, annotator): cell.annotation(annotator) for cell, *_ in waiting for annotator in ANNOTATORS}
     for metric in metrics:
         annotator = annotator_of(metric)
@@ -300,22 +287,24 @@ def score_cells(cells: Sequence[Cell], metrics: Sequence[Metric], size: int | No
             about_it = {"annotation": annotated[waiting[index][0]][annotator]} if metric.kind == "regional" else {}
             waiting[index][2][metric.name] = scored | about_it
     for cell, about, rows in waiting:
-        write_rows(cell.out, cell.folder / SCORES, about, {metric.name: rows[metric.name] for metric in metrics})
+        write_rows(cell.run.path, cell.place.scores, about, {metric.name: rows[metric.name] for metric in metrics})
     return broken
 
 
-def score_set(folder: Path, cells: Sequence[Cell], metrics: Sequence[SetMetric], size: int | None) -> None:
+def score_set(
+    run: RunFolder, label: str, cells: Sequence[Cell], metrics: Sequence[SetMetric], size: int | None
+) -> None:
     """Write sets.json of a label from its cells with readable results, with their number N; values that are there for
     these stay, whether or not the inputs can still be read."""
     pictures = {cell.item: cell.depends_on() for cell in cells}
     items = hashlib.sha256(json.dumps(list(pictures)).encode()).hexdigest()
     about = {"pictures": pictures, "items": items, "size": size, "n": len(cells)}
-    rows = read_rows(folder / SETS, about)
-    fresh = [Cell(cell.folder, cell.pictures) for cell in cells]  # with features of their own, freed with the set
+    rows = read_rows(run.sets(label), about)
+    fresh = [Cell(cell.place, cell.pictures) for cell in cells]  # with features of their own, freed with the set
     contents = [str(made_of.get("content")) for made_of in pictures.values()]
     for metric in due(metrics, rows):
         rows[metric.name] = evaluate_set(metric, ReadWhenIndexed(fresh, size), contents)
-    write_rows(folder.parents[1], folder / SETS, about, rows)
+    write_rows(run.path, run.sets(label), about, rows)
 
 
 def common_size(cells: Sequence[Cell], console: Console) -> int | None:
@@ -325,7 +314,7 @@ def common_size(cells: Sequence[Cell], console: Console) -> int | None:
     """
     sizes: dict[str, set[tuple[int, int]]] = {}
     for cell in cells:
-        record = own_record(cell.folder)
+        record = own_record(cell.place.path)
         if record and "size" in record:
             sizes.setdefault(cell.item, set()).add(tuple(record["size"]))
     if all(len(found) == 1 for found in sizes.values()):
@@ -339,7 +328,7 @@ def common_size(cells: Sequence[Cell], console: Console) -> int | None:
 
 def scored_at(cells: Sequence[Cell]) -> set[int | None]:
     """The sizes that results were scored at before."""
-    paths = {cell.folder / SCORES for cell in cells} | {cell.folder.parent / SETS for cell in cells}
+    paths = {cell.place.scores for cell in cells} | {cell.run.sets(cell.label) for cell in cells}
     found: set[int | None] = set()
     for path in paths:
         with suppress(InputError):
@@ -379,8 +368,8 @@ def score(
         InputError: no cells in `out`, an unknown metric, scores of another size, or a file that cannot be written.
     """
     require(size is None or size >= SMALLEST_SIDE, f"--size is at least {SMALLEST_SIDE}", size)
-    pictures = Pictures(out, root)
-    cells = [Cell(folder, pictures) for folder in cell_folders(out)]
+    run, pictures = RunFolder(out), Pictures(out, root)
+    cells = [Cell(place, pictures) for place in run.results()]
     if not cells:
         raise InputError(f"{out} holds no finished cells (cells/<label>/<item>/{RECORD}); pass the folder of a run")
     cells.sort(key=lambda cell: (cell.item, cell.label))
@@ -396,7 +385,7 @@ def score(
         readable = [cell for cell in cells if cell not in broken or isinstance(broken[cell], LostInput)]
         for label in sorted({cell.label for cell in cells}) if set_metrics else ():
             own = [cell for cell in readable if cell.label == label]
-            score_set(out / "cells" / label, own, set_metrics, size)
+            score_set(run, label, own, set_metrics, size)
     console.print(summary(out, cells, [*metrics, *set_metrics]))
     for cell, error in broken.items():
         console.print(f"{cell.label}/{cell.item}: {reason_of(error)}", style="red", soft_wrap=True)
@@ -405,8 +394,8 @@ def score(
 
 def summary(out: Path, cells: Sequence[Cell], metrics: Sequence[Metric | SetMetric]) -> Table:
     """Per metric: how many values there are, and why others are not."""
-    files = [cell.folder / SCORES for cell in cells]
-    sets = [out / "cells" / label / SETS for label in sorted({cell.label for cell in cells})]
+    files = [cell.place.scores for cell in cells]
+    sets = [RunFolder(out).sets(label) for label in sorted({cell.label for cell in cells})]
     table = listing("metric", "better", "values", "without", title=str(out))
     for metric in metrics:
         rows = [read_rows(path, {}).get(metric.name, {}) for path in (sets if is_of_sets(metric) else files)]

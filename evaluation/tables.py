@@ -9,7 +9,7 @@ import argparse
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from evaluation.reported import of_benchmark, of_other_size, reported_rows
 from evaluation.results import COSTS, Results, embedded, metric_info, read_results
 from evaluation.statistics import FEWEST, Estimate, common_items, estimate, mean_ranks, paired_tests
 from evaluation.table_page import Page, number
-from harness.record import require_inside
+from harness.folder import RunFolder, labels_with_results, require_inside
 from harness.whole import require_own
 from stylegallery.errors import InputError
 from stylegallery.files import replacing
@@ -246,7 +246,7 @@ def write_tables(
     Raises:
         InputError: no records, damaged files, an unknown label or metric, or the folder cannot be written.
     """
-    require_known(without, labels_of([out]), "label")
+    require_known(without, labels_with_results([out]), "label")
     results = read_results(out, without)
     table = build(results)
     require_known(rows, set(table["label"]), "label")
@@ -254,7 +254,7 @@ def write_tables(
     chosen = table[table["label"].isin(rows or table["label"]) & table["metric"].isin(columns or table["metric"])]
     complaints = out_of_order(table) + wrong_artfid(table)
     items = results.items.sort_values(["metric", "label", "item"], ignore_index=True)
-    folder = out / "tables"
+    folder = RunFolder(out).tables
     lines = notes(results, table, complaints)
     if against not in set(items["label"]):
         lines.append(f"No paired tests: there are no results of {against}; pass --against with another method.")
@@ -284,11 +284,6 @@ def write_tables(
     return complaints, page
 
 
-def labels_of(outs: Sequence[Path]) -> set[str]:
-    """The labels that have any record in these folders."""
-    return {path.parent.parent.name for out in outs for path in out.glob("cells/*/*/record.json")}
-
-
 def require_known(names: Collection[str], known: Collection[str], what: str) -> None:
     """Raises InputError where a name is none of the known ones."""
     if unknown := sorted(set(names) - set(known)):
@@ -313,7 +308,7 @@ def main() -> int:
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
     print(page.text(shutil.get_terminal_size().columns))
-    print(arguments.out / "tables")
+    print(RunFolder(arguments.out).tables)
     return 1 if complaints else 0
 
 

@@ -12,9 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from data.benchmark import PLACES, places
+from harness.folder import RunFolder, prepare_folder
 from harness.locks import holder, lock, writable
 from harness.provenance import file_digest, weights_digests, with_absolute_paths, without_places
-from harness.record import prepare_folder, read_record
+from harness.record import read_record
 from harness.stored import read_frozen
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
@@ -74,9 +75,9 @@ def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()
     now["data"] |= places(now["data"])
     now["data"].pop("root", None)
     now["method"] = with_absolute_paths(now["method"])
-    prepare_folder(out / "config")
+    prepare_folder(RunFolder(out).configs)
     with writable(out), lock(out, "config"):
-        path = out / "config" / f"{label}.yaml"
+        path = RunFolder(out).settings(label)
         if path.exists():
             old = read_frozen(path)
             changed = differences(old | {key: now[key] for key in ("limit", "overrides")}, now)
@@ -109,7 +110,7 @@ def same_things(out: Path, label: str, old: Mapping[str, Any], now: Mapping[str,
     are there now: a folder that was moved, or is spelled differently."""
     if differences(deciding(old), deciding(now)):
         return False
-    records = [record for folder in (out / "cells" / label).glob("*/") if (record := read_record(folder))]
+    records = [record for place in RunFolder(out).results(label) if (record := read_record(place.path))]
     done = [record for record in records if "error" not in record]
     known = {item.id: item for item in items}
     return bool(done) and all(
@@ -139,13 +140,13 @@ def digest_of(values: object) -> str:
 
 def in_use(out: Path, label: str) -> bool:
     """Whether a label has a result or a process at work on one; failures are done again with any settings."""
-    records = (read_record(folder) for folder in (out / "cells" / label).glob("*/"))
+    records = (read_record(place.path) for place in RunFolder(out).results(label))
     return any(record and "error" not in record for record in records) or at_work(out, label)
 
 
 def at_work(out: Path, label: str) -> bool:
     """Whether a process has an item of a label."""
-    return any(holder(out, label, path.stem) for path in (out / ".locks" / label).glob("*.lock"))
+    return any(holder(out, label, item) for item in RunFolder(out).locked_items(label))
 
 
 def differences(old: object, new: object, name: str = "") -> list[str]:

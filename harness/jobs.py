@@ -8,9 +8,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from data.benchmark import load_items, places
+from harness.folder import LABEL, RunFolder
 from harness.frozen import freeze, settings_of
 from harness.provenance import code_digest
-from harness.schemas import LABEL
 from stylegallery.contract import Item
 from stylegallery.errors import InputError, require
 from stylegallery.settings import check
@@ -50,7 +50,7 @@ class Job:
         return cls(out, label, config.seed, frozen["method"], mine, frozen["settings"], root)
 
     def folder(self, item: Item) -> Path:
-        return self.out / "cells" / self.label / item.id
+        return RunFolder(self.out).result(self.label, item.id).path
 
 
 def parse_shard(shard: str) -> slice:

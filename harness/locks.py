@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from harness.record import require_inside
+from harness.folder import RunFolder, require_inside
 from stylegallery.errors import InputError
 from stylegallery.files import notice
 
@@ -82,19 +82,15 @@ def lock(out: Path, name: str) -> FileLock | NoLock:
     Raises:
         InputError: it would be elsewhere by a link.
     """
-    path = lock_path(out, name)
+    path = RunFolder(out).lock(name)
     require_inside(path.parent, out)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path, poll_interval=0.2) if has_locks(out) else NoLock(path)
 
 
-def lock_path(out: Path, name: str) -> Path:
-    return out / ".locks" / f"{name}.lock"
-
-
 def holder(out: Path, label: str, item: str) -> str | None:
     """`host pid` of the process that has the lock of a cell; None where no process has it."""
-    path = lock_path(out, f"{label}/{item}")
+    path = RunFolder(out).lock(f"{label}/{item}")
     if not is_held(path):
         return None
     try:

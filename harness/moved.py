@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.benchmark import load_items
+from harness.folder import RunFolder
 from harness.provenance import file_digest
 from harness.stored import read_frozen
 from stylegallery.errors import InputError
@@ -22,9 +23,9 @@ class Pictures:
     def read(self) -> dict[str, Path]:
         """SHA-256 -> path of every picture that can be read."""
         paths: set[Path] = set()
-        for config in sorted((self.out / "config").glob("*.yaml")):
+        for label in RunFolder(self.out).labels():
             try:
-                data = read_frozen(config)["data"]
+                data = read_frozen(RunFolder(self.out).settings(label))["data"]
                 known = {"root": self.root} if self.root and "manifest" in data else {}
                 items = load_items(data | known, check=False)
             except InputError:

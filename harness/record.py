@@ -5,7 +5,6 @@ import hashlib
 import json
 import platform
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -16,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.folder import RECORD, ResultFolder
 from harness.provenance import code_digest, file_digest, nodes, weights_digests, without_places
-from harness.schemas import RECORD, RESULT_SCHEMA, WRITTEN, load_record
+from harness.schemas import RESULT_SCHEMA, WRITTEN, load_record
 from harness.whole import replaced
 from stylegallery.contract import Item, Stylization
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
@@ -117,31 +117,9 @@ def pictures_of(record: Mapping[str, Any]) -> dict[str, tuple[Path, str]]:
 def depends_on(folder: Path, record: Any) -> dict[str, str | None]:
     """What the scores of a result are made of: role -> SHA-256 of its picture (None where there is none), and of its
     content and its references as the record has them."""
-    picture = folder / "stylised.png"
+    picture = ResultFolder(folder).picture
     result = {"result": file_digest(picture) if picture.is_file() else None}
     return result | {role: digest for role, (_, digest) in pictures_of(record).items()}
-
-
-def prepare_folder(folder: Path, inside: Path | None = None) -> None:
-    """Make sure a result can be written before anything is computed.
-
-    Raises:
-        InputError: the folder cannot be made or written, or is below `inside` by its name and elsewhere by a link.
-    """
-    if inside:
-        require_inside(folder, inside)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
-
-
-def require_inside(folder: Path, outer: Path) -> None:
-    """Raises InputError where a folder that is below `outer` by its name is elsewhere by a link."""
-    if not folder.resolve().is_relative_to(outer.resolve()):
-        raise InputError(f"{folder} leads outside {outer} by a link; remove the link or pass another out=")
 
 
 def require_free(folder: Path, item: Item, begun: bool) -> None:
@@ -288,7 +266,7 @@ def not_written(folder: Path, error: OSError) -> InputError:
 def write_files(folder: Path, request: Request, result: Stylization, explain: bool) -> None:
     """stylised.png, region maps, matches and energies, as far as the method has them, and figures that explain."""
     provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code}
-    write_png(folder / "stylised.png", to_pixels(result.image), provenance)
+    write_png(ResultFolder(folder).picture, to_pixels(result.image), provenance)
     if result.content_labels is not None:
         write_regions(folder, "content", result.content, result.content_labels, explain)
     for number, labels in enumerate(result.reference_labels, 1):
@@ -302,7 +280,7 @@ def write_files(folder: Path, request: Request, result: Stylization, explain: bo
     if explain:
         from stylegallery import figures  # matplotlib takes a second to import, which cells do without
 
-        figures.overview(result, request.item).savefig(folder / "overview.png", dpi=120)
+        figures.overview(result, request.item).savefig(ResultFolder(folder).overview, dpi=120)
         if result.matches:
             figures.match_figure(result).savefig(folder / "matches.png", dpi=110)
         if result.energies:

@@ -19,6 +19,7 @@ from filelock import Timeout
 from rich.console import Console
 
 from harness.building import build
+from harness.folder import RECORD, RunFolder, prepare_folder
 from harness.frozen import settings_digest
 from harness.jobs import Job
 from harness.locks import lock, writable
@@ -29,13 +30,12 @@ from harness.record import (
     computing_on,
     environment,
     intact,
-    prepare_folder,
     read_record,
     require_apart,
     write_failure,
     write_result,
 )
-from harness.schemas import RECORD, WRITTEN
+from harness.schemas import WRITTEN
 from harness.stored import read_frozen
 from harness.whole import clear_partial
 from stylegallery.contract import Item, Method
@@ -74,7 +74,7 @@ def run_items(
         bar = bars.add_task(job.label, total=len(job.items))
         for item in in_turn(job):
             folder = job.folder(item)
-            prepare_folder(folder, job.out / "cells")
+            prepare_folder(folder, RunFolder(job.out).cells)
             clear_partial(folder, WRITTEN, RECORD)
             request, error, of_settings = None, "", False
             try:
@@ -161,7 +161,7 @@ def require_settings(job: Job) -> None:
     """
     if job.settings is not None:
         with lock(job.out, "config"):
-            frozen = read_frozen(job.out / "config" / f"{job.label}.yaml")
+            frozen = read_frozen(RunFolder(job.out).settings(job.label))
         if settings_digest(frozen) != job.settings:
             raise InputError(
                 f"{job.out} holds {job.label} with settings of another start, which came after this one; "

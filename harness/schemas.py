@@ -9,13 +9,11 @@ from typing import Annotated, Any, NotRequired, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from harness.folder import RECORD
 from stylegallery.errors import InputError, printable
 from stylegallery.files import read_json
 
-RECORD, SCORES, SETS, ANNOTATION = "record.json", "scores.json", "sets.json", "annotation.json"
 RESULT_SCHEMA, ANNOTATION_SCHEMA = 2, 1
-LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@=+,-]*")  # the name of a folder, and no formula of a spreadsheet
-ITEM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.@=+,-]*")
 WRITTEN = re.compile(  # what the files of a result are called
     r"stylised\.png|overview\.png|(matches|energies)\.png|matches\.json|energies\.csv"
     r"|(regions|overlay)_(content|reference_[1-9][0-9]*)\.png"
@@ -202,16 +200,3 @@ def load_record(folder: Path) -> dict[str, Any]:
     if found["schema"] != RESULT_SCHEMA:
         raise unreadable(path, "it is of another version of this code", again)
     return dict(found)
-
-
-def annotation_folder(out: Path, annotator: str, item: str) -> Path:
-    return out / "annotations" / annotator / item
-
-
-def cell_folders(out: Path) -> list[Path]:
-    """OUT/cells/<label>/<item> of every item that was done or failed, in sorted order; nothing that has another name,
-    such as a hidden folder, or is elsewhere by a link."""
-    top = out / "cells"
-    folders = (path.parent for path in top.glob(f"*/*/{RECORD}"))
-    own = (folder for folder in folders if LABEL.fullmatch(folder.parent.name) and ITEM.fullmatch(folder.name))
-    return sorted(folder for folder in own if folder.resolve().is_relative_to(top.resolve()))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.benchmark import load_items
+from harness.folder import RunFolder
 from harness.locks import holder
 from harness.provenance import code_digest, without_places
 from harness.record import read_record
@@ -35,18 +36,19 @@ class Status:
     seconds_left: float | None = None  # with as many processes as run now, or one; None before the first result
 
 
-def status_of(path: Path) -> Status:
-    """Status of a label by its frozen settings, OUT/config/<label>.yaml.
+def status_of(out: Path, label: str) -> Status:
+    """Status of a label by its frozen settings.
 
     Raises:
         InputError: the settings cannot be read.
     """
-    out, frozen = path.parent.parent, read_frozen(path)
+    run = RunFolder(out)
+    frozen = read_frozen(run.settings(label))
     items = load_items(frozen["data"], check=False)[: frozen["limit"]]
-    status = Status(frozen["label"], len(items))
+    status = Status(label, len(items))
     code, seconds = code_digest(frozen["method"]), []
     for item in items:
-        record = read_record(out / "cells" / status.label / item.id)
+        record = read_record(run.result(label, item.id).path)
         current = record is not None and (
             without_places(record.get("config")), record.get("seed"), record.get("code"),
         ) == (
@@ -55,7 +57,7 @@ def status_of(path: Path) -> Status:
         if record and current and "error" not in record:
             status.done.append(item.id)
             seconds.append(sum(record["seconds"].values()))
-        elif process := holder(out, status.label, item.id):
+        elif process := holder(out, label, item.id):
             status.running[item.id] = process
         elif record and "error" in record:
             status.failed[item.id] = record["error"]
@@ -100,10 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         found = {}
         for out in options.outs:
-            paths = sorted((out / "config").glob("*.yaml"))
-            if not paths:
+            labels = RunFolder(out).labels()
+            if not labels:
                 raise InputError(f"{out} holds no sweep; pass the out= of one")
-            found[out] = [status_of(path) for path in paths]
+            found[out] = [status_of(out, label) for label in labels]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.folder import LABEL
 from harness.provenance import nodes
-from harness.schemas import LABEL
 from stylegallery.errors import InputError
 from stylegallery.files import read_yaml
 

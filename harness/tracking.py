@@ -13,9 +13,10 @@ from typing import Any, Literal
 from PIL import Image
 from rich.console import Console
 
+from harness.folder import ResultFolder, RunFolder
 from harness.jobs import Job
 from harness.record import depends_on, read_record
-from harness.schemas import SCORED, SCORES, annotation_folder, read
+from harness.schemas import SCORED, read
 from stylegallery.images import read_image, to_pixels
 
 START, PATIENCE, LAST = 60.0, 120.0, 20.0  # seconds that a job waits for wandb: at its start, at its end, to let go
@@ -35,7 +36,7 @@ class WandbTracker:
 
     def start(self, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
         os.environ["WANDB_DIR"] = str(self.job.out.resolve())
-        os.environ["WANDB_DATA_DIR"] = str((self.job.out / "wandb" / "data").resolve())
+        os.environ["WANDB_DATA_DIR"] = str((RunFolder(self.job.out).wandb / "data").resolve())
         import wandb  # only here: a second to import, and its variables must be set before
 
         self.run = wandb.init(
@@ -84,13 +85,13 @@ class WandbTracker:
     def mirror(self) -> None:
         import wandb
 
-        rows = [row for item in self.job.items if (row := self.row(self.job.folder(item)))]
+        rows = [row for item in self.job.items if (row := self.row(ResultFolder(self.job.folder(item))))]
         names = list(dict.fromkeys(name for row in rows for name in row))
         table = wandb.Table(columns=names, data=[[row.get(name) for name in names] for row in rows])
         self.run.log({"items": table})
         self.run.summary.update(self.counts | {"items": len(self.job.items)})
 
-    def row(self, folder: Path) -> dict[str, Any] | None:
+    def row(self, place: ResultFolder) -> dict[str, Any] | None:
         """One item: what it is, pictures, seconds, scores where they have been computed."""
         import wandb
 
@@ -98,9 +99,9 @@ class WandbTracker:
         from evaluation.results import present
 
         def annotation(annotator: str) -> str | None:
-            return annotation_digest(annotation_folder(folder.parents[2], annotator, folder.name))
+            return annotation_digest(RunFolder(self.job.out).annotation(annotator, place.item))
 
-        record = read_record(folder)
+        record = read_record(place.path)
         if record is None:
             return None
         row: dict[str, Any] = {"item": record["item"], "digest": record["digest"], "error": record.get("error", "")}
@@ -110,10 +111,10 @@ class WandbTracker:
             row["peak_memory_mib"] = record["peak_memory_mib"]
             paths = [record["inputs"][role]["path"] for role in record["inputs"] if not role.startswith("mask")]
             row["content and references"] = wandb.Image(strip([Path(path) for path in paths]))
-            row["stylised"] = wandb.Image(strip([folder / "stylised.png"]))
-            if (folder / SCORES).is_file():
-                scores = read(folder / SCORES, SCORED, "score again")
-                if scores.get("pictures") == depends_on(folder, record):
+            row["stylised"] = wandb.Image(strip([place.picture]))
+            if place.scores.is_file():
+                scores = read(place.scores, SCORED, "score again")
+                if scores.get("pictures") == depends_on(place.path, record):
                     row |= {name: score["value"] for name, score in present(scores, annotation).items()}
         return row
 

@@ -37,6 +37,7 @@ from evaluation.score import score
 from evaluation.statistics import estimate
 from evaluation.table_page import lay_out
 from evaluation.tables import CALIBRATION, build
+from harness.folder import RunFolder
 from stylegallery.figures import show
 from stylegallery.images import read_image, resize, to_pixels
 
@@ -227,15 +228,16 @@ differences(results.items, baseline(results.items["label"]))
 def pictures(out: Path, items: int = 4, methods: int = 6) -> None:
     """Content, references and what each method makes of them, an item a row."""
     labels = [label for label in in_order(results.items["label"]) if label not in CALIBRATION][:methods]
-    found = [sorted(path.parent.name for path in out.glob(f"cells/{label}/*/stylised.png")) for label in labels]
+    run = RunFolder(out)
+    found = [[place.item for place in run.results(label) if place.picture.is_file()] for label in labels]
     common = sorted(set.intersection(*map(set, found)))
     chosen = [common[index] for index in np.linspace(0, len(common) - 1, min(items, len(common))).astype(int)]
     rows = []
     for item in chosen:
-        inputs = json.loads((out / "cells" / labels[0] / item / "record.json").read_text())["inputs"]
+        inputs = json.loads(run.result(labels[0], item).record.read_text())["inputs"]
         roles = [role for role in inputs if not role.startswith("mask")][:4]  # the content and up to three references
         paths = [(role, ROOT / inputs[role]["path"]) for role in roles]
-        rows.append(paths + [(label, out / "cells" / label / item / "stylised.png") for label in labels])
+        rows.append(paths + [(label, run.result(label, item).picture) for label in labels])
     columns = max(map(len, rows))
     _, axes = plt.subplots(
         len(rows), columns, figsize=(1.9 * columns, 1.95 * len(rows)), squeeze=False, layout="constrained"

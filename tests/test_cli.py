@@ -653,7 +653,7 @@ def test_output_without_write_permission(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("harness.record.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("harness.folder.tempfile.TemporaryFile", refuse)
     with pytest.raises(InputError, match=r"out cannot be written \(Permission denied\); pass another out="):
         run_built(*pictures.overrides(), f"out={tmp_path / 'out'}")
     assert_nothing_in(tmp_path / "out")

@@ -19,7 +19,8 @@ from evaluation.publish.grids import choose_items, draw_grid, grids_page
 from evaluation.publish.studies import FIRST, Experiment, Study, find_studies, model_lines, read_experiments, read_sweep
 from evaluation.publish.study_page import item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, page, pipe_table, require_own, write
-from evaluation.tables import labels_of, require_known
+from evaluation.tables import require_known
+from harness.folder import RunFolder, labels_with_results
 from harness.whole import generated
 from stylegallery.errors import InputError, require
 
@@ -38,7 +39,7 @@ def publish(
     require(grids >= 0, "--grids is at least 0", grids)
     require(32 <= side <= 512, "--side is from 32 to 512", side)
     outs = list(dict.fromkeys(outs))
-    require_known(without, labels_of(outs), "label")
+    require_known(without, labels_with_results(outs), "label")
     experiments, sweeps = read_experiments(), [read_sweep(out, frozenset(without)) for out in outs]
     studies = find_studies(experiments, sweeps)
     shown = next((study for study in studies if study.experiment.name == FIRST), None) if grids else None
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--machine", default="", help="the machine in words, for the page of costs")
     parser.add_argument("--without", action="append", default=[], metavar="LABEL", help="a label to leave out")
     options = parser.parse_args(arguments)
-    docs = options.docs or options.outs[0] / "docs"
+    docs = options.docs or RunFolder(options.outs[0]).docs
     try:
         complaints = publish(options.outs, docs, options.grids, options.side, options.machine, options.without)
     except InputError as error:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from evaluation.annotations import annotated_with, deciding
 from evaluation.publish.studies import OURS, Study
+from harness.folder import RunFolder
 from harness.frozen import differences
 from harness.schemas import SCORED, read
 
@@ -35,7 +36,7 @@ def commands(study: Study) -> list[str]:
     run += [f"limit={frozen['limit']}"] if frozen["limit"] else []
     others = [config for config in annotated_with(sweep.out) if differences(config, deciding(frozen["method"]))]
     annotation = [*overrides(others[0]), "--anew"] if others else []
-    scored = next(iter(sorted(sweep.out.glob("cells/*/*/scores.json"))), None)
+    scored = next((place.scores for place in RunFolder(sweep.out).results() if place.scores.is_file()), None)
     size = read(scored, SCORED, "score again")["size"] if scored else None
     return [
         shlex.join(["python", "run.py", *run, f"out={out}"]),

@@ -14,6 +14,7 @@ from evaluation.publish.text import page
 from evaluation.report import inputs_of, why_none
 from evaluation.report_pictures import shrunk
 from evaluation.tables import CALIBRATION
+from harness.folder import RunFolder
 from stylegallery.errors import InputError
 
 COLUMNS, GAP, STRIP = 8, 4, 15  # tiles in a row, pixels between them, pixels of the label under each
@@ -40,7 +41,7 @@ def draw_grid(study: Study, item: str, side: int) -> bytes:
         tiles.append((f"reference {number}" if number else "content", picture(path, side, digest)))
     tiles += [("", None)] * (-len(tiles) % COLUMNS)  # methods start a row
     for label in (label for label in study.ran if label not in CALIBRATION):
-        made = None if why_none(cells, label, item) else out / "cells" / label / item / "stylised.png"
+        made = None if why_none(cells, label, item) else RunFolder(out).result(label, item).picture
         tiles.append((label, picture(made, side) if made else None))
     return sheet(tiles, side)
 

@@ -13,6 +13,7 @@ from data.benchmark import load_items
 from evaluation.report import Cells, read_cells, warning
 from evaluation.results import Results, read_results
 from evaluation.tables import CALIBRATION
+from harness.folder import RunFolder
 from harness.provenance import WEIGHTS_KEYS, nodes
 from harness.stored import read_frozen
 from stylegallery.errors import InputError
@@ -118,7 +119,7 @@ def read_experiments() -> list[Experiment]:
 def read_sweep(out: Path, without: frozenset[str] = frozenset()) -> Sweep:
     """Raises InputError where the folder holds no records or something in it is damaged."""
     results = read_results(out, without)
-    frozen = {path.stem: read_frozen(path) for path in sorted((out / "config").glob("*.yaml"))}
+    frozen = {label: read_frozen(RunFolder(out).settings(label)) for label in RunFolder(out).labels()}
     return Sweep(out, frozen, read_cells(out, without=without), results, without)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from data.benchmark import load_items, places
+from harness.folder import RunFolder
 from harness.frozen import inputs_digest, settings_digest
 from harness.jobs import Job
 from harness.runs import run_job
@@ -30,7 +31,8 @@ class Shard:
     `items` (id -> digest of its inputs) are those of the start, and nothing else is done.
     """
 
-    frozen: str
+    out: str
+    label: str
     settings: str | None
     items: dict[str, str]
     shard: str
@@ -38,7 +40,7 @@ class Shard:
     tracker: dict[str, Any] | None
 
     def __call__(self) -> dict[str, int]:
-        path = Path(self.frozen)
+        path = RunFolder(Path(self.out)).settings(self.label)
         frozen = read_frozen(path)
         if settings_digest(frozen) != self.settings:
             raise InputError(f"{path} holds settings of a later start than this task's, so it does nothing")
@@ -49,7 +51,7 @@ class Shard:
                 f"the pictures on {socket.gethostname()} are not those that the task was started with; put them "
                 f"where they were on the machine that started it ({places(data)}), or start again"
             )
-        job = Job(path.parent.parent, frozen["label"], frozen["seed"], frozen["method"], items, self.settings)
+        job = Job(Path(self.out), frozen["label"], frozen["seed"], frozen["method"], items, self.settings)
         return dict(run_job(job, self.tracker, plain_console()))
 
     def checkpoint(self) -> Any:
@@ -73,7 +75,8 @@ class Launcher:
         """
         shards = [
             Shard(
-                str((job.out / "config" / f"{job.label}.yaml").resolve()),
+                str(job.out.resolve()),
+                job.label,
                 job.settings,
                 {item.id: inputs_digest(item) for item in job.items[number :: self.tasks]},
                 f"{number}/{self.tasks}",
@@ -83,7 +86,7 @@ class Launcher:
             for job in jobs
             for number in range(self.tasks)
         ]
-        return self.run(shards, jobs[0].out / "jobs", console) if jobs else Counter()
+        return self.run(shards, RunFolder(jobs[0].out).jobs, console) if jobs else Counter()
 
     def run(self, shards: list[Shard], folder: Path, console: Console) -> Counter[str]:
         raise NotImplementedError
@@ -92,7 +95,7 @@ class Launcher:
 def lose(tally: Counter[str], shard: Shard, reason: str, console: Console) -> None:
     last_line = [line.strip() for line in reason.splitlines() if line.strip()][-1:]
     console.print(
-        f"{Path(shard.frozen).stem}, shard {shard.shard} did not end: {''.join(last_line)}; start again to do the rest",
+        f"{shard.label}, shard {shard.shard} did not end: {''.join(last_line)}; start again to do the rest",
         markup=False,
     )
     tally["lost"] += 1

@@ -23,6 +23,7 @@ from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.results import read_results
 from evaluation.score import Cell, main, read_picture, score
+from harness.folder import ResultFolder
 from harness.moved import Pictures
 from harness.provenance import file_digest
 from harness.record import Request
@@ -160,7 +161,7 @@ def test_every_cell_gets_its_values(out: Path, console: Console) -> None:
         digests = {"result": file_digest(folder / "stylised.png")} | {r: e["sha256"] for r, e in inputs.items()}
         assert found["pictures"] == digests
         assert list(found["metrics"]) == ["histogram", "ms_ssim"]
-        sample = Cell(folder, Pictures(folder.parents[2])).sample(None)
+        sample = Cell(ResultFolder(folder), Pictures(out)).sample(None)
         assert sample.content.shape == sample.references[1].shape == sample.image.shape == (1, 3, 64, 80)
         expected = {"value": MsSsim()([sample])[0], "version": MsSsim.version, "reason": None}
         assert found["metrics"]["ms_ssim"] == expected
@@ -174,7 +175,7 @@ def test_size_resizes_everything_and_is_part_of_what_is_scored(out: Path, consol
     score(out, ["ms_ssim"], 48, console, anew=True)
     assert scored(folder)["size"] == 48
     assert rows(folder)["ms_ssim"]["value"] != native
-    assert Cell(folder, Pictures(folder.parents[2])).sample(48).references[0].shape == (1, 3, 48, 48)
+    assert Cell(ResultFolder(folder), Pictures(out)).sample(48).references[0].shape == (1, 3, 48, 48)
 
 
 def test_scores_of_another_size_are_replaced_on_purpose_only(out: Path, console: Console) -> None:
@@ -414,7 +415,7 @@ def test_order_of_ten_references(tmp_path: Path) -> None:
         name: entry(paint(tmp_path / f"{name}.png", 10 + index)) for index, name in enumerate(names)
     }
     folder = cell(tmp_path / "out", "m", "many", inputs=dict(sorted(inputs.items())))
-    references = Cell(folder, Pictures(folder.parents[2])).sample(64).references
+    references = Cell(ResultFolder(folder), Pictures(out)).sample(64).references
     expected = [module.picture(tmp_path / f"{name}.png", (64, 64)) for name in names]
     assert all(torch.equal(a, b) for a, b in zip(references, expected, strict=True))
 

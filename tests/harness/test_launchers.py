@@ -291,7 +291,7 @@ def test_local_processes_with_one_killed(gallery: Gallery, one_process: Path, tm
 
 
 def shard(label: str, number: str) -> Shard:
-    return Shard(f"config/{label}.yaml", None, {}, number, None, None)
+    return Shard("out", label, None, {}, number, None, None)
 
 
 def test_tasks_share_the_gpus_that_were_named(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: p
             self.shard, self.paths = shard, SimpleNamespace(result_pickle=tmp_path)
 
         def result(self) -> dict[str, int]:
-            events.append(f"end {Path(self.shard.frozen).stem} {self.shard.shard}")
+            events.append(f"end {self.shard.label} {self.shard.shard}")
             return {"done": 1}
 
     class Executor:
@@ -359,7 +359,7 @@ def test_runs_on_this_machine_wait_for_each_other(tmp_path: Path, monkeypatch: p
             self.gpu = visible_gpus[0]
 
         def submit(self, shard: Shard) -> Done:
-            events.append(f"start {Path(shard.frozen).stem} {shard.shard} on {self.gpu}")
+            events.append(f"start {shard.label} {shard.shard} on {self.gpu}")
             return Done(shard)
 
     monkeypatch.setattr(submitit, "LocalExecutor", Executor)

@@ -15,8 +15,9 @@ from PIL import Image
 from data.benchmark import custom_item
 from harness import provenance
 from harness import record as recording
+from harness.folder import prepare_folder
 from harness.provenance import code_digest, weights_digest, with_absolute_paths, without_places
-from harness.record import Request, prepare_folder, read_record, write_result
+from harness.record import Request, read_record, write_result
 from stylegallery.contract import Item, MatchConstraints, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
@@ -510,6 +511,6 @@ def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     if place == "mkdir":
         monkeypatch.setattr(Path, "mkdir", refuse)
     else:
-        monkeypatch.setattr(recording.tempfile, "TemporaryFile", refuse)
+        monkeypatch.setattr("harness.folder.tempfile.TemporaryFile", refuse)
     with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); pass another out="):
         prepare_folder(tmp_path / "out")

@@ -542,7 +542,7 @@ def test_status_tells_every_state(fake_config: Compose, out: Path, monkeypatch: 
     held = lock(out, f"fake/{ids[7]}")
     with held:
         Path(held.lock_file).write_text("host 42\n")
-        found = status.status_of(out / "config" / "fake.yaml")
+        found = status.status_of(out, "fake")
     assert (found.label, found.planned) == ("fake", 10)
     assert found.done == [ids[0], *ids[2:5]]
     assert found.running == {ids[7]: "host 42"}
@@ -550,7 +550,7 @@ def test_status_tells_every_state(fake_config: Compose, out: Path, monkeypatch: 
     assert found.outdated == [ids[5]]
     assert found.missing == [ids[6], *ids[8:]]
     assert found.seconds_left == pytest.approx(6 * 0.25)  # one process, 0.25 s per item
-    assert status.status_of(out / "config" / "fake.yaml").running == {}
+    assert status.status_of(out, "fake").running == {}
 
 
 def test_status_on_the_command_line(
@@ -666,7 +666,7 @@ def test_equal_failures_of_items_do_not_end_the_sweep(job: Job, error: Exception
 def test_two_starts_on_one_folder_never_mix(fake_config: Compose, out: Path, moved: bool, launched: bool) -> None:
     """Whichever froze its settings last goes on; the other one stops at its next item, and so do its tasks."""
     first = Job.of(fake_config(f"out={out}"), "fake")
-    shard = Shard(str(out / "config" / "fake.yaml"), first.settings, ids_of(first), "0/1", None, None)
+    shard = Shard(str(out), "fake", first.settings, ids_of(first), "0/1", None, None)
     second = Job.of(fake_config(f"out={out}", "seed=1" if moved else "method.strength=0.25"), "fake")
     says = "settings of a later start" if launched else "settings of another start, which came after this one"
     with pytest.raises(InputError, match=says):
@@ -695,7 +695,7 @@ def test_settings_cannot_change_under_the_first_item(fake_config: Compose, out: 
 def test_a_task_does_only_what_it_was_started_for(fake_config: Compose, gallery: Gallery, out: Path) -> None:
     """Pictures that came later, or are others on the machine of the task, are not recorded."""
     job = Job.of(fake_config(f"out={out}", "limit=2"), "fake")
-    shard = Shard(str(out / "config" / "fake.yaml"), job.settings, ids_of(job), "0/1", None, None)
+    shard = Shard(str(out), "fake", job.settings, ids_of(job), "0/1", None, None)
     paint(gallery.contents / "a_first.png", 77)
     assert shard()["done"] == 2
     assert sorted(path.name for path in out.glob("cells/fake/*")) == sorted(item.id for item in job.items)
@@ -710,7 +710,7 @@ def test_a_task_in_another_folder_reads_the_same_pictures(
     """Ray starts its workers in folders of their own, where relative paths may even exist."""
     monkeypatch.chdir(gallery.contents.parent)
     job = Job.of(fake_config(f"out={out}", "data.contents=contents", "data.references=references", "limit=2"), "fake")
-    shard = Shard(str(out / "config" / "fake.yaml"), job.settings, ids_of(job), "0/1", job.root, None)
+    shard = Shard(str(out), "fake", job.settings, ids_of(job), "0/1", job.root, None)
     worker = paint_gallery(tmp_path / "worker")
     paint(worker.contents / "c0.png", 99)
     monkeypatch.chdir(tmp_path / "worker")

@@ -15,8 +15,9 @@ from rich.console import Console
 import run as script
 from evaluation import annotations
 from evaluation.metric import Annotation
-from harness.record import Request, prepare_folder, read_record, require_free, write_result
-from harness.schemas import RECORD, WRITTEN
+from harness.folder import RECORD, prepare_folder
+from harness.record import Request, read_record, require_free, write_result
+from harness.schemas import WRITTEN
 from harness.whole import PARTIAL, clear_partial
 from stylegallery.contract import Item, Match, Stylization
 from stylegallery.errors import InputError
