@@ -15,7 +15,7 @@ from torch import Tensor
 from stylegallery.contract import Energy, Item, Match, Progress, Silent, Stylization
 from stylegallery.images import read_image, resize
 from stylegallery.pipeline import Plan, StyleGallery
-from stylegallery.segmentation import ImageAnalysis
+from stylegallery.segmentation import Segmentation
 from stylegallery.stopwatch import Stopwatch
 
 
@@ -53,7 +53,7 @@ class GlobalStyle(StyleGallery):
             mean.guidance = replace(self.guidance, style_weight=self.guidance.style_weight / len(plan.matches))
         return StyleGallery.render(mean, plan, progress)
 
-    def whole(self, image: Tensor) -> ImageAnalysis:
+    def whole(self, image: Tensor) -> Segmentation:
         latent = self.model.encode(image)
         grid = (latent.shape[-2], latent.shape[-1])
-        return ImageAnalysis(torch.ones(grid, dtype=torch.int64), torch.zeros(1, *grid), latent, latent)
+        return Segmentation(torch.ones(grid, dtype=torch.int64), torch.zeros(1, *grid), latent, latent)

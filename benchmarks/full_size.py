@@ -24,7 +24,7 @@ from stylegallery.devices import pick_device
 from stylegallery.guidance import GuidanceConfig, optimise
 from stylegallery.models.attention import record_self_attention, self_attention_layers
 from stylegallery.models.unet import DiffusionModel
-from stylegallery.segmentation import ImageAnalysis, fuse
+from stylegallery.segmentation import Segmentation, fuse
 from stylegallery.stopwatch import process_peak_mib
 
 EXPECTED = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in range(3)]
@@ -158,7 +158,7 @@ def main() -> None:
         trace = list(model.invert(latent, steps))
         seconds["inversion step"] = (clock() - start) / steps
         features = fuse([step.features for step in trace])[0]
-        analyses.append(ImageAnalysis(labels, features, latent, trace[-1].latents))
+        analyses.append(Segmentation(labels, features, latent, trace[-1].latents))
     print(f"features of up_blocks[2]: {tuple(features.shape)}; inverted, peak {peak()}")
 
     matches = [Match(region, 1, region, 1.0, 1.0, 1.0, 1.0, False) for region in (1, 2)]

@@ -27,7 +27,7 @@ from stylegallery.figures import colours, overlay
 from stylegallery.images import to_pixels
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import region_count, resize_labels
-from stylegallery.segmentation import analyse
+from stylegallery.segmentation import find_regions
 
 
 def known_regions(count: int, size: int, generator: np.random.Generator) -> Tensor:
@@ -106,7 +106,7 @@ def main() -> None:
     ours, plain, rows = [], [], []
     for index in range(args.count):
         image, truth = composite(3 + index % 2, args.size, generator)
-        found = analyse(model, image, settings, seed=index).labels
+        found = find_regions(model, image, settings, seed=index).labels
         grid = (found.shape[0], found.shape[1])
         flat_truth = resize_labels(truth, grid).flatten().numpy()
         ours.append(adjusted_rand_score(flat_truth, found.flatten().numpy()))

@@ -20,7 +20,7 @@ from stylegallery.contract import Match
 from stylegallery.guidance import GuidanceConfig, regional_style_loss
 from stylegallery.models.attention import SelfAttention
 from stylegallery.regions import flat_labels
-from stylegallery.segmentation import ImageAnalysis
+from stylegallery.segmentation import Segmentation
 
 
 def shapes(side: int) -> list[tuple[int, int, int]]:
@@ -45,8 +45,8 @@ def random_layers(side: int, generator: torch.Generator, device: str) -> list[Se
 def masked_loss(
     attention: Sequence[SelfAttention],
     by_reference: dict[int, list[SelfAttention]],
-    content: ImageAnalysis,
-    references: Sequence[ImageAnalysis],
+    content: Segmentation,
+    references: Sequence[Segmentation],
     matches: Sequence[Match],
     scale: float,
 ) -> Tensor:
@@ -72,7 +72,7 @@ def masked_loss(
 
 
 def count_logits(
-    side: int, content: ImageAnalysis, references: Sequence[ImageAnalysis], matches: Sequence[Match]
+    side: int, content: Segmentation, references: Sequence[Segmentation], matches: Sequence[Match]
 ) -> tuple[int, int]:
     """Logits per head over all layers: (K masked attentions, gathered)."""
     masked = gathered = 0
@@ -108,9 +108,9 @@ def main() -> None:
 
     generator = torch.Generator().manual_seed(0)
 
-    def analysis() -> ImageAnalysis:
+    def analysis() -> Segmentation:
         labels, nothing = random_labels(args.side, args.regions, generator), torch.empty(0)
-        return ImageAnalysis(labels, nothing, nothing, nothing)
+        return Segmentation(labels, nothing, nothing, nothing)
 
     content, references = analysis(), [analysis() for _ in range(args.references)]
     choice = torch.randint(args.regions, (args.regions,), generator=generator) + 1

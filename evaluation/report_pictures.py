@@ -13,7 +13,7 @@ from torch import Tensor
 from evaluation.annotations import read_annotation
 from harness.provenance import file_digest
 from stylegallery.errors import InputError
-from stylegallery.figures import heart
+from stylegallery.figures import deepest_point
 from stylegallery.images import read_image, to_pixels
 from stylegallery.regions import colours
 
@@ -85,8 +85,8 @@ def annotation_block(folder: Path) -> dict[str, Any]:
     matches = [
         asdict(match)
         | {
-            "from": heart(annotation.content_labels, match.content_region, (1, 1)),
-            "to": heart(annotation.reference_labels[match.reference - 1], match.reference_region, (1, 1)),
+            "from": deepest_point(annotation.content_labels, match.content_region, (1, 1)),
+            "to": deepest_point(annotation.reference_labels[match.reference - 1], match.reference_region, (1, 1)),
             "share": (annotation.content_labels == match.content_region).double().mean().item(),
         }
         for match in annotation.matches

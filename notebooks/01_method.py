@@ -36,13 +36,13 @@ import stylegallery
 from data.benchmark import load_items
 from stylegallery.contract import Energy, MatchConstraints, Stylization
 from stylegallery.draws import derived
-from stylegallery.figures import HALO, energy_figure, heart, match_figure, overlay, overview, show
+from stylegallery.figures import HALO, deepest_point, energy_figure, match_figure, overlay, overview, show
 from stylegallery.guidance import guidance_timesteps, style_target
 from stylegallery.images import read_image, resize, to_pixels
 from stylegallery.matching import describe, match, score_terms
 from stylegallery.pipeline import Plan
 from stylegallery.regions import colours, flat_labels, region_count, resize_labels
-from stylegallery.segmentation import analyse, cluster, fuse, merge, principal_components
+from stylegallery.segmentation import cluster, find_regions, fuse, merge, principal_components
 
 ROOT = Path(stylegallery.__file__).parents[1]
 
@@ -111,10 +111,10 @@ maps = {f"features at t = {step.timestep}": component_colours(step.features[0]) 
 _ = show_row(maps | {"fused": component_colours(fused)}, height=1.9)
 
 # %% [markdown]
-# `analyse` does the whole of stage 1 for a picture. Each picture is cut up alone, the references like the content.
+# `find_regions` does the whole of stage 1 for a picture. Each picture is cut up alone, the references like the content.
 
 # %%
-analyses = [analyse(model, image, method.segmentation, seed) for image, seed in zip(images, seeds, strict=True)]
+analyses = [find_regions(model, image, method.segmentation, seed) for image, seed in zip(images, seeds, strict=True)]
 labels = [analysis.labels for analysis in analyses]
 
 features = [component_colours(analysis.features) for analysis in analyses]
@@ -127,7 +127,7 @@ _, axes = show_row(
 )
 for axis, image, regions in zip(axes, images, labels, strict=True):
     for region in range(1, region_count(regions) + 1):
-        x, y = heart(regions, region, image.shape[-2:])
+        x, y = deepest_point(regions, region, image.shape[-2:])
         axis.text(x, y, str(region), ha="center", va="center", weight="bold", path_effects=HALO)
 
 # %% [markdown]
@@ -231,8 +231,8 @@ match_figure(as_result(plan, images[0]))
 # from the keys and values of the matched reference region. *Sparse* attention is the point: a query may look at its
 # match and nowhere else.
 #
-# Take one query, the heart of the largest content region (cross), and the last layer. With the identity matrix in the
-# place of the values, the style target is the attention itself. Three ways to treat the keys outside the match:
+# Take one query, the deepest point of the largest content region (cross), and the last layer. With the identity matrix
+# in the place of the values, the style target is the attention itself. Three ways to treat the keys outside the match:
 # *attended* like the others (no regions at all), *zeroed* (what the published code computes: each outside key stays
 # in the softmax with logit 0) and *excluded* (the paper). The titles say how much attention arrives in the match; what
 # is missing under *zeroed* goes to values of zero.
@@ -249,7 +249,7 @@ with torch.no_grad():
     (content_attention,) = model.self_attention(analyses[0].latent, timestep, [layer])
     (reference_attention,) = model.self_attention(analyses[found.reference].latent, timestep, [layer])
 
-x, y = heart(labels[0], region, labels[0].shape)
+x, y = deepest_point(labels[0], region, labels[0].shape)
 token = round(y) * labels[0].shape[1] + round(x)
 query = content_attention.query[:, :, token : token + 1]
 flat = flat_labels(reference_labels, reference_attention.key.shape[2])
@@ -269,7 +269,7 @@ backdrop = to_pixels(reference_image).mean(-1)
 top = max(float(heat.max()) for heat in attention.values())
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.3), layout="constrained")
 show(axes[0], to_pixels(images[0]), f"a query of content region {region}")
-cross = heart(labels[0], region, images[0].shape[-2:])
+cross = deepest_point(labels[0], region, images[0].shape[-2:])
 axes[0].plot(*cross, "+", color="white", markersize=18, markeredgewidth=5)
 axes[0].plot(*cross, "+", color="tab:red", markersize=16, markeredgewidth=2.5)
 for axis, (outside, heat) in zip(axes[1:], attention.items(), strict=True):

@@ -35,7 +35,7 @@ def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float 
     return (mixed * 255).round().clip(0, 255).astype(np.uint8)
 
 
-def heart(labels: Tensor, label: int, shape: Sequence[int]) -> tuple[float, float]:
+def deepest_point(labels: Tensor, label: int, shape: Sequence[int]) -> tuple[float, float]:
     """The pixel (x, y) of a picture of shape (H, W) farthest from the borders of a region: where its number goes."""
     inside = np.pad((labels == label).numpy(), 1)
     row, column = np.unravel_index(ndimage.distance_transform_edt(inside).argmax(), inside.shape)
@@ -54,7 +54,7 @@ def show_content_regions(axes: Axes, result: Stylization) -> None:
     pixels = overlay(result.content, result.content_labels, palette)
     show(axes, pixels)
     for label in range(1, len(palette) + 1):
-        x, y = heart(result.content_labels, label, pixels.shape[:2])
+        x, y = deepest_point(result.content_labels, label, pixels.shape[:2])
         axes.text(x, y, str(label), ha="center", va="center", fontsize=11, weight="bold", path_effects=HALO)
 
 
@@ -73,7 +73,7 @@ def show_reference_regions(axes: Axes, result: Stylization, number: int) -> None
     pixels = overlay(image, labels, palette)
     show(axes, pixels)
     for label in range(1, len(palette) + 1):
-        x, y = heart(labels, label, pixels.shape[:2])
+        x, y = deepest_point(labels, label, pixels.shape[:2])
         text = f"{label} → {', '.join(map(str, takers[label]))}" if label in takers else str(label)
         axes.text(x, y, text, ha="center", va="center", fontsize=9, weight="bold", path_effects=HALO)
 
@@ -124,8 +124,8 @@ def match_figure(result: Stylization) -> Figure:
         right[number].set_title(f"reference {number}", fontsize=10)
     for match in result.matches:
         labels, image = result.reference_labels[match.reference - 1], result.references[match.reference - 1]
-        start = heart(result.content_labels, match.content_region, result.content.shape[-2:])
-        end = heart(labels, match.reference_region, image.shape[-2:])
+        start = deepest_point(result.content_labels, match.content_region, result.content.shape[-2:])
+        end = deepest_point(labels, match.reference_region, image.shape[-2:])
         line = ConnectionPatch(
             start, end, "data", "data", axesA=left, axesB=right[match.reference], arrowstyle="<-", linewidth=2.2,
             color=palette[match.content_region - 1], path_effects=HALO, shrinkA=8, shrinkB=24,  # labels stay legible

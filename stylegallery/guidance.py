@@ -21,7 +21,7 @@ from stylegallery.extras.small_models import ExtrasConfig, finished, learning_ra
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.optimisation import Losses, minimise
-from stylegallery.segmentation import ImageAnalysis
+from stylegallery.segmentation import Segmentation
 from stylegallery.settings import Count, NotNegative, Positive, Steps, check_fields
 
 
@@ -46,8 +46,8 @@ class GuidanceConfig:
 
 def optimise(
     model: DiffusionModel,
-    content: ImageAnalysis,
-    references: Sequence[ImageAnalysis],
+    content: Segmentation,
+    references: Sequence[Segmentation],
     matches: Sequence[Match],
     config: GuidanceConfig,
     advance: Advance = Silent().stage("", 0),
@@ -109,7 +109,7 @@ def guidance_timesteps(model: DiffusionModel, config: GuidanceConfig) -> list[in
     return timesteps
 
 
-def initial_latent(content: ImageAnalysis, config: GuidanceConfig) -> Tensor:
+def initial_latent(content: Segmentation, config: GuidanceConfig) -> Tensor:
     """Where the optimisation starts: the inverted content latent, standardised over channels at every token
     (z − mean_c) / (std_c + 1e-8), or the content latent itself."""
     if config.extras.initial == "content":
@@ -148,8 +148,8 @@ def content_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAtten
 def regional_style_loss(
     attention: Sequence[SelfAttention],
     reference_attention: dict[int, list[SelfAttention]],
-    content: ImageAnalysis,
-    references: Sequence[ImageAnalysis],
+    content: Segmentation,
+    references: Sequence[Segmentation],
     matches: Sequence[Match],
     config: GuidanceConfig,
 ) -> Tensor:

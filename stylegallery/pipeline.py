@@ -20,7 +20,7 @@ from stylegallery.matching import MatchingConfig, describe, match, numbered
 from stylegallery.memory import require_memory
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import mask_on_grid, read_published_mask
-from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, analyse
+from stylegallery.segmentation import Segmentation, SegmentationConfig, find_regions
 from stylegallery.settings import Resolution, Share, check, checked
 from stylegallery.stopwatch import Stopwatch
 
@@ -30,7 +30,7 @@ class Plan:
     """What stages 1 and 2 decide of an item: content first, then the references, in `images` and `analyses`."""
 
     images: list[Tensor]
-    analyses: list[ImageAnalysis]
+    analyses: list[Segmentation]
     matches: list[Match]
 
 
@@ -147,7 +147,9 @@ class StyleGallery:
             for image, mask, seed in zip(images, masks, seeds, strict=True):
                 depth = self.depth(image) if self.depth else None
                 proposals = self.segmenter(image) if self.segmenter else None
-                analyses.append(analyse(self.model, image, self.segmentation, seed, mask, depth, proposals, advance))
+                analyses.append(
+                    find_regions(self.model, image, self.segmentation, seed, mask, depth, proposals, advance)
+                )
 
         # Stage 2: the best region of any reference for every content region (paper §3.2)
         with watch("matching"):

@@ -63,7 +63,7 @@ class SegmentationConfig:
 
 
 @dataclass(frozen=True)
-class ImageAnalysis:
+class Segmentation:
     """What stages 2 and 3 need to know of an image.
 
     labels (h, w) int64; features F_mix (C', h, w); latent the clean one and inverted the last of the inversion,
@@ -74,7 +74,7 @@ class ImageAnalysis:
     features: Tensor
     latent: Tensor
     inverted: Tensor
-    known_tokens: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _tokens: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def tokens(self, region: int, layer: Tensor) -> Tensor:
         """Which tokens (n,) of a layer's queries, keys or values (B, H, N, D) are a region's, on the layer's device.
@@ -82,13 +82,13 @@ class ImageAnalysis:
         Computed once: stage 3 asks at every update, and a GPU would wait for every answer from the CPU.
         """
         key = (region, layer.shape[2], layer.device)
-        if key not in self.known_tokens:
+        if key not in self._tokens:
             inside = flat_labels(self.labels, layer.shape[2]) == region
-            self.known_tokens[key] = torch.nonzero(inside)[:, 0].to(layer.device)
-        return self.known_tokens[key]
+            self._tokens[key] = torch.nonzero(inside)[:, 0].to(layer.device)
+        return self._tokens[key]
 
 
-def analyse(
+def find_regions(
     model: DiffusionModel,
     image: Tensor,
     config: SegmentationConfig,
@@ -97,7 +97,7 @@ def analyse(
     depth: Tensor | None = None,
     proposals: Tensor | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> ImageAnalysis:
+) -> Segmentation:
     """Stage 1 for one image (1, 3, H, W) in [0, 1].
 
     `mask` is a user's label map, `depth` a depth map and `proposals` a segmenter's label map, all of any size;
@@ -124,7 +124,7 @@ def analyse(
             f"a picture has {count} regions, more than {MOST_REGIONS}; raise segmentation.smallest_component or the "
             "distances of merging"
         )
-    return ImageAnalysis(labels, features, latent, inverted)
+    return Segmentation(labels, features, latent, inverted)
 
 
 def fuse(features: list[Tensor]) -> Tensor:

@@ -61,7 +61,7 @@ function regionFigure(item, annotation) {
     svg("svg", { class: "lines", "aria-hidden": "true" }));
 }
 
-/** Lines from the heart of every content region to the heart of the region it takes its style from. */
+/** Lines from every content region to the region it takes its style from. */
 function layOutLines() {
   const box = drill.querySelector(".inputs");
   const annotation = regionsOf(block(`item-${drill.item}`));

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from stylegallery.contract import Energy
-from stylegallery.figures import energy_figure, heart, overlay
+from stylegallery.figures import deepest_point, energy_figure, overlay
 from stylegallery.regions import colours
 
 
@@ -22,7 +22,7 @@ def test_borders_are_drawn_in_every_direction() -> None:
 def test_a_region_is_labelled_inside_itself() -> None:
     labels = torch.ones(8, 8, dtype=torch.long)
     labels[2:7, 3:8] = 2
-    x, y = heart(labels, 2, (80, 80))
+    x, y = deepest_point(labels, 2, (80, 80))
     assert labels[int(y // 10), int(x // 10)] == 2
 
 

@@ -32,7 +32,7 @@ from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.optimisation import differentiate
 from stylegallery.regions import flat_labels, region_count, resize_labels
-from stylegallery.segmentation import ImageAnalysis
+from stylegallery.segmentation import Segmentation
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 SHARED = Path(__file__).parents[3] / "shared" / "vectors"
@@ -52,9 +52,9 @@ def pair(region: int, reference: int, reference_region: int) -> Match:
     return Match(region, reference, reference_region, 0.0, 0.0, 0.0, 0.0, False)
 
 
-def analysis(labels: Tensor, seed: int = 0) -> ImageAnalysis:
+def analysis(labels: Tensor, seed: int = 0) -> Segmentation:
     latent = normal(seed, 1, 4, *labels.shape)
-    return ImageAnalysis(labels, torch.zeros(1, *labels.shape), latent, normal(seed + 1, 1, 4, *labels.shape))
+    return Segmentation(labels, torch.zeros(1, *labels.shape), latent, normal(seed + 1, 1, 4, *labels.shape))
 
 
 def halves(height: int, width: int) -> Tensor:
@@ -75,8 +75,8 @@ def random_layers(
 
 
 def dense_loss(
-    attention: Sequence[SelfAttention], by_reference: dict[int, list[SelfAttention]], content: ImageAnalysis,
-    references: Sequence[ImageAnalysis], matches: Sequence[Match], sides: Sequence[tuple[int, int]],
+    attention: Sequence[SelfAttention], by_reference: dict[int, list[SelfAttention]], content: Segmentation,
+    references: Sequence[Segmentation], matches: Sequence[Match], sides: Sequence[tuple[int, int]],
 ) -> Tensor:  # fmt: skip
     """RSL by K masked N x N attentions per layer: logits of keys outside the region are -inf."""
     total = attention[0].output.new_zeros(())
@@ -94,7 +94,7 @@ def dense_loss(
 
 
 def case06() -> tuple[
-    list[SelfAttention], dict[int, list[SelfAttention]], ImageAnalysis, list[ImageAnalysis], list[Match]
+    list[SelfAttention], dict[int, list[SelfAttention]], Segmentation, list[Segmentation], list[Match]
 ]:
     case = load_file(VECTORS / "case06_losses.safetensors")
     layers = []
@@ -320,7 +320,7 @@ def test_start_and_content_loss_of_the_published_run() -> None:
     manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
     run = next(c for c in manifest["cases"] if c["id"] == "case07_style_transfer")["scalars"]["a"]
     labels = case["content_mask"].long()
-    content = ImageAnalysis(labels, torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
+    content = Segmentation(labels, torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
     config = GuidanceConfig(steps=run["num_optimize_steps"])
     start = initial_latent(content, config)
     torch.testing.assert_close(start, case["x_init"], rtol=1e-5, atol=1e-5)
@@ -390,7 +390,7 @@ def unet_calls(model: DiffusionModel) -> Iterator[list[tuple[torch.Size, int]]]:
 QUICK = GuidanceConfig(steps=3, learning_rate=0.02)
 
 
-def scene(*shapes: tuple[int, int]) -> tuple[ImageAnalysis, list[ImageAnalysis], list[Match]]:
+def scene(*shapes: tuple[int, int]) -> tuple[Segmentation, list[Segmentation], list[Match]]:
     content, *references = (analysis(halves(*shape), seed=10 * i) for i, shape in enumerate(shapes))
     matches = [pair(region, 1 + region % len(references), 1 + region % 2) for region in (1, 2, 3)]
     return content, references, matches

@@ -38,7 +38,7 @@ from stylegallery.matching import (
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.optimisation import differentiate
-from stylegallery.segmentation import ImageAnalysis, SegmentationConfig, merge, normalised_depth
+from stylegallery.segmentation import Segmentation, SegmentationConfig, merge, normalised_depth
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 SHARED = Path(__file__).parents[3] / "shared" / "vectors"
@@ -273,9 +273,9 @@ def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch
     model = DiffusionModel.from_directory(str(SHARED / "tiny-sd"), device="cpu")
     case, scalars = shared_case("case07_style_transfer")
     run = scalars["a"]
-    content = ImageAnalysis(case["content_mask"].long(), torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
+    content = Segmentation(case["content_mask"].long(), torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
     references = [
-        ImageAnalysis(case[f"style{i}_mask"].long(), torch.zeros(1, 64, 64), case[f"style{i}_latent"], case["C15"])
+        Segmentation(case[f"style{i}_mask"].long(), torch.zeros(1, 64, 64), case[f"style{i}_latent"], case["C15"])
         for i in (0, 1)
     ]
     matches = [pair(int(i), m["style_index"] + 1, m["style_label"]) for i, m in scalars["matches"].items()]

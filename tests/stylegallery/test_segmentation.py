@@ -19,8 +19,8 @@ from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import region_count
 from stylegallery.segmentation import (
     SegmentationConfig,
-    analyse,
     cluster,
+    find_regions,
     merge,
     normalised_depth,
     principal_components,
@@ -346,9 +346,9 @@ def test_analyse_on_a_model(tiny_model: str | Path) -> None:
     calls: list[int] = []
     torch.manual_seed(1)
     before = states()
-    found = analyse(model, image, config, 7, mask, advance=lambda: calls.append(1))
+    found = find_regions(model, image, config, 7, mask, advance=lambda: calls.append(1))
     assert states() == before
-    again = analyse(model, image, config, 7, mask)
+    again = find_regions(model, image, config, 7, mask)
     assert len(calls) == 3
     assert found.labels.shape == found.features.shape[-2:] == found.latent.shape[-2:] == (8, 12)
     torch.testing.assert_close(found.latent, model.encode(image))
@@ -370,6 +370,6 @@ def test_more_regions_than_a_region_map_holds(tiny_model: str | Path, monkeypatc
     monkeypatch.setattr("stylegallery.segmentation.MOST_REGIONS", 3)
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with pytest.raises(InputError, match=r"has 4 regions, more than 3; raise segmentation\.smallest_component"):
-        analyse(model, image, config, 0, mask=mask)
+        find_regions(model, image, config, 0, mask=mask)
     mask[32:, :32] = 3
-    assert region_count(analyse(model, image, config, 0, mask=mask).labels) == 3
+    assert region_count(find_regions(model, image, config, 0, mask=mask).labels) == 3
