@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from sklearn.metrics import adjusted_rand_score
 
-from data.benchmark import custom_item
+from data.custom import custom_item
 from evaluation import annotations, independent
 from evaluation.annotations import read_annotation
 from evaluation.independent import IndependentAnnotator, with_labels

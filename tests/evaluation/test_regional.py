@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
-from data.benchmark import custom_item
+from data.custom import custom_item
 from evaluation import annotations
 from evaluation.annotations import annotation_digest, read_annotation, regions_and_matches, write_annotation
 from evaluation.metric import Annotation, Sample

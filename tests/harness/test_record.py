@@ -12,7 +12,7 @@ import torch
 from conftest import Pictures, paint
 from PIL import Image
 
-from data.benchmark import custom_item
+from data.custom import custom_item
 from harness import provenance
 from harness import record as recording
 from harness.folder import prepare_folder

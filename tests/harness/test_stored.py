@@ -264,9 +264,9 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "identity.yaml: long name": lambda frozen: frozen["method"].update(_target_="a" * 300),
     "identity.yaml: many names": lambda frozen: frozen["method"].update(_target_="a." * 3000 + "a"),
     "identity.yaml: no benchmark": lambda frozen: frozen["data"].pop("_target_"),
-    "identity.yaml: too few settings": lambda frozen: frozen.update(data={"_target_": "data.benchmark.custom_item"}),
+    "identity.yaml: too few settings": lambda frozen: frozen.update(data={"_target_": "data.custom.custom_item"}),
     "identity.yaml: a setting too many": lambda frozen: frozen.update(
-        data={"_target_": "data.benchmark.custom_item", "content": "a", "references": "b", "x": 1}
+        data={"_target_": "data.custom.custom_item", "content": "a", "references": "b", "x": 1}
     ),
     "identity.yaml: date": lambda frozen: frozen["method"].update(x=datetime.date(2026, 1, 1)),
     "identity.yaml: number as key": lambda frozen: frozen["method"].update({1: 2}),
