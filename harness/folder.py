@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, MachineError
 
 RECORD, ANNOTATION = "record.json", "annotation.json"  # written last: they vouch for the other files beside them
 SCORES, SETS = "scores.json", "sets.json"
@@ -139,7 +139,8 @@ def prepare_folder(folder: Path, inside: Path | None = None) -> None:
     """Make sure a result can be written before anything is computed.
 
     Raises:
-        InputError: the folder cannot be made or written, or is below `inside` by its name and elsewhere by a link.
+        MachineError: the folder cannot be made or written.
+        InputError: it is below `inside` by its name and elsewhere by a link.
     """
     if inside:
         require_inside(folder, inside)
@@ -148,7 +149,7 @@ def prepare_folder(folder: Path, inside: Path | None = None) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
+        raise MachineError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
 
 
 def require_inside(folder: Path, outer: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.folder import RunFolder, require_inside
-from stylegallery.errors import InputError
+from stylegallery.errors import MachineError
 from stylegallery.files import notice
 
 try:
@@ -29,11 +29,11 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def writable(out: Path) -> Iterator[None]:
-    """Raises InputError in place of the system's error where OUT cannot be written."""
+    """Raises MachineError in place of the system's error where OUT cannot be written."""
     try:
         yield
     except OSError as error:
-        raise InputError(
+        raise MachineError(
             f"{out} cannot be written ({error.strerror or error}); make room or pass another out="
         ) from error
 

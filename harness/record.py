@@ -21,7 +21,7 @@ from harness.schemas import RESULT_SCHEMA, WRITTEN, load_record
 from harness.whole import replaced
 from stylegallery.contract import Item, Stylization
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
-from stylegallery.errors import InputError, require
+from stylegallery.errors import InputError, MachineError, require
 from stylegallery.images import to_pixels, write_png
 from stylegallery.regions import colours, region_count, write_indexed_png
 
@@ -155,7 +155,7 @@ def write_result(
     of the frozen settings of a label.
 
     Raises:
-        InputError: the disk is full or the folder not writable.
+        MachineError: the disk is full or the folder not writable.
     """
     require(isinstance(result, Stylization), "a method's stylize returns a Stylization", type(result).__name__)
     try:
@@ -189,7 +189,7 @@ def write_failure(
     `request` is None where an input could not even be read; `settings` as in `write_result`.
 
     Raises:
-        InputError: the disk is full or the folder not writable.
+        MachineError: the disk is full or the folder not writable.
     """
     record = {
         "schema": RESULT_SCHEMA,
@@ -254,10 +254,10 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def not_written(folder: Path, error: OSError) -> InputError:
+def not_written(folder: Path, error: OSError) -> MachineError:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free // 2**20
-    return InputError(
+    return MachineError(
         f"the result could not be written to {folder} ({error.strerror or error}, {free} MiB free); "
         "make room or pass another out= and run again"
     )

@@ -47,7 +47,8 @@ class Item:
     def __post_init__(self) -> None:
         """Paths may be given as text, several in a list. Raises InputError where there is no reference."""
         several = not isinstance(self.references, str | Path) and len(self.references) > 0
-        require(several, "references is a list of at least one path", repr(self.references))
+        if not several:
+            raise InputError(f"references is a list of at least one path, not {self.references!r}")
         texts = {"content": self.content, "mask": self.mask}
         for name, path in texts.items():
             object.__setattr__(self, name, path if path is None else Path(path))
@@ -109,7 +110,8 @@ class Stylization:
     peak_memory_mib: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises InputError where a picture has another form, FloatingPointError where one is not finite."""
+        """Raises SettingsError where a picture has another form, InputError where its values lie outside [0, 1],
+        FloatingPointError where one is not finite."""
         references = {f"reference {number}": picture for number, picture in enumerate(self.references, 1)}
         for name, picture in {"image": self.image, "content": self.content, **references}.items():
             form = f"{picture.dtype} {tuple(picture.shape)}" if isinstance(picture, Tensor) else type(picture).__name__
@@ -119,7 +121,8 @@ class Stylization:
                 raise FloatingPointError(f"the method's {name} is not finite")
             low, high = picture.min().item(), picture.max().item()
             rule = f"values of a method's {name} lie between 0 and 1"
-            require(low >= -TOLERANCE and high <= 1 + TOLERANCE, rule, f"between {low:.3g} and {high:.3g}")
+            if low < -TOLERANCE or high > 1 + TOLERANCE:
+                raise InputError(f"{rule}, not between {low:.3g} and {high:.3g}")
 
 
 def require_method(made: Any, name: str) -> None:

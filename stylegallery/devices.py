@@ -10,7 +10,7 @@ from typing import get_args
 
 import torch
 
-from stylegallery.errors import InputError, require
+from stylegallery.errors import MachineError, require
 from stylegallery.settings import Dtype
 
 NVIDIA = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")  # what a driver leaves; the last one is WSL's
@@ -24,7 +24,7 @@ def pick_device(name: str, repeatable: bool = True) -> torch.device:
     line or from another program.
 
     Raises:
-        InputError: there is no such device.
+        MachineError: there is no such device.
     """
     if repeatable:
         make_repeatable()
@@ -35,14 +35,14 @@ def pick_device(name: str, repeatable: bool = True) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         why = f" ({trouble})" if trouble and name.startswith("cuda") else ""
-        raise InputError(f"device {name} is not to be had here{why}; pass device=cpu or device=auto") from error
+        raise MachineError(f"device {name} is not to be had here{why}; pass device=cpu or device=auto") from error
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Precision of a network's weights; `auto` is bfloat16 on a GPU that computes in it, else float32.
 
     Raises:
-        InputError: there is no such precision.
+        SettingsError: there is no such precision.
     """
     known = get_args(Dtype)
     require(name in known, f"dtype is one of {', '.join(known)}", name)

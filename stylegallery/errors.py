@@ -1,4 +1,16 @@
-"""The one error that is the user's to mend: shown as a single sentence, exit code 2."""
+"""Errors that the user can mend: one sentence each, with exit code 2. Their types say what is to blame.
+
+What a method raises while it does one of many items decides what becomes of the others:
+
+    InputError       something of this item: a picture, a mask, a pin. The item fails, the others are done.
+    SettingsError    settings that suit no item, or a method that is none. The run of this label ends at once.
+    MachineError     what this machine lacks: a device, weights, room on its disk. The run of this label ends at once.
+    OutOfMemory      memory. The item may be larger than others and fails alone; a second one in a row ends the run.
+
+The other labels of an experiment are run in every case. A FloatingPointError is what the numbers of an item have come
+to: it fails alone, without a traceback. `contract.Cancelled` and Ctrl-C end everything. Any other exception is a bug:
+the item fails alone, with its traceback.
+"""
 
 import re
 
@@ -17,10 +29,22 @@ class InputError(ValueError):
         super().__init__(printable(message))
 
 
+class SettingsError(InputError):
+    """A setting that no item can be done with, or code named by one that is no method."""
+
+
+class MachineError(InputError):
+    """A device, weights or room on a disk that this machine does not have."""
+
+
+class OutOfMemory(MachineError):
+    """More memory was needed than the GPU or the machine has."""
+
+
 def require(holds: bool, rule: str, value: object) -> None:
-    """Raise InputError, naming the rule and the value that broke it, where a setting is out of its range."""
+    """Raise SettingsError, naming the rule and the value that broke it, where a setting is out of its range."""
     if not holds:
-        raise InputError(f"{rule}, not {value}")
+        raise SettingsError(f"{rule}, not {value}")
 
 
 def first_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegallery.contract import Advance, Energy, Match, Silent
-from stylegallery.errors import InputError
+from stylegallery.errors import SettingsError
 from stylegallery.extras.small_models import ExtrasConfig, finished, learning_rate, mean_of_regions
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.unet import DiffusionModel
@@ -57,7 +57,7 @@ def optimise(
     References without a match are not run. `advance` is told of every update's energy and picture.
 
     Raises:
-        InputError: the settings ask for more layers than the model has, or leave no timestep.
+        SettingsError: the settings ask for more layers than the model has, or leave no timestep.
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
     layers, timesteps, extras = guided_layers(model, config), guidance_timesteps(model, config), config.extras
@@ -94,18 +94,18 @@ def optimise(
 
 
 def guided_layers(model: DiffusionModel, config: GuidanceConfig) -> range:
-    """The last self-attention layers, which the losses look at. Raises InputError where the model has fewer."""
+    """The last self-attention layers, which the losses look at. Raises SettingsError where the model has fewer."""
     if config.layers > model.layer_count:
-        raise InputError(f"guidance.layers is {config.layers}, but the model has {model.layer_count} layers")
+        raise SettingsError(f"guidance.layers is {config.layers}, but the model has {model.layer_count} layers")
     return range(model.layer_count - config.layers, model.layer_count)
 
 
 def guidance_timesteps(model: DiffusionModel, config: GuidanceConfig) -> list[int]:
-    """The timesteps the energy is lowered at, high to low. Raises InputError where none is left."""
+    """The timesteps the energy is lowered at, high to low. Raises SettingsError where none is left."""
     highest = config.extras.highest_timestep
     timesteps = [timestep for timestep in model.timesteps(config.steps) if timestep <= highest]
     if not timesteps:
-        raise InputError(f"none of the {config.steps} timesteps is at or below {highest}; raise either")
+        raise SettingsError(f"none of the {config.steps} timesteps is at or below {highest}; raise either")
     return timesteps
 
 

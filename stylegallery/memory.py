@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, OutOfMemory
 
 SLACK = 2**30  # bytes that are promised and never used: stacks of threads, pools of allocators
 LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of a container, by either version of cgroups
@@ -17,7 +17,7 @@ SAYS = ("DefaultCPUAllocator", "bad_alloc", "Insufficient memory", "Cannot alloc
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Raises InputError, always in the same words, where the GPU or the machine has too little memory."""
+    """Raises OutOfMemory where the GPU or the machine has too little memory."""
     try:
         with only_what_is_there():
             yield
@@ -26,14 +26,14 @@ def enough_memory() -> Iterator[None]:
             raise
         place = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "this machine"
         smaller = "model.dtype=bfloat16, a smaller resolution=" if place == "the GPU" else "a smaller resolution="
-        raise InputError(f"{place} ran out of memory; pass {smaller} or fewer references") from error
+        raise OutOfMemory(f"{place} ran out of memory; pass {smaller} or fewer references") from error
 
 
 def require_memory(size: float, what: str) -> None:
-    """Raises InputError where `what` needs more bytes than this machine has left."""
+    """Raises OutOfMemory where `what` needs more bytes than this machine has left."""
     left = memory_left()
     if size > left:
-        raise InputError(
+        raise OutOfMemory(
             f"{what} need {size / 2**30:,.1f} GiB of memory, and this machine has {left / 2**30:,.1f} GiB left; pass a "
             "smaller resolution="
         )

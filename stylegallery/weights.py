@@ -35,7 +35,7 @@ from rich.table import Table
 from torch import hub
 
 from stylegallery.command import listing, plain_console
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, MachineError
 from stylegallery.files import read_json, unreachable
 from stylegallery.transfer import Advance, check, download, explained, require_space
 
@@ -157,18 +157,18 @@ def locate(path: str) -> Path:
             return folder
         if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path) or Path(path).suffix in FILES:
             raise InputError(f"{path} is neither a folder nor a name in weights.yaml; check the path")
-        raise InputError(
+        raise MachineError(
             f"model {path} is neither a directory, a name in weights.yaml nor in the local Hugging Face cache; "
             f"pass another path or download it with: hf download {path}"
         )
     folder = entry.folder()
     if folder is None:
-        raise InputError(f"{path} is not or not wholly on this machine; download it with: {FETCH} {entry.name}")
+        raise MachineError(f"{path} is not or not wholly on this machine; download it with: {FETCH} {entry.name}")
     if entry.instructions:
         for file in entry.files:
             with (folder / file).open("rb") as stream:
                 if stream.read(1) == b"<":  # what a browser saves where Google Drive asks for a confirmation
-                    raise InputError(f"{folder / file} is a web page, not weights; download it again")
+                    raise MachineError(f"{folder / file} is a web page, not weights; download it again")
     return folder
 
 

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, LCMScheduler
 from torch import Tensor, nn
 
 from stylegallery.devices import pick_device, pick_dtype
-from stylegallery.errors import InputError, require
+from stylegallery.errors import InputError, SettingsError, require
 from stylegallery.models.attention import SelfAttention, record_self_attention, self_attention_layers
 from stylegallery.models.pretrained import (
     UNREADABLE,
@@ -258,5 +258,5 @@ def timesteps_of(scheduler: DDIMScheduler | LCMScheduler, steps: int) -> list[in
     try:
         scheduler.set_timesteps(steps)
     except ValueError as error:
-        raise InputError(f"the model's schedule has no {steps} timesteps ({error}); ask for fewer steps") from error
+        raise SettingsError(f"the model's schedule has no {steps} timesteps ({error}); ask for fewer steps") from error
     return [int(timestep) for timestep in scheduler.timesteps]
