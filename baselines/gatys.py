@@ -34,15 +34,10 @@ class EfficientNetFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = EfficientNetEncoder().network
+        self.encoder = EfficientNetEncoder()
 
     def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        features = self.network._swish(self.network._bn0(self.network._conv_stem((image * 255 - 127) / 128)))
-        styles = [features]
-        for index, block in enumerate(self.network._blocks[: self.blocks[-1] + 1]):
-            features = block(features)
-            if index in self.blocks:
-                styles.append(features)
+        styles = self.encoder.outputs(image, self.blocks)
         return styles, styles[3]
 
 

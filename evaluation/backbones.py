@@ -151,18 +151,11 @@ class EfficientNetLite0(Backbone):
     last_blocks = (0, 2, 4, 7, 10, 14, 15)
 
     def load(self) -> nn.Module:
-        return EfficientNetEncoder().network
+        return EfficientNetEncoder()
 
     def features(self, images: Tensor) -> Features:
         network: Any = self.network
-        images = resize(images.to(self.device), self.size, "square", 1)
-        values = (images * 255 - 127) / 128  # the range of the weights' TensorFlow training
-        values = network._swish(network._bn0(network._conv_stem(values)))
-        maps = []
-        for index, block in enumerate(network._blocks):
-            values = block(values)
-            if index in self.last_blocks:
-                maps.append(values)
+        _, *maps = network.outputs(resize(images.to(self.device), self.size, "square", 1), self.last_blocks)
         style = maps[:4]
         described = {"blocks": block_deviations(style), "tokens": maps[4].flatten(2).mT, "pooled": maps[6].mean((2, 3))}
         return grams(style) | described

@@ -4,6 +4,7 @@ Every encoder is a callable `images (B, 3, H, W) float32 in [0, 1] -> tokens (B,
 normalisation; token (i, j) of the h x w grid describes the same fraction of the picture as it covers of the grid.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -48,11 +49,18 @@ class EfficientNetEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         size = [max(32, round(side * self.scale / 32) * 32) for side in images.shape[-2:]]
         images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        return self.outputs(images, [self.block])[-1]
+
+    def outputs(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """Feature maps of images (B, 3, H, W) in [0, 1]: that of the stem, then those of some blocks in their order."""
         features = (images * 255 - 127) / 128  # the range of the weights' TensorFlow training
         features = self.network._swish(self.network._bn0(self.network._conv_stem(features)))
-        for block in self.network._blocks[: self.block + 1]:
+        found = [features]
+        for index, block in enumerate(self.network._blocks[: max(blocks) + 1]):
             features = block(features)
-        return features
+            if index in blocks:
+                found.append(features)
+        return found
 
 
 class PatchEncoder(nn.Module):

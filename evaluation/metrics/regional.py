@@ -56,17 +56,11 @@ class EfficientNetGrams:
     stages = (0, 2, 4, 7)  # last blocks of stages 1-4
 
     def __init__(self) -> None:
-        self.network = EfficientNetEncoder().network
+        self.encoder = EfficientNetEncoder()
 
     @torch.no_grad()
     def __call__(self, crops: Tensor, masks: Tensor) -> Tensor:
-        features = (crops * 255 - 127) / 128  # the range of the weights' TensorFlow training
-        features = self.network._swish(self.network._bn0(self.network._conv_stem(features)))
-        grams = [masked_gram(features, masks)]
-        for index, block in enumerate(self.network._blocks[: self.stages[-1] + 1]):
-            features = block(features)
-            if index in self.stages:
-                grams.append(masked_gram(features, masks))
+        grams = [masked_gram(features, masks) for features in self.encoder.outputs(crops, self.stages)]
         return F.normalize(torch.cat(grams, dim=1), dim=1)
 
 
