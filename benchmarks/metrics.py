@@ -17,7 +17,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from evaluation.backbones import BATCH, MissingWeights
+from evaluation.features import BATCH, MissingWeights
 from evaluation.metric import Metric, Sample
 from evaluation.score import build_metrics
 from stylegallery.images import list_images, read_image

@@ -32,7 +32,7 @@ from rich.table import Table
 from torch import Tensor
 
 from evaluation.annotations import annotation_digest, read_annotation
-from evaluation.backbones import BATCH, MissingWeights
+from evaluation.features import BATCH, MissingWeights
 from evaluation.metric import ANNOTATORS, STYLEGALLERY, Annotation, Metric, Sample, SetMetric, is_of_sets
 from evaluation.resampling import estimate_set
 from evaluation.statistics import FEWEST

@@ -5,7 +5,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from evaluation.backbones import Features, backbone
+from evaluation.backbones import backbone
+from evaluation.features import Features
 from evaluation.metric import Direction, clamped
 from evaluation.metrics.references import ToReferences
 

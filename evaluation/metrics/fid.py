@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evaluation.backbones import BATCH, backbone
+from evaluation.backbones import backbone
+from evaluation.features import BATCH
 from evaluation.metric import Direction, Sample, ScoreOfPart, clamped
 
 

@@ -6,7 +6,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.backbones import Features, backbone
+from evaluation.backbones import backbone
+from evaluation.features import Features
 from evaluation.metric import Direction
 from evaluation.metrics.references import ToReferences
 

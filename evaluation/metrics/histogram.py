@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.backbones import Extractor, Features
+from evaluation.features import Extractor, Features
 from evaluation.metric import Direction, clamped
 from evaluation.metrics.references import ToReferences
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import lpips
 import torch
 
-from evaluation.backbones import batches, weights_file
+from evaluation.features import batches, weights_file
 from evaluation.metric import Direction, Sample
 from stylegallery.devices import pick_device
 from stylegallery.models.checkpoints import load_strictly, part, read_checkpoint

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from evaluation.backbones import Features
+from evaluation.features import Features
 from evaluation.metric import Direction, Sample
 
 

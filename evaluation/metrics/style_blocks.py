@@ -7,7 +7,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from evaluation.backbones import Features, backbone
+from evaluation.backbones import backbone
+from evaluation.features import Features
 from evaluation.metric import Direction, clamped
 from evaluation.metrics.references import ToReferences
 

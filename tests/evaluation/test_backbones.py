@@ -23,7 +23,8 @@ from torchvision.models.vgg import cfgs, make_layers
 from transformers import ViTConfig, ViTModel
 
 from evaluation import backbones
-from evaluation.backbones import MissingWeights, backbone
+from evaluation.backbones import backbone
+from evaluation.features import MissingWeights
 from evaluation.metric import Sample
 from evaluation.metrics.cfsd import Cfsd
 from evaluation.metrics.lpips import Lpips
@@ -135,7 +136,7 @@ def test_lpips_of_a_batch_of_several_sizes(place: Place, monkeypatch: pytest.Mon
     torch.save(trunk, place("lpips_alex"))
     network = Lpips("alex")
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.backbones.batch_size", lambda: 8)  # as on a GPU
+        patch.setattr("evaluation.features.batch_size", lambda: 8)  # as on a GPU
         together = network([sample(64), sample(80), sample(64)])
     assert together == pytest.approx([network([sample(side)])[0] for side in (64, 80, 64)], abs=1e-6)
 
@@ -171,7 +172,7 @@ def test_vgg19_features_gram_and_cfsd(place: Place) -> None:
 
 
 def test_identity_is_exact_within_a_batch(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.backbones.batch_size", lambda: 8)
+    monkeypatch.setattr("evaluation.features.batch_size", lambda: 8)
     torch.save(named(random_vgg()), place("vgg19"))
     content, image = pictures()
     same = Sample("same", content, [image], content.clone())

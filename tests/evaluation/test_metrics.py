@@ -108,7 +108,7 @@ def test_batched_equals_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -
         return [sample(a, (b, c), load(CONTENT, a.shape[-1])) for a, b, c in zip(*[iter(pictures)] * 3, strict=True)]
 
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.backbones.batch_size", lambda: 8)  # as on a GPU
+        patch.setattr("evaluation.features.batch_size", lambda: 8)  # as on a GPU
         together = metric(name)(fresh())
     assert together == pytest.approx([metric(name)([one])[0] for one in fresh()], abs=1e-5)
 

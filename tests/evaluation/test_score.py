@@ -16,7 +16,7 @@ from rich.console import Console
 
 from evaluation import score as module
 from evaluation.annotations import write_annotation
-from evaluation.backbones import MissingWeights
+from evaluation.features import MissingWeights
 from evaluation.metric import Annotation
 from evaluation.metrics.fid import Fid
 from evaluation.metrics.histogram import Histogram
