@@ -51,8 +51,8 @@ PLACES = ("contents", "references", "masks", "content", "mask", "reference_masks
 
 
 def places(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a `conf/data/*.yaml` that say where pictures are, absolute and in one spelling: another process
-    may read them in another folder."""
+    """The settings of a `conf/data/*.yaml` that say where pictures are, as absolute paths: another process may read
+    them from another working directory."""
     if "manifest" in data:
         return {"root": str(root_of(data["files"], data.get("root")).absolute())}
     found = {key: data[key] for key in PLACES if data.get(key)}
@@ -62,7 +62,7 @@ def places(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def absolute(value: Any) -> Any:
-    """A path, or every path of a list, from the root on; what is no path is left to those who refuse it."""
+    """A path, or every path of a list, made absolute. Other values stay: `load_items` refuses them with a message."""
     if isinstance(value, list | tuple):
         return [absolute(inner) for inner in value]
     return str(Path(value).absolute()) if isinstance(value, str) else value
@@ -119,7 +119,7 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
             problem = f"needs {len(header)} cells, none of them empty"
         elif not ID.fullmatch(row["id"]):
             problem = f"has the id {row['id']!r}; an id is at most 200 letters, digits and _.-, and begins with no dot"
-        elif row["id"].casefold() in seen:  # of one folder on disks that do not tell capitals apart
+        elif row["id"].casefold() in seen:  # disks that ignore case would give both one folder
             problem = f"has the id {row['id']} of an earlier line; every id stands once"
         elif outside := [name for name in " ".join(cells[1:]).split() if leaves(name)]:
             problem = f"names {outside[0]}, which is outside the folder of pictures"
@@ -228,7 +228,7 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
             notice(f"{source}: its folders are taken, the pictures beside them are left out ({', '.join(beside[:5])})")
     sets = [(folder, tuple(pictures_in(str(folder)))) for folder in folders]
     items: list[Item] = []
-    sources: dict[str, str] = {}  # id -> what has it
+    sources: dict[str, str] = {}  # id -> content and references
     for path in pictures_in(contents):
         for folder, paths in sets:
             name = f"{safe_name(path.stem)}__{safe_name(folder.stem if folder.is_file() else folder.name)}"
@@ -240,7 +240,7 @@ def folder_items(contents: str, references: str | Sequence[str], masks: str | No
 
 
 def pictures_in(source: str) -> list[Path]:
-    """As `list_images`; raises InputError also where a single picture is missing: its item is nobody's."""
+    """The pictures of `list_images`. Raises InputError where a single picture is missing: no item would say so."""
     paths = list_images(source)
     if paths == [Path(source)]:
         require_file(paths[0], "folder, a pattern or a picture")
@@ -248,9 +248,9 @@ def pictures_in(source: str) -> list[Path]:
 
 
 def safe_name(name: str) -> str:
-    """A name as part of a folder's: short, plain characters; where that changes it, a digest tells it from others."""
+    """A short name of plain characters for a folder. A name that had to change gets a digest: two names stay two."""
     safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:LONGEST]
-    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()  # names of files need not be UTF-8
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()  # file names need not be UTF-8
     return safe if safe == name else f"{safe}-{digest[:8]}"
 
 

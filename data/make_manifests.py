@@ -1,7 +1,7 @@
 """Draw the manifests in `data/manifests`: `python -m data.make_manifests`; the bytes never vary.
 
-The paper publishes no list of its 750 results, only that 1, 2, 3 or 5 references are drawn per content. Draws are
-ranks of SHA-256 digests of (seed, what is drawn), which no version of any library can change.
+The paper publishes no list of its 750 results, only that 1, 2, 3 or 5 references are drawn per content. Draws
+are ranks by the SHA-256 digests of (seed, what is drawn), which do not depend on the version of any library.
 """
 
 import csv
@@ -29,21 +29,21 @@ class Row(NamedTuple):
         return PurePosixPath(self.references[0]).parent.name
 
 
-def name(path: str) -> str:
+def stem(path: str) -> str:
     return PurePosixPath(path).stem
 
 
-def number(*key: object) -> int:
-    """A draw from 0..2^64-1 that depends on nothing but its key."""
+def draw(*key: object) -> int:
+    """A whole number from 0 to 2^64 - 1 that depends on the seed and the key alone."""
     return int.from_bytes(hashlib.sha256(repr((SEED, *key)).encode()).digest()[:8], "big")
 
 
 def shuffled(values: Iterable[str], *key: object) -> list[str]:
-    return sorted(values, key=lambda value: number(*key, value))
+    return sorted(values, key=lambda value: draw(*key, value))
 
 
-def gallery() -> tuple[list[str], dict[str, list[str]]]:
-    """Contents, and the styles of every family, of the published benchmark."""
+def pictures() -> tuple[list[str], dict[str, list[str]]]:
+    """The contents of the published benchmark, and its styles by family."""
     contents, families = [], defaultdict(list)
     for path in sorted(read_digests("stylegallery")):
         match path.split("/"):
@@ -55,8 +55,8 @@ def gallery() -> tuple[list[str], dict[str, list[str]]]:
 
 
 def stylegallery() -> list[Row]:
-    """15 contents x 25 families x 2 different sets of references, each of one family; small families cap them."""
-    contents, families = gallery()
+    """15 contents x 25 families x 2 different sets of references; a set is of one family and at most as large as it."""
+    contents, families = pictures()
     rows = []
     for content in contents:
         for family, styles in families.items():
@@ -65,43 +65,43 @@ def stylegallery() -> list[Row]:
             while len(seen) < 2:
                 attempt += 1
                 key = ("stylegallery", content, family, attempt)
-                count = min(COUNTS[number(*key) % len(COUNTS)], len(styles))
+                count = min(COUNTS[draw(*key) % len(COUNTS)], len(styles))
                 references = tuple(shuffled(styles, *key)[:count])
                 if frozenset(references) not in seen:
                     seen.add(frozenset(references))
                     letter = "ab"[len(seen) - 1]
-                    rows.append(Row(f"{name(content)}__{family}__{count}__{letter}", content, references))
+                    rows.append(Row(f"{stem(content)}__{family}__{count}__{letter}", content, references))
     return rows
 
 
 def mixed() -> list[Row]:
-    """As many items, each with 2, 3 or 5 references of as many families; every family comes first equally often."""
-    contents, families = gallery()
+    """750 items, each with 2, 3 or 5 references of as many families; every family is the first equally often."""
+    contents, families = pictures()
     rows = []
     for content in contents:
         for family in families:
             for letter in "ab":
                 key = ("mixed", content, family, letter)
-                count = COUNTS[1:][number(*key) % 3]
+                count = COUNTS[1:][draw(*key) % 3]
                 others = [other for other in shuffled(families, *key) if other != family]
                 references = tuple(shuffled(families[f], *key)[0] for f in [family, *others[: count - 1]])
-                rows.append(Row(f"{name(content)}__mixed-{family}__{count}__{letter}", content, references))
+                rows.append(Row(f"{stem(content)}__mixed-{family}__{count}__{letter}", content, references))
     return rows
 
 
 def references() -> list[Row]:
     """Every content with 1, 2, 3, 5 and 20 references of different families, each set within the next."""
-    contents, families = gallery()
+    contents, families = pictures()
     rows = []
     for content in contents:
         key = ("references", content)
         order = [shuffled(families[family], *key)[0] for family in shuffled(families, *key)]
-        rows += [Row(f"{name(content)}__references__{count}", content, tuple(order[:count])) for count in (*COUNTS, 20)]
+        rows += [Row(f"{stem(content)}__references__{count}", content, tuple(order[:count])) for count in (*COUNTS, 20)]
     return rows
 
 
 def subset(rows: list[Row]) -> list[Row]:
-    """Four items of every content that share out numbers of references and families as evenly as can be."""
+    """Four items of every content, with numbers of references and families as even as possible."""
     counts = sorted({len(row.references) for row in rows} & set(COUNTS))
     used: Counter[str] = Counter()
     chosen = set()
@@ -109,7 +109,7 @@ def subset(rows: list[Row]) -> list[Row]:
         for position in range(4):
             count = counts[(4 * index + position) % len(counts)]
             candidates = [r for r in rows if r.content == content and len(r.references) == count and r not in chosen]
-            best = min(candidates, key=lambda row: (used[row.family], number("subset", row.id)))
+            best = min(candidates, key=lambda row: (used[row.family], draw("subset", row.id)))
             used[best.family] += 1
             chosen.add(best)
     return [row for row in rows if row in chosen]
@@ -119,7 +119,7 @@ def styleid() -> list[Row]:
     """Every content with every style."""
     paths = sorted(read_digests("styleid"))
     contents, styles = ([path for path in paths if path.startswith(kind)] for kind in ("content/", "style/"))
-    return [Row(f"{name(content)}__{name(style)}", content, (style,)) for content in contents for style in styles]
+    return [Row(f"{stem(content)}__{stem(style)}", content, (style,)) for content in contents for style in styles]
 
 
 def as_csv(rows: list[Row]) -> str:
