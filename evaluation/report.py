@@ -20,12 +20,14 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
+from evaluation.calibration import CALIBRATION, out_of_order
 from evaluation.metric import ANNOTATORS
 from evaluation.report_pictures import COLOURS, annotation_block, thumbnail
 from evaluation.reported import other_scales, read_reported
 from evaluation.results import Results, embedded, metric_info, read_results
+from evaluation.table_notes import above, notes
 from evaluation.table_page import KINDS, number, reported_notes
-from evaluation.tables import CALIBRATION, above, build, notes, out_of_order, require_known
+from evaluation.tables import build, require_known
 from harness.folder import RunFolder, labels_with_results
 from harness.moved import Pictures, root_of
 from harness.record import pictures_of, read_record

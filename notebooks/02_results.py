@@ -32,11 +32,12 @@ from rich.console import Console
 
 import stylegallery
 from evaluation.annotations import annotate_with_stylegallery
+from evaluation.calibration import CALIBRATION
 from evaluation.results import COSTS, metric_files, metric_info, read_results
 from evaluation.score import score
 from evaluation.statistics import estimate
 from evaluation.table_page import lay_out
-from evaluation.tables import CALIBRATION, build
+from evaluation.tables import build
 from harness.folder import RunFolder
 from stylegallery.figures import show
 from stylegallery.images import read_image, resize, to_pixels

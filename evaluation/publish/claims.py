@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from evaluation.calibration import IDENTITY
 from evaluation.publish.studies import Study, Sweep, model_lines
 from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.results import embedded, metric_info
 from evaluation.statistics import ALPHA, FEWEST, Comparison, compare, estimate, side, with_holm
+from evaluation.table_notes import INFERENCE
 from evaluation.table_page import items_of, number
-from evaluation.tables import IDENTITY, INFERENCE
 from stylegallery.errors import InputError
 
 PATH = Path(__file__).with_name("claims.yaml")

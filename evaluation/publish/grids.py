@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from evaluation.calibration import CALIBRATION
 from evaluation.publish.studies import Study, model_lines
 from evaluation.publish.text import page
 from evaluation.report import inputs_of, why_none
 from evaluation.report_pictures import shrunk
-from evaluation.tables import CALIBRATION
 from harness.folder import RunFolder
 from stylegallery.errors import InputError
 

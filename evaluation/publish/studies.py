@@ -10,9 +10,9 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from data.benchmark import load_items
+from evaluation.calibration import CALIBRATION
 from evaluation.report import Cells, read_cells, warning
 from evaluation.results import Results, read_results
-from evaluation.tables import CALIBRATION
 from harness.folder import RunFolder
 from harness.provenance import WEIGHTS_KEYS, nodes
 from harness.stored import read_frozen

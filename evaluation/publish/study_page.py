@@ -6,24 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from evaluation.calibration import CALIBRATION, different_items, out_of_order, wrong_artfid
 from evaluation.publish.commands import commands
 from evaluation.publish.studies import OURS, Study, model_lines, same_but_seed
 from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.reported import other_scales, read_reported
 from evaluation.results import COSTS, metric_info
 from evaluation.statistics import ALPHA, common_items, estimate, side
+from evaluation.table_notes import above, notes
 from evaluation.table_page import cell, header, paper_cell
-from evaluation.tables import (
-    CALIBRATION,
-    above,
-    build,
-    different_items,
-    mean_cells,
-    notes,
-    out_of_order,
-    paired_table,
-    wrong_artfid,
-)  # fmt: skip
+from evaluation.tables import build, mean_cells, paired_table
 
 REPORTED = {"table1": "comparison", "ablation_losses": "ablation", "ablation_content_weight": "ablation"}
 SECTIONS = {  # title -> kinds of metrics; ArtFID is the paper's summary of style and structure

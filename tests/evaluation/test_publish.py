@@ -30,8 +30,8 @@ from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, 
 from evaluation.publish.text import GENERATED, bullets, pipe_table
 from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results, metric_info
 from evaluation.statistics import compare, estimate
+from evaluation.table_notes import INFERENCE
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
-from evaluation.tables import INFERENCE
 from harness.provenance import file_digest
 from harness.record import depends_on
 from stylegallery.errors import InputError

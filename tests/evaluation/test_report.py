@@ -22,8 +22,9 @@ from evaluation.annotations import annotation_digest, write_annotation
 from evaluation.metric import Annotation
 from evaluation.reported import read_reported
 from evaluation.results import metric_info, read_results
+from evaluation.table_notes import above
 from evaluation.table_page import number
-from evaluation.tables import above, build
+from evaluation.tables import build
 from harness.record import ENVIRONMENT, Request, depends_on
 from harness.schemas import annotation_folder
 from stylegallery.contract import Match
