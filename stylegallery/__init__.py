@@ -20,7 +20,7 @@ EXPORTED = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when it is asked for: networks take seconds that a message need not wait for."""
+    """Import an exported name at its first use: PyTorch takes seconds that an error message need not wait for."""
     if name not in EXPORTED:
         raise AttributeError(f"module {__name__} has no attribute {name}")
     return getattr(import_module(EXPORTED[name]), name)

@@ -9,23 +9,23 @@ from PIL import Image, ImageCms
 from stylegallery.errors import InputError
 from stylegallery.files import notice
 
-WIDE_MODES = ("I;16", "I;16B", "I;16L", "I", "F")  # Pillow's of one channel of more than 8 bits
+WIDE_MODES = ("I;16", "I;16B", "I;16L", "I", "F")  # Pillow's modes of one channel with more than 8 bits
 GREY_MODES = ("1", "L", "LA", *WIDE_MODES)
 SRGB, LAB = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-DARKEST = 1 / 8  # of white: a picture with no pixel above it has the scale of another type
+DARKEST = 1 / 8  # share of white that some pixel exceeds, unless the values are on another type's scale
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
-WHITE_IS_ZERO, SIGNED = 0, 2  # their values
+WHITE_IS_ZERO, SIGNED = 0, 2  # values of the last two tags
 
 
 def note_scale(image: Image.Image) -> None:
-    """Note in `info`, which survives a turn of the picture, what a TIFF's tags say of values beyond 8 bits."""
+    """Keep in `info` what a TIFF's tags say about values of more than 8 bits; `info` survives a turn of the picture."""
     if image.format != "TIFF" or image.mode not in WIDE_MODES:
         return
     tags = image.tag_v2  # type: ignore[attr-defined]
     if image.mode != "F":
         signed = tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED
         image.info["white"] = 2 ** (tags[BITS][0] - signed) - 1
-    # Pillow turns pictures whose white is 0 only up to 8 bits.
+    # Pillow inverts pictures whose white is 0 only up to 8 bits.
     image.info["inverted"] = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
 
 
@@ -69,7 +69,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def to_srgb(image: Image.Image, path: Path) -> Image.Image:
     """A picture of 8 bits without transparency as sRGB, mode RGB, by its embedded profile or, in a PNG, its gamma.
 
-    A profile that cannot be used is named and left out, as viewers do.
+    A profile that cannot be used is ignored with a notice, as viewers ignore it.
     """
     if data := image.info.get("icc_profile"):
         try:
@@ -93,5 +93,5 @@ def by_profile(image: Image.Image, data: bytes) -> Image.Image:
     if space not in modes or (space != own and (space, own) != ("RGB", "GRAY")):
         raise ValueError(f"it is one of {space} for a picture of {own}")
     converted = ImageCms.profileToProfile(image.convert(modes[space]), profile, SRGB, outputMode="RGB")
-    assert converted is not None  # only in place there is nothing to return
+    assert converted is not None  # it is None only for a conversion in place
     return converted

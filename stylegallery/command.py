@@ -11,16 +11,16 @@ ENDLESS = 10_000  # columns
 
 
 def plain_console(stderr: bool = False) -> Console:
-    """A console for paths and labels: what looks like rich's markup or like an emoji in them is text.
+    """A console for paths and labels: it takes nothing in them for rich's markup or for an emoji.
 
-    As wide as the terminal or as COLUMNS says; in a pipe or a file lines are as long as what they say.
+    It is as wide as the terminal or as COLUMNS says; in a pipe or a file it wraps no lines.
     """
     looked_at = (sys.stderr if stderr else sys.stdout).isatty() or os.environ.get("COLUMNS")
     return Console(stderr=stderr, markup=False, emoji=False, width=None if looked_at else ENDLESS)
 
 
 def listing(*columns: str, title: str) -> Table:
-    """A table whose cells are folded where they are too wide, never cut; without lines where nobody looks."""
+    """A table that folds cells which are too wide and cuts none; it has no lines outside a terminal."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD if sys.stdout.isatty() else None)
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -1,4 +1,4 @@
-"""Where networks compute, in which precision, and so that the same settings give the same bytes on one machine."""
+"""Devices and precisions of networks, and what makes the same settings give the same bytes on one machine."""
 
 import os
 import warnings
@@ -13,12 +13,12 @@ import torch
 from stylegallery.errors import MachineError, require
 from stylegallery.settings import Dtype
 
-NVIDIA = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")  # what a driver leaves; the last one is WSL's
+NVIDIA = ("/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg")  # a driver's files; the last is WSL's
 
 
 def pick_device(name: str, repeatable: bool = True) -> torch.device:
-    """`auto` is CUDA where PyTorch can use it, else the CPU (`cuda_trouble` says why). From then on this process
-    computes repeatably, unless it is told not to.
+    """`auto` is CUDA where PyTorch can use it, else the CPU (`cuda_trouble` says why). The call also makes this
+    process compute repeatably, unless `repeatable` is false.
 
     Every network of this project is put on its device by this call: methods, encoders and metrics, from the command
     line or from another program.
@@ -57,7 +57,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def cuda_trouble() -> str:
     """Why PyTorch does not use the NVIDIA GPU that this machine seems to have; empty where it does or there is none.
 
-    PyTorch warns of a driver it cannot work with once in a process, on the first question.
+    PyTorch warns of a driver that it cannot use once in a process, at the first call.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -73,7 +73,7 @@ def cuda_trouble() -> str:
 def make_repeatable() -> None:
     """Make PyTorch prefer algorithms that repeat, in this whole process; float32 is float32 (no TF32).
 
-    cuDNN's attention, which PyTorch prefers on H100 and later, has a gradient that varies whatever is asked of it.
+    cuDNN's attention, which PyTorch prefers on H100 and later, is switched off: its gradient varies in every mode.
     """
     torch.set_deterministic_debug_mode("warn")
     torch.backends.cuda.enable_cudnn_sdp(False)
@@ -83,10 +83,10 @@ def make_repeatable() -> None:
 
 @contextmanager
 def repeatable_gradients() -> Iterator[None]:
-    """For what is differentiated, forward and backward: PyTorch fails rather than varies.
+    """Within this context PyTorch raises an error instead of computing what does not repeat.
 
-    The kernel of attention is chosen in the forward pass, and the gradients of flash and memory-efficient attention
-    repeat only in this mode; to be told to warn is not enough for them.
+    It holds the forward and the backward pass, as the forward pass chooses the kernel of attention. The gradients of
+    flash and memory-efficient attention repeat only in this mode, not in the one that warns.
     """
     mode = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("error")

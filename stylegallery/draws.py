@@ -1,4 +1,4 @@
-"""What is drawn comes from the seed of the run and the pixels of pictures: never from a name, a place or an order."""
+"""Random draws depend on the seed of the run and the pixels of pictures, never on a name, a path or an order."""
 
 import hashlib
 

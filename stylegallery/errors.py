@@ -18,7 +18,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """A text in one line of UTF-8 that a terminal only shows: what would steer it, or is no character, is escaped."""
+    """A text as one line of UTF-8 that a terminal can show: control characters and what is no character are escaped."""
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

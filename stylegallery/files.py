@@ -1,4 +1,4 @@
-"""Files from outside: only regular ones are opened, and no more of them is read than a bound. Files of ours: whole."""
+"""Files from outside are read only if they are regular and of bounded size; our own are written whole or not at all."""
 
 import json
 import logging
@@ -16,22 +16,22 @@ from stylegallery.errors import InputError
 LARGEST_FILE = 2 * 2**30  # bytes of a picture: 100 megapixels of four floats have 1.6 GB
 LARGEST_JSON = 256 * 2**20  # bytes: a labelme file holds its whole photo as text
 LARGEST_YAML = 4 * 2**20
-DEEPEST = 50  # lists and mappings in each other
-MOST_VALUES = 1_000_000  # in a JSON file: some 100 MB once they are Python's
+DEEPEST = 50  # levels of lists and mappings in each other
+MOST_VALUES = 1_000_000  # in a JSON file: some 100 MB as Python objects
 
 
 @cache
 def notice(sentence: str) -> None:
-    """Tell the user something that needs no error, once in a process: a line on stderr, unless logging is set up."""
+    """Tell the user something that is no error, once in a process: on stderr, or by logging if that is set up."""
     logging.getLogger("stylegallery").warning("%s", sentence)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` when the block ends without an error: nobody sees half of it.
+    """A temporary file, which replaces `path` when the block ends without an error, so that nobody reads half of it.
 
-    Its name is made from that of `path` alone, so that the next to write `path` replaces what a kill left, or a link
-    to a file elsewhere. Processes that may write one file at the same time take turns by a lock.
+    Its name depends on `path` alone, so that the next writer replaces what a killed process left, or a link that leads
+    elsewhere. Processes that may write one file at the same time need a lock.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def unreachable(path: str, error: Exception) -> InputError:
-    """What to tell of a path that the system does not let us look at."""
+    """The error for a path that the system does not let us look at."""
     reason = getattr(error, "strerror", None) or error
     return InputError(f"{path} cannot be read ({reason}); check the path and its permissions")
 
@@ -51,8 +51,8 @@ def unreachable(path: str, error: Exception) -> InputError:
 def require_file(path: Path, kind: str = "file", largest: int = LARGEST_FILE) -> None:
     """Raise InputError unless `path` is a regular file that holds something, of at most `largest` bytes.
 
-    Asked before anything is opened: a pipe would wait for its writer, a device never ends, and what the kernel makes
-    up (/proc) says that it is empty. `kind` is what the user was asked for.
+    Called before a file is opened: reading a pipe would wait for its writer, a device never ends, and files in /proc
+    say that they are empty. `kind` is what the message tells the user to pass.
     """
     try:
         found = path.stat()
@@ -103,7 +103,7 @@ def not_too_deep(value: Any) -> Any:
 
 
 class PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, of which a few lines can stand for more than any memory holds."""
+    """YAML without aliases: a few lines of them can stand for more than any memory holds."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

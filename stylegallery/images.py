@@ -14,7 +14,7 @@ from stylegallery.colour import WIDE_MODES, levels, note_scale, to_srgb
 from stylegallery.errors import InputError
 from stylegallery.files import notice, replacing, require_file, unreachable
 
-FORMATS = {  # of Pillow's formats those that are opened, and the suffixes that are taken from folders
+FORMATS = {  # Pillow's names of the formats that are read -> their suffixes, which folders are searched for
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "WEBP": (".webp",),
@@ -54,8 +54,8 @@ def open_image(path: Path) -> Image.Image:
         raise InputError(f"{path} has more than {LARGEST_AREA // 10**6} megapixels; make it smaller first") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not a picture of {', '.join(FORMATS)}; convert it to PNG or JPEG") from error
-    except Exception as error:  # Pillow's decoders raise whatever they meet in damaged bytes
-        if isinstance(error, OSError) and error.errno:  # the system's own
+    except Exception as error:  # Pillow's decoders raise errors of any type on damaged bytes
+        if isinstance(error, OSError) and error.errno:  # an error of the operating system
             raise unreachable(str(path), error) from error
         raise InputError(f"{path} is damaged ({error}); restore it from its source") from error
 
@@ -134,7 +134,7 @@ def write_png(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = 
 def list_images(source: str) -> list[Path]:
     """Picture files of a folder or glob pattern in sorted order; a single file is a list of one.
 
-    What is hidden is no picture of the user's, unless `source` names it; what else is left out is told, once.
+    Hidden files are left out unless `source` names them. A notice names what else is left out, once.
 
     Raises:
         InputError: nothing there, out of reach, or no pattern.

@@ -13,7 +13,7 @@ def end_interrupted() -> NoReturn:
 
 
 def explain_interrupts() -> None:
-    """Of this process, wherever Ctrl-C meets it. Not for programs that import us."""
+    """End this process with that sentence on Ctrl-C, whatever it does. Not for programs that import us."""
     usual = sys.excepthook
 
     def explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -25,6 +25,6 @@ def explain_interrupts() -> None:
 
 
 def explain_interrupts_of_commands() -> None:
-    """Of `python -m <package>.<command>`, asked by that package before everything else."""
-    if sys.argv[:1] == ["-m"]:  # what Python calls the command until it has found it
+    """`explain_interrupts` where this process is `python -m <package>.<command>`; the package calls this first."""
+    if sys.argv[:1] == ["-m"]:  # Python's name of the command until it has found the module
         explain_interrupts()

@@ -10,7 +10,7 @@ import torch
 
 from stylegallery.errors import InputError, OutOfMemory
 
-SLACK = 2**30  # bytes that are promised and never used: stacks of threads, pools of allocators
+SLACK = 2**30  # bytes that are reserved and never used: stacks of threads, pools of allocators
 LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of a container, by either version of cgroups
 SAYS = ("DefaultCPUAllocator", "bad_alloc", "Insufficient memory", "Cannot allocate memory")  # PyTorch, C++, OpenCV, OS
 
@@ -46,9 +46,9 @@ def ran_out(error: BaseException) -> bool:
 
 @contextmanager
 def only_what_is_there() -> Iterator[None]:
-    """Linux promises more memory than there is and kills the process that uses it: let it refuse instead.
+    """Let an allocation fail where memory runs out: Linux would grant it and later kill the process that uses it.
 
-    Drivers of GPUs reserve more than they use, so that there is no such limit where one is used.
+    There is no such limit where a GPU is used, since its driver reserves more than it uses.
     """
     if sys.platform != "linux" or torch.cuda.is_available():
         yield
@@ -71,7 +71,7 @@ def memory_left() -> int:
     for name in LIMITS:
         try:
             limit = int((Path("/sys/fs/cgroup") / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # not there, or `max`
+        except (OSError, ValueError):  # the file is missing, or says `max`
             continue
         left = min(left, limit - psutil.Process().memory_info().rss)
     return left

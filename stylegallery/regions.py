@@ -194,7 +194,7 @@ def labelme_values(path: Path) -> tuple[np.ndarray, list[str]]:
         ]
         if not all(points.ndim == 2 and points.shape[1] == 2 and np.isfinite(points).all() for *_, points in shapes):
             raise ValueError("points are not pairs of numbers")
-        if not all((abs(points) <= 2 * max(size)).all() for *_, points in shapes):  # Pillow would draw for hours
+        if not all((abs(points) <= 2 * max(size)).all() for *_, points in shapes):  # Pillow would take hours to draw it
             raise ValueError("points are far outside the picture")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"

@@ -1,5 +1,5 @@
-"""Files over HTTP: continued where a transfer broke off, tried again where a server is busy, and one sentence for each
-thing that goes wrong."""
+"""Downloads over HTTP: they continue where a transfer broke off and try again where a server is busy; whatever stops
+them is explained in one sentence."""
 
 import errno
 import hashlib
@@ -19,14 +19,14 @@ from filelock import FileLock, Timeout
 from stylegallery.errors import InputError, first_line
 
 CHUNK = 2**20
-WAITS = (1, 2, 4, 8)  # seconds before another try; a try that brought anything starts them anew
-LONGEST_WAIT = 60  # of those that a server asks for
+WAITS = (1, 2, 4, 8)  # seconds between tries; a try that brought anything starts them anew
+LONGEST_WAIT = 60  # seconds, however long a server asks us to wait
 BUSY = (408, 429, 500, 502, 503, 504)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 AGAIN = "then run the same command again to continue"
 
-Advance = Callable[[int, int | None], None]  # bytes that are here, and of how many
+Advance = Callable[[int, int | None], None]  # bytes received so far, and of how many
 
 
 class Broken(Exception):
@@ -50,7 +50,7 @@ def download(
     lock = Path(f"{part}.lock")
     try:
         with FileLock(lock, blocking=False):
-            if not target.exists():  # another process may just have brought it
+            if not target.exists():  # another process may have fetched it meanwhile
                 persist(url, part, token, advance)
                 check(part, sha256, url)
                 part.replace(target)
@@ -60,7 +60,7 @@ def download(
 
 
 def persist(url: str, part: Path, token: str | None, advance: Advance) -> None:
-    """Ask until `part` is whole, as long as the server is only busy or breaks off."""
+    """Send requests until `part` is whole, as long as the server is only busy or breaks off."""
     tries = 0
     while True:
         before = size_of(part)
@@ -75,7 +75,7 @@ def persist(url: str, part: Path, token: str | None, advance: Advance) -> None:
 
 
 def passing(error: Exception) -> bool:
-    """Whether another try may help: a busy server or a broken transfer, but no refusal, full disk or dead network."""
+    """Whether another try may help: after a busy server or a broken transfer, not after a refusal or on a full disk."""
     if isinstance(error, HTTPError):
         return error.code in BUSY
     return isinstance(error, Broken | HTTPException | ConnectionResetError | TimeoutError)
@@ -131,7 +131,7 @@ def check(path: Path, sha256: str, name: str) -> None:
     """Raises InputError, and removes the file, where its digest does not begin with `sha256`."""
     digest = digest_of(path) if sha256 else ""
     if not digest.startswith(sha256):
-        path.resolve().unlink()  # in the hub's cache the file proper, behind a link
+        path.resolve().unlink()  # the file itself: in the hub's cache `path` is a link
         path.unlink(missing_ok=True)
         raise InputError(
             f"{name} has sha256 {digest[:16]}… instead of {sha256[:16]}… and was removed; run the same command again"
@@ -168,7 +168,9 @@ def explained(error: BaseException, what: str, url: str, folder: Path, remedy: s
                 f"{what} could not be written, since the disk of {folder} is full; free space there or {remedy}, "
                 f"{AGAIN}"
             )
-        if isinstance(cause, OSError) and cause.errno in FORBIDDEN and cause.filename:  # a firewall's has no file
+        if (
+            isinstance(cause, OSError) and cause.errno in FORBIDDEN and cause.filename
+        ):  # without a file it is a firewall's
             return InputError(
                 f"{what} could not be written to {folder} ({cause.strerror}); change its permissions or {remedy}"
             )

@@ -40,8 +40,8 @@ from stylegallery.files import read_json, unreachable
 from stylegallery.transfer import Advance, check, download, explained, require_space
 
 FETCH = "python -m stylegallery.weights fetch"
-FILES = {".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".gguf"}  # of paths that are no names of repositories
-EMBEDDED = "embedded"  # the name of the shipped model, whatever else is called so
+FILES = {".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".gguf"}  # they tell paths from names of repositories
+EMBEDDED = "embedded"  # the name of the shipped model, even where a folder is called so
 MOVE = "set HF_HOME, TORCH_HOME or STYLEGALLERY_WEIGHTS to another folder"
 
 
@@ -113,7 +113,7 @@ def snapshot(repository: str, revision: str | None = None) -> Path | None:
     """The folder of a hub repository in the local cache, whether or not all of its files are there."""
     try:
         return Path(huggingface_hub.snapshot_download(repository, revision=revision, local_files_only=True))
-    except IncompleteSnapshotError as error:  # those who load it need a part only, and say what they miss
+    except IncompleteSnapshotError as error:  # a loader needs some of its files only, and names what is missing
         return Path(error.snapshot_path)
     except (HFValidationError, LocalEntryNotFoundError):
         return None
@@ -130,7 +130,7 @@ def local_path(path: str) -> Path | None:
     """The file or folder of that path; None where there is none.
 
     Raises:
-        InputError: the system does not say, for want of permissions for example.
+        InputError: the system does not let us look, for want of permissions for example.
     """
     try:
         return Path(path) if Path(path).exists() else None
@@ -167,7 +167,7 @@ def locate(path: str) -> Path:
     if entry.instructions:
         for file in entry.files:
             with (folder / file).open("rb") as stream:
-                if stream.read(1) == b"<":  # what a browser saves where Google Drive asks for a confirmation
+                if stream.read(1) == b"<":  # Google Drive's request for a confirmation, saved by a browser
                     raise MachineError(f"{folder / file} is a web page, not weights; download it again")
     return folder
 
@@ -230,14 +230,14 @@ def fetch_one(entry: Entry, console: Console) -> None:
             download_repository(entry, console) if entry.repository else download_url(entry, console)
         except InputError:
             raise
-        except Exception as error:  # the hub's client passes on whatever its transport raises
+        except Exception as error:  # the hub's client lets errors of any transport through
             raise explained(error, entry.name, address, entry.root(), MOVE) from error
         folder = entry.folder(variants=False)
         if folder is None:
             raise InputError(
                 f"{address} at {entry.revision} lacks some of {', '.join(entry.files)}; correct weights.yaml"
             )
-    for file, sha256 in entry.sha256.items():  # perhaps of a call that was killed before it had checked them
+    for file, sha256 in entry.sha256.items():  # a call may have been killed before it had checked them
         check(folder / file, sha256, f"{file} of {entry.name}")
     console.print(f"{entry.name} is in {folder}", soft_wrap=True)
 
@@ -262,18 +262,18 @@ def download_url(entry: Entry, console: Console) -> None:
 def download_repository(entry: Entry, console: Console) -> None:
     """The files of a hub entry, each by way of its place among the cache's blobs.
 
-    The hub's own client gives every call a new temporary file, so that a break costs all that had come (10 GB for a
-    UNet of SDXL), and a killed one stays for ever. So the client only lists the files, and links blobs that are there.
+    The hub's own client writes to a new temporary file in every call. A break would lose everything (10 GB for a
+    UNet of SDXL), and a killed call would leave its file for ever. Here the client only lists files and links blobs.
     """
     assert entry.repository
-    set_verbosity_error()  # of the hub's client, which tells of each of its tries
+    set_verbosity_error()  # the hub's client would report each of its tries
     api = huggingface_hub.HfApi()
     revision = entry.revision
     if revision == "main":
         revision = api.model_info(entry.repository, revision=revision).sha
     blobs = blobs_of(entry.repository)
     remove_orphans(blobs)
-    record = blobs.parent / "first_seen.json"  # of a repository that no commit pins: what the first fetch brought
+    record = blobs.parent / "first_seen.json"  # digests of the first fetch of a repository that no commit pins
     seen = read_json(record) if entry.revision == "main" and record.is_file() else {}
     for file in api.list_repo_tree(entry.repository, recursive=True, revision=revision):
         if not isinstance(file, RepoFile) or not any(fnmatch(file.path, pattern) for pattern in entry.files):
@@ -310,7 +310,7 @@ def blobs_of(repository: str) -> Path:
 
 
 def remove_orphans(blobs: Path) -> None:
-    """Remove what killed downloads of the hub's client left: nothing will continue them, nor has for an hour."""
+    """Remove what killed downloads of the hub's client left and nobody wrote for an hour: nothing continues them."""
     for orphan in blobs.glob("*.incomplete"):
         if time.time() - orphan.stat().st_mtime > 3600:
             orphan.unlink(missing_ok=True)
@@ -334,7 +334,7 @@ def status() -> Table:
     for column in result.columns[:3]:
         column.no_wrap = True
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        result.columns[3].max_width = 14  # so that names of settings stay in one piece at 80 columns
+        result.columns[3].max_width = 14  # keeps names of settings in one piece at 80 columns
     for entry in table().values():
         here = "yes" if entry.folder() else "no"
         result.add_row(entry.name, here, str(entry.megabytes), entry.licence, ", ".join(entry.needed_by))

@@ -45,7 +45,7 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read ({error.strerror or first_line(error)}); check the file") from error
     except MemoryError:
         raise
-    except Exception as error:  # the readers raise whatever they meet in damaged bytes
+    except Exception as error:  # the readers raise errors of any type on damaged bytes
         raise damaged(path, name, error) from error
     if not all(isinstance(key, str) for key in state):
         raise damaged(path, name, TypeError("its entries have no names"))
@@ -77,7 +77,7 @@ def load_strictly(network: nn.Module, state: Mapping[str, Any], source: Path, na
         InputError: a key is missing or too many, or a shape differs.
     """
     meta = any(parameter.is_meta for parameter in network.parameters())
-    try:  # a clone no longer is a part of the file
+    try:  # a clone does not keep the mapped file
         network.load_state_dict({key: value.clone() for key, value in state.items()} if meta else state, assign=meta)
     except (RuntimeError, AttributeError) as error:  # no tensor
         raise unfit(source, name, type(network).__name__, error) from error
