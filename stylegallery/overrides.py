@@ -27,7 +27,6 @@ def in_one_sentence(overrides: Sequence[str]) -> Iterator[None]:
     before = os.environ.get(FULL)
     os.environ[FULL] = "1"  # Hydra raises instead of printing and leaving
     try:
-        require_presets(overrides)
         yield
     except Exception as error:
         if before == "1" or isinstance(error, InputError) or not of_libraries(error):
@@ -38,17 +37,6 @@ def in_one_sentence(overrides: Sequence[str]) -> Iterator[None]:
             del os.environ[FULL]
         else:
             os.environ[FULL] = before
-
-
-def require_presets(overrides: Sequence[str]) -> None:
-    """Raises InputError where a preset that was asked for does not exist: Hydra would go on without one, as it does
-    where a method has none for a model."""
-    known = sorted(path.stem for path in (CONFIGS / "preset").glob("*.yaml"))
-    for override in overrides:
-        name, _, given = override.partition("=")
-        for preset in given.split(",") if name == "preset" else ():
-            if preset not in known:
-                raise InputError(f"preset={preset} does not exist; pass ~preset for none, or one of {', '.join(known)}")
 
 
 def as_hydra_reads(override: str) -> str:
@@ -71,6 +59,12 @@ def sentence(error: Exception, overrides: Sequence[str]) -> str:
     message = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if group.startswith("preset/") and not any(one.startswith(f"{group}@") for one in overrides):
+            return (
+                f"model={option} has no settings in {group}; write conf/{group}/{option}.yaml with those that this "
+                f"model needs, with a comment alone where it needs none, or pass {group}@method= one of "
+                + ", ".join(error.options)
+            )
         close = difflib.get_close_matches(option, error.options, n=1)
         hint = f"did you mean {close[0]}? There are" if close else "pass one of"
         return f"{group}={option} does not exist; {hint} {', '.join(error.options)}"
@@ -111,7 +105,7 @@ def names(overrides: Sequence[str]) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
 
     defaults = OmegaConf.load(CONFIGS / "config.yaml").defaults
-    keys = [str(key).removeprefix("optional ") for entry in defaults if OmegaConf.is_dict(entry) for key in entry]
+    keys = [str(key) for entry in defaults if OmegaConf.is_dict(entry) for key in entry]
     groups = [key for key in keys if not key.startswith("override ")]
     parsed = OverridesParser.create().parse_overrides([text for text in overrides if not text.startswith("-")])
     choices = [one.input_line or "" for one in parsed if one.key_or_group in groups and not one.is_sweep_override()]

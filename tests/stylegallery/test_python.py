@@ -64,7 +64,7 @@ def test_no_references(references: object) -> None:
         ("resolution=16", "resolution is at least 32, not 16"),
         ("model.path=nowhere/at-all", "nowhere/at-all"),
         ("methd=identity", r"^methd is not a setting; did you mean method\?"),
-        ("preset=nope", "^preset=nope does not exist"),
+        ("preset/stylegallery@method=nope", "^preset/stylegallery=nope does not exist"),
     ],
 )
 def test_settings_from_python(override: str, says: str) -> None:
