@@ -16,7 +16,7 @@ def build(node: Any, name: str = "method") -> Any:
     """Instantiate a node of the config; hydra wraps what a constructor raises, the user gets one sentence.
 
     Raises:
-        InputError: it cannot be built, for whatever reason: no other item would fare better, another method may.
+        InputError: it cannot be built, whatever item it is for.
     """
     settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     check(settings, name)

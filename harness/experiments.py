@@ -1,21 +1,90 @@
-"""What is run: the runs of an experiment or of a command line, each with its label, and the jobs of a sweep (`-m`)."""
+"""What is asked for: one item, or the runs of an experiment or of a command line, each under a label of its own."""
 
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
-from data.benchmark import safe_name
+from data.benchmark import load_items, safe_name
+from harness.building import build
+from harness.frozen import settings_of
+from harness.jobs import Job
+from harness.record import Request
+from harness.runs import run_job
 from stylegallery.errors import InputError
 
 # What a sweep may go over without its jobs' results being others: parts and places of one run.
 SHARED = ("shard", "limit", "only", "launcher", "tracker")
 LONGEST = 150  # characters of a name
+
+
+def is_single(config: DictConfig) -> bool:
+    """Whether one content picture is asked for, rather than a benchmark."""
+    return "content" in config and config.experiment is None
+
+
+def require_used(config: DictConfig) -> None:
+    """Raises InputError where a setting was given that would have no effect."""
+    if config.only is not None and config.experiment is None:
+        raise InputError("only= chooses runs of an experiment; pass experiment= too")
+    if config.output_size != "model" and config.experiment is None and "output_size" not in config.method:
+        raise InputError("this method paints at the model's size alone; leave out output_size=")
+    if config.launcher and str(config.shard) != "0/1":
+        raise InputError("launcher= shares out all items itself; leave out shard=")
+
+
+def single_job(config: DictConfig) -> Job:
+    """The job of one content picture. By default its folder is named after all that decides the result."""
+    (item,) = load_items(config.data)
+    method: dict[str, Any] = settings_of(config)["method"]
+    if config.out:
+        return Job(Path(str(config.out), difference("out")), "", config.seed, method, [item])
+    digest = Request.of(item, config.seed, method).digest()
+    return Job(Path(f"outputs/{item.id}-{digest}"), "", config.seed, method, [item])
+
+
+def run_labels(config: DictConfig, console: Console) -> tuple[list[Job], Counter[str]]:
+    """Do the runs that are asked for, one after the other in this process or all by a launcher.
+
+    Returns their jobs and, over all of them, the number of items that were `done` now, were `there` or `failed`, of
+    tasks that were `lost`, and of labels of an experiment that were `not run`, for want of weights for example.
+
+    Raises:
+        InputError: the run of a command line without experiment= cannot be done.
+    """
+    jobs: list[Job] = []
+    tally: Counter[str] = Counter()
+    tracker: Any = OmegaConf.to_container(config.tracker) if config.tracker else None
+
+    @contextmanager
+    def others_go_on(label: str) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            if config.experiment is None:
+                raise
+            console.print(f"{label} was not run: {error}", style="red", markup=False)
+            tally["not run"] += 1
+
+    for label, settings in runs(config):
+        with others_go_on(label):
+            jobs.append(Job.of(settings, label))
+    if config.launcher:
+        tally.update(build(config.launcher, "launcher").launch(jobs, tracker, console))
+    for job in [] if config.launcher else jobs:
+        with others_go_on(job.label):
+            tally.update(run_job(job, tracker, console))
+    return jobs, tally
 
 
 def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
@@ -56,6 +125,7 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
 
 
 def key_of(override: str) -> str:
+    """`method.steps` of `++method.steps=50`."""
     return override.lstrip("+~").partition("=")[0]
 
 

@@ -18,14 +18,14 @@ from stylegallery.settings import check
 
 @dataclass(frozen=True)
 class Job:
-    """One method, with its resolved settings, and the items that this process sees to."""
+    """One method, with its resolved settings, and the items that one process does."""
 
     out: Path
-    label: str
+    label: str  # of its results in `out`; "" where `out` itself is the result of a single item
     seed: int
     method: dict[str, Any]
     items: list[Item]
-    settings: str | None = None  # digest of what is frozen, which must stay so; None where nothing is
+    settings: str | None = None  # digest of the label's frozen settings; None where none are frozen
     root: str | None = None  # of the benchmark's pictures, where it has one
 
     def __post_init__(self) -> None:
@@ -49,8 +49,18 @@ class Job:
         root = places(settings["data"]).get("root")
         return cls(out, label, config.seed, frozen["method"], mine, frozen["settings"], root)
 
+    @property
+    def single(self) -> bool:
+        return not self.label
+
     def folder(self, item: Item) -> Path:
-        return RunFolder(self.out).result(self.label, item.id).path
+        return self.out if self.single else RunFolder(self.out).result(self.label, item.id).path
+
+    def lock_name(self, item: Item) -> str:
+        return "run" if self.single else f"{self.label}/{item.id}"
+
+    def lock_file(self, item: Item) -> Path:
+        return RunFolder(self.out).lock(self.lock_name(item))
 
 
 def parse_shard(shard: str) -> slice:

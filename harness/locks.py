@@ -1,8 +1,7 @@
 """Locks of an output folder: `flock` on files in OUT/.locks.
 
-The kernel keeps a lock for as long as its process lives, so that no lock is ever stale.
-
-Across machines this needs a file system with shared locks (NFS 4, Lustre with `flock`, GPFS, CephFS).
+The kernel keeps a lock for as long as its process lives, so that no lock is ever stale. Across machines this
+needs a file system with shared locks (NFS 4, Lustre with `flock`, GPFS, CephFS).
 """
 
 import errno
@@ -13,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from harness.folder import RunFolder, require_inside
 from stylegallery.errors import MachineError
@@ -77,7 +76,7 @@ def has_locks(out: Path) -> bool:
 
 
 def lock(out: Path, name: str) -> FileLock | NoLock:
-    """The lock of a cell (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`).
+    """The lock of an item (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`).
 
     Raises:
         InputError: it would be elsewhere by a link.
@@ -88,8 +87,21 @@ def lock(out: Path, name: str) -> FileLock | NoLock:
     return FileLock(path, poll_interval=0.2) if has_locks(out) else NoLock(path)
 
 
+def taken(out: Path, name: str, wait: bool) -> AcquireReturnProxy | NoLock | None:
+    """The lock of that name, held until a `with` of it ends; None where another process has it and `wait` is false.
+
+    Raises:
+        MachineError: it cannot be made.
+    """
+    with writable(out):
+        try:
+            return lock(out, name).acquire(blocking=wait)
+        except Timeout:
+            return None
+
+
 def holder(out: Path, label: str, item: str) -> str | None:
-    """`host pid` of the process that has the lock of a cell; None where no process has it."""
+    """`host pid` of the process that has the lock of an item; None where no process has it."""
     path = RunFolder(out).lock(f"{label}/{item}")
     if not is_held(path):
         return None

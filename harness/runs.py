@@ -1,28 +1,26 @@
 """Runs: the items of a job, each done exactly once, whatever happens to the processes.
 
-A job is one process. Any number of jobs, on any number of machines that share the output folder, may run the same
-items: the lock of an item lets one of them do it, and who finds a lock taken looks again when everything else is done.
-On file systems without locks give every machine a shard of its own. Even then nothing is corrupted: results move in
-whole.
+Any number of jobs, on any number of machines that share the output folder, may run the same items. The lock of an item
+lets one of them do it; a job that finds a lock taken looks again when everything else is done. On a file system without
+locks give every machine a shard of its own; even without, results move in whole, so that nothing is corrupted.
 """
 
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
-from subprocess import SubprocessError
 from typing import Any
 
-from filelock import Timeout
 from rich.console import Console
 
 from harness.building import build
 from harness.folder import RECORD, RunFolder, prepare_folder
 from harness.frozen import settings_digest
 from harness.jobs import Job
-from harness.locks import lock, writable
+from harness.locks import lock, taken, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests
 from harness.record import (
@@ -32,132 +30,179 @@ from harness.record import (
     intact,
     read_record,
     require_apart,
+    require_free,
     write_failure,
     write_result,
 )
 from harness.schemas import WRITTEN
 from harness.stored import read_frozen
 from harness.whole import clear_partial
-from stylegallery.contract import Item, Method
+from stylegallery.contract import Cancelled, Item, Method, Progress, Silent
 from stylegallery.draws import item_generator
-from stylegallery.errors import InputError, printable
+from stylegallery.errors import InputError, MachineError, OutOfMemory, SettingsError, printable
 from stylegallery.memory import enough_memory
+
+Record = dict[str, Any]
 
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
     """Do a job in this process; counts of `done`, `there` and `failed`."""
     console.print(f"{job.label} computes on {computing_on(environment(job.method))}", markup=False)
-    mirror = build(tracker, "tracker")(job) if tracker else None
+    told = build(tracker, "tracker")(job) if tracker else None
     try:
-        return run_items(job, lambda: build(job.method), console, mirror.log if mirror else None)
+        return run_items(job, lambda: build(job.method), console, told.log if told else None)
     finally:
-        if mirror:
-            mirror.finish(console)
+        if told:
+            told.finish(console)
+
+
+def run_single(job: Job, console: Console) -> Record:
+    """Do the one item of a job whose result lies in OUT itself; its record.
+
+    Raises:
+        InputError: it cannot be done, for whatever reason; another process is at work in OUT, or a file there is not
+            of a result.
+        FloatingPointError: its numbers are not finite.
+    """
+    (item,) = job.items
+    request = Request.of(item, job.seed, job.method)
+    prepare_folder(job.out)
+    require_free(job.out, item, begun=job.lock_file(item).exists())
+    held = taken(job.out, job.lock_name(item), wait=False)
+    if held is None:
+        raise InputError(f"{job.out} is being written by another process; wait for it or pass another out=")
+    with held:
+        clear_partial(job.out, WRITTEN, RECORD)
+        if record := present(job.out, request):
+            console.print(f"{job.out} already holds this result; nothing to do", markup=False)
+            return record
+        console.print(f"computing on {computing_on(environment(job.method))}", markup=False)
+        method = build(job.method)
+        with Bars(console) as bars:
+            return make(job, item, request, method, bars)
 
 
 def run_items(
-    job: Job, build: Callable[[], Method], console: Console, mirror: Callable[[dict[str, Any]], None] | None = None
+    job: Job, build: Callable[[], Method], console: Console, log: Callable[[Record], None] | None = None
 ) -> Counter[str]:
     """Do every item of a job that has no valid result yet; counts of `done`, `there` and `failed`.
 
-    `build` makes the method, once, when the first item needs it; `mirror` is told the record of every item.
+    `build` makes the method, once, when the first item needs it; `log` is told the record of every item.
 
     Raises:
-        InputError: weights are missing, the method cannot be built, the settings do not suit it, or the results
-            cannot be written: what no other item would change.
+        SettingsError, MachineError: what keeps every item from being done; see `stylegallery.errors`.
+        InputError: the method cannot be built, or the settings of the job are no longer those of its label.
+        Cancelled: the method was told to stop.
     """
-    weights_digests(job.method)  # before any item: missing weights are nobody's failure but the settings'
+    weights_digests(job.method)  # missing weights are told before the first item
     tally: Counter[str] = Counter(done=0, there=0, failed=0)
-    method: Method | None = None
-    unsuited = ""  # what a setting was told by the item before
-    with Bars(console) as bars:
+    worker = Worker(job, build, console)
+    with Bars(console) as bars, closing(in_turn(job)) as items:
         bar = bars.add_task(job.label, total=len(job.items))
-        for item in in_turn(job):
-            folder = job.folder(item)
-            prepare_folder(folder, RunFolder(job.out).cells)
-            clear_partial(folder, WRITTEN, RECORD)
-            request, error, of_settings = None, "", False
-            try:
-                require_apart(folder, item)
-                request = Request.of(item, job.seed, job.method)
-            except InputError as problem:
-                error = str(problem)
-            record = read_record(folder)
-            there = record and "error" not in record and intact(folder, record)
-            if request and record and there and record["digest"] == request.digest():
-                unsuited = ""
-                tally["there"] += 1
-                bars.update(bar, total=len(job.items) - tally["there"])  # the time left is that of the others
-            else:
-                if request:
-                    method = method or build()
-                    record, error, of_settings = attempt(method, item, job, request, folder, console)
-                if of_settings and error == unsuited:
-                    raise InputError(error)  # twice in the same words: no other item would fare better
-                unsuited = error if of_settings else ""
-                if error:
-                    error = printable(error)
-                    if request or not record or "error" in record:  # a result stays while its inputs cannot be read
-                        record = write_failure(folder, item, job.seed, request, error, job.settings)
-                    console.print(f"{item.id} failed: {error}", style="red", markup=False)
-                tally["failed" if error else "done"] += 1
-                bars.advance(bar)
-            if mirror and record:
-                mirror(record)
+        for item in items:
+            state, record = worker.do(item)
+            tally[state] += 1
+            # The time that is left is that of items which are not there yet.
+            bars.update(bar, total=len(job.items) - tally["there"], completed=tally["done"] + tally["failed"])
+            if log:
+                log(record)
     return tally
 
 
-def attempt(
-    method: Method, item: Item, job: Job, request: Request, folder: Path, console: Console
-) -> tuple[dict[str, Any] | None, str, bool]:
-    """The record of an item, or why there is none and whether the settings are to blame: bad input that is no file."""
-    try:
-        with enough_memory():
-            result = method.stylize(item, item_generator(job.seed, item))
-        request.require_unchanged()
-    except InputError as error:
-        return None, str(error), not any(printable(str(path)) in str(error) for path in item.files().values())
-    except FloatingPointError as error:
-        return None, str(error), False
-    except Exception as error:  # one item must not end a sweep of hundreds: a bug in a baseline
-        if isinstance(error, SubprocessError) or type(error).__module__.startswith("submitit."):
-            raise  # by the signal that ends this task of a cluster, not by the item
-        console.print_exception()
-        return None, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", False
-    return write_result(folder, request, result, explain=False, settings=job.settings), "", False
+class Worker:
+    """Does items of a job, one after the other, with a method that is built when the first item needs it."""
+
+    def __init__(self, job: Job, build: Callable[[], Method], console: Console) -> None:
+        self.job, self.build, self.console = job, cache(build), console
+        self.out_of_memory = False  # at the last item
+
+    def do(self, item: Item) -> tuple[str, Record]:
+        """Whether an item was `done`, was `there` or `failed`, and its record. Its lock is held.
+
+        Raises:
+            As `run_items`: whatever may keep the other items from being done, too.
+        """
+        job, folder = self.job, self.job.folder(item)
+        was_out_of_memory, self.out_of_memory = self.out_of_memory, False
+        prepare_folder(folder, RunFolder(job.out).cells)
+        clear_partial(folder, WRITTEN, RECORD)
+        try:
+            require_apart(folder, item)
+            request = Request.of(item, job.seed, job.method)
+        except InputError as error:
+            return self.failed(item, None, str(error))
+        if record := present(folder, request):
+            return "there", record
+        method = self.build()
+        try:
+            return "done", make(job, item, request, method)
+        except OutOfMemory as error:
+            if was_out_of_memory:
+                raise
+            self.out_of_memory = True
+            return self.failed(item, request, str(error))
+        except (SettingsError, MachineError, Cancelled):
+            raise
+        except (InputError, FloatingPointError) as error:
+            return self.failed(item, request, str(error))
+        except Exception as error:  # a bug in a method
+            self.console.print_exception()
+            return self.failed(item, request, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+
+    def failed(self, item: Item, request: Request | None, reason: str) -> tuple[str, Record]:
+        """Say and record why an item failed. A result stays while the files that it was made of cannot be read, so that
+        there is no request."""
+        reason, folder = printable(reason), self.job.folder(item)
+        self.console.print(f"{item.id} failed: {reason}", style="red", markup=False)
+        record = read_record(folder)
+        if request or not record or "error" in record:
+            record = write_failure(folder, item, self.job.seed, request, reason, self.job.settings)
+        return "failed", record
 
 
-def in_turn(job: Job) -> Iterator[Item]:
+def present(folder: Path, request: Request) -> Record | None:
+    """The record of the result in a folder, where it answers to the request and its files are what was written."""
+    record = read_record(folder)
+    answers = record and "error" not in record and record["digest"] == request.digest() and intact(folder, record)
+    return record if answers else None
+
+
+def make(job: Job, item: Item, request: Request, method: Method, progress: Progress = Silent()) -> Record:
+    """Have an item done and its result written; its record. The lock of the item is held."""
+    with enough_memory():
+        result = method.stylize(item, item_generator(job.seed, item), progress)
+    request.require_unchanged()
+    return write_result(job.folder(item), request, result, explain=job.single, settings=job.settings)
+
+
+def in_turn(job: Job) -> Generator[Item]:
     """Every item of a job, once, with its lock held until the next is asked for.
 
     Those that other processes hold come last, as soon as they are let go: done by then, or left by a dead process.
 
     Raises:
-        InputError: a lock cannot be made.
+        MachineError: a lock cannot be made.
+        InputError: as `require_settings`.
     """
     later: list[Item] = []
-    with writable(job.out):
-        for wait, items in ((False, job.items), (True, later)):
-            for item in items:
-                claim = lock(job.out, f"{job.label}/{item.id}")
-                try:
-                    claim.acquire(blocking=wait)
-                except Timeout:
-                    later.append(item)
-                    continue
-                try:
+    for wait, items in ((False, job.items), (True, later)):
+        for item in items:
+            held = taken(job.out, job.lock_name(item), wait)
+            if held is None:
+                later.append(item)
+                continue
+            with held:
+                with writable(job.out):
                     with suppress(PermissionError):  # on Windows nobody writes to what is locked
-                        Path(claim.lock_file).write_text(f"{socket.gethostname()} {os.getpid()}\n", encoding="utf-8")
+                        job.lock_file(item).write_text(f"{socket.gethostname()} {os.getpid()}\n", encoding="utf-8")
                     require_settings(job)
-                    yield item
-                finally:
-                    claim.release()
+                yield item
 
 
 def require_settings(job: Job) -> None:
-    """Raise InputError where the frozen settings of a job are no longer those that it was made with.
+    """Raises InputError where the frozen settings of a job are no longer those that it was made with.
 
-    Asked with the lock of an item held: who freezes other settings meanwhile sees that lock, or is seen here.
+    Asked with the lock of an item held: whoever freezes other settings meanwhile sees that lock, or is seen here.
     """
     if job.settings is not None:
         with lock(job.out, "config"):

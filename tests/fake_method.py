@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from stylegallery.contract import Item, Progress, Silent, Stylization
-from stylegallery.errors import InputError
+from stylegallery.errors import SettingsError
 from stylegallery.images import read_image
 
 
@@ -16,7 +16,7 @@ class Fake:
 
     def __init__(self, strength: float, seconds: float, broken: list[str], log: str | None) -> None:
         if strength > 1:
-            raise InputError(f"strength is at most 1, not {strength}")
+            raise SettingsError(f"strength is at most 1, not {strength}")
         self.strength, self.seconds, self.broken, self.log = strength, seconds, broken, log
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
@@ -24,7 +24,7 @@ class Fake:
         if item.id in self.broken:
             raise RuntimeError(f"no luck\nwith {item.id}")
         if "all" in self.broken:
-            raise InputError("layers is 99, but the model has 16 layers")
+            raise SettingsError("layers is 99, but the model has 16 layers")
         content = read_image(item.content)[..., ::2, ::2]
         references = [read_image(path)[..., ::2, ::2] for path in item.references]
         noise = torch.rand(content.shape, generator=generator)

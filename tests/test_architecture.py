@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "data": {"stylegallery"},
     "harness": {"data", "stylegallery", "evaluation"},  # evaluation: tracking, until it is told of scores
     "evaluation": {"harness", "data", "stylegallery"},
-    "run": {"harness", "stylegallery", "data"},
+    "run": {"harness", "stylegallery"},
 }
 STAGES = ("pipeline", "segmentation", "matching", "guidance")
 

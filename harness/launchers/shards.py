@@ -4,8 +4,12 @@ An engine gets frozen settings (OUT/config/<label>.yaml) and a shard of the item
 a shard that is killed, requeued or submitted again does what is missing. Logs lie in OUT/jobs.
 """
 
+import signal
 import socket
+import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +56,51 @@ class Shard:
                 f"where they were on the machine that started it ({places(data)}), or start again"
             )
         job = Job(Path(self.out), frozen["label"], frozen["seed"], frozen["method"], items, self.settings)
-        return dict(run_job(job, self.tracker, plain_console()))
+        with ended_by_signals():
+            return dict(run_job(job, self.tracker, plain_console()))
 
     def checkpoint(self) -> Any:
-        """What submitit submits again after a time-out or preemption: the same shard, whose cells are on disk."""
+        """What submitit submits again after a time-out or preemption: the same shard, whose results are on disk."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+class TaskEnded(BaseException):
+    """The engine ended this task. No Exception: the item at work has not failed."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """What the engine's handlers of signals raise, on a time-out for example, ends the task and goes to the engine.
+
+    Without this the method at work would seem to have raised it.
+    """
+
+    def ending(handler: Callable[..., Any]) -> Callable[..., None]:
+        def handle(*arguments: Any) -> None:
+            try:
+                handler(*arguments)
+            except Exception as error:
+                raise TaskEnded(error) from error
+
+        return handle
+
+    on_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    found = {number: signal.getsignal(number) for number in signal.valid_signals()} if on_main else {}
+    before = {number: handler for number, handler in found.items() if callable(handler)}
+    try:
+        for number, handler in before.items():
+            signal.signal(number, ending(handler))
+        yield
+    except TaskEnded as ended:
+        raise ended.error from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Launcher:
@@ -93,6 +135,7 @@ class Launcher:
 
 
 def lose(tally: Counter[str], shard: Shard, reason: str, console: Console) -> None:
+    """Count a shard that did not end and say why."""
     last_line = [line.strip() for line in reason.splitlines() if line.strip()][-1:]
     console.print(
         f"{shard.label}, shard {shard.shard} did not end: {''.join(last_line)}; start again to do the rest",

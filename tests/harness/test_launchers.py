@@ -24,7 +24,7 @@ from conftest import ROOT, Gallery, paint_gallery
 from omegaconf import DictConfig
 from rich.console import Console
 
-import evaluation
+import harness
 from evaluation.tables import write_tables
 from harness import runs
 from harness.building import build
@@ -99,7 +99,7 @@ def test_garbage_is_looked_for_less_often_unless_the_program_chose(before: int, 
     usual = gc.get_threshold()
     try:
         gc.set_threshold(before)
-        importlib.reload(evaluation)
+        importlib.reload(harness)
         assert gc.get_threshold()[0] == after
     finally:
         gc.set_threshold(*usual)
