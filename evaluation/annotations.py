@@ -35,7 +35,7 @@ from harness.frozen import differences, settings_of
 from harness.locks import lock, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
-from harness.record import Request
+from harness.request import Request
 from harness.schemas import ANNOTATED, ANNOTATION_SCHEMA, MATCHES, read
 from harness.stored import METHODS, read_frozen, require_declared
 from harness.whole import clear_partial, replaced

@@ -22,6 +22,7 @@ from rich.progress import track
 
 from evaluation.calibration import CALIBRATION, out_of_order
 from evaluation.metric import ANNOTATORS
+from evaluation.records import Records, read_records
 from evaluation.report_pictures import COLOURS, annotation_block, thumbnail
 from evaluation.reported import other_scales, read_reported
 from evaluation.results import Results, embedded, metric_info, read_results
@@ -29,8 +30,8 @@ from evaluation.table_notes import above, notes
 from evaluation.table_page import KINDS, number, reported_notes
 from evaluation.tables import build, require_known
 from harness.folder import RunFolder, labels_with_results
-from harness.moved import Pictures, root_of
-from harness.record import pictures_of, read_record
+from harness.moved import root_of
+from harness.request import Input
 from harness.whole import require_own
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
@@ -41,42 +42,8 @@ PAGE = Path(__file__).parent / "report_page"
 SCRIPTS = ("parts", "results", "scatter", "grid", "compare", "dialog")  # in the order in which they run
 INPUT_SIDE = 320  # pixels; contents and references are shared by many items, so they may be larger than outputs
 
-Cells = dict[str, dict[str, dict[str, Any] | None]]  # label -> item -> record; None where it is not whole
-
 
 # --- from records to what the page shows ---
-
-
-def read_cells(out: Path, root: str | None = None, without: Collection[str] = ()) -> Cells:
-    """The record of every cell `without` those of some labels, methods first and calibration rows last; inputs where
-    they are now, maybe in `root`."""
-    places = [place for place in RunFolder(out).results() if place.label not in without]
-    labels = sorted({place.label for place in places}, key=lambda label: (label in CALIBRATION, label))
-    cells: Cells = {label: {} for label in labels}
-    pictures = Pictures(out, root)
-    for place in places:
-        record = read_record(place.path)
-        cells[place.label][place.item] = pictures.relocated(record) if record else None
-    return cells
-
-
-def why_none(cells: Cells, label: str, item: str) -> str | None:
-    """Why a cell has no result; None where it has one."""
-    if item not in cells[label]:
-        return f"{label} has not been run on this item"
-    record = cells[label][item]
-    if record is None:
-        return "the record is damaged or lacks files; run the item again"
-    return f"failed: {record['error']}" if "error" in record else None
-
-
-def inputs_of(cells: Cells, item: str) -> list[tuple[Path, str]]:
-    """Path and digest of content and references, by the first record that names them; empty where none does."""
-    for records in cells.values():
-        inputs = (records.get(item) or {}).get("inputs")
-        if inputs:
-            return list(pictures_of(records[item] or {}).values())
-    return []
 
 
 def describe_metrics(table: pd.DataFrame, scored: set[str]) -> list[dict[str, Any]]:
@@ -134,7 +101,7 @@ def table_cell(row: pd.Series | None) -> dict[str, Any]:
 
 
 def score_arrays(
-    results: Results, cells: Cells, items: Sequence[str], metrics: Sequence[str]
+    results: Results, records: Records, items: Sequence[str], metrics: Sequence[str]
 ) -> tuple[list[list[list[Any]]], list[str]]:
     """scores[metric][label][item], each a number or [index of a reason], and the reasons."""
     reasons: dict[str, int] = {}
@@ -147,11 +114,11 @@ def score_arrays(
         if not pd.isna(value):
             return float(f"{value:.6g}")
         unscored = found.get(("", label, item), (np.nan, None))[1]
-        known = (text for text in (why_none(cells, label, item), reason, unscored) if isinstance(text, str))
+        known = (text for text in (records.why_none(label, item), reason, unscored) if isinstance(text, str))
         text = next(known, "not scored")
         return [reasons.setdefault(text, len(reasons))]
 
-    scores = [[[score(metric, label, item) for item in items] for label in cells] for metric in metrics]
+    scores = [[[score(metric, label, item) for item in items] for label in records.labels] for metric in metrics]
     return scores, list(reasons)
 
 
@@ -191,13 +158,13 @@ def write_report(out: Path, side: int, root: str | None = None, without: Collect
     require_own(path, GENERATED, [path])
     require_known(without, labels_with_results([out]), "label")
     results = read_results(out, without)
-    table, cells = build(results), read_cells(out, root, without)
-    items = sorted({item for records in cells.values() for item in records})
-    models = {label: results.models[label] for label in cells}
+    table, records = build(results), read_records(out, root, without)
+    items = records.items()
+    models = {label: results.models[label] for label in records.labels}
     metrics = describe_metrics(table, set(results.items["metric"]))
     names = [metric["name"] for metric in metrics]
-    scores, reasons = score_arrays(results, cells, items, names)
-    pictures: dict[tuple[Path, str], int] = {}  # each is stored once, however many items show it
+    scores, reasons = score_arrays(results, records, items, names)
+    pictures: dict[Input, int] = {}  # each is stored once, however many items show it
     data = {
         "metrics": metrics,
         "methods": [
@@ -205,8 +172,8 @@ def write_report(out: Path, side: int, root: str | None = None, without: Collect
         ],
         "rows": table_rows(table, names, models),
         "reported": read_reported()["source"],
-        "items": [describe_item(cells, item, pictures) for item in items],
-        "families": sorted({family for item in items for family in families(inputs_of(cells, item))}),
+        "items": [describe_item(records, item, pictures) for item in items],
+        "families": sorted({family for item in items for family in families(records.pictures(item))}),
         "scores": scores,
         "reasons": reasons,
         "colours": ["#" + bytes(colour).hex() for colour in COLOURS.tolist()],
@@ -218,7 +185,7 @@ def write_report(out: Path, side: int, root: str | None = None, without: Collect
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
             head, middle, tail = page_parts(f"StyleGallery-Bench · {out.resolve().name}")
             file.write(GENERATED + head + embed(data) + middle)
-            for block in blocks(out, cells, items, pictures, side):
+            for block in blocks(records, items, pictures, side):
                 file.write(block)
             file.write(tail)
     except OSError as error:
@@ -228,53 +195,57 @@ def write_report(out: Path, side: int, root: str | None = None, without: Collect
     return path
 
 
-def families(inputs: Sequence[tuple[Path, str]]) -> list[str]:
+def families(pictures: Sequence[Input]) -> list[str]:
     """The folders that the references come from."""
-    return sorted({path.parent.name for path, _ in inputs[1:]})
+    return sorted({Path(picture.path).parent.name for picture in pictures[1:]})
 
 
-def describe_item(cells: Cells, item: str, pictures: dict[tuple[Path, str], int]) -> dict[str, Any]:
+def describe_item(records: Records, item: str, pictures: dict[Input, int]) -> dict[str, Any]:
     """What the grid knows of an item before its pictures are read; adds these to `pictures`."""
-    inputs = inputs_of(cells, item) or [(Path("no record names the pictures of this item"), "")]
+    inputs = records.pictures(item) or [Input("no record names the pictures of this item", "")]
     numbers = [pictures.setdefault(entry, len(pictures)) for entry in inputs]
     return {
         "id": item,
         "content": numbers[0],
         "references": numbers[1:],
-        "names": [path.name for path, _ in inputs],
+        "names": [Path(picture.path).name for picture in inputs],
         "families": families(inputs),
-        "failed": [index for index, label in enumerate(cells) if why_none(cells, label, item)],
+        "failed": [index for index, label in enumerate(records.labels) if records.why_none(label, item)],
     }
 
 
-def item_block(out: Path, cells: Cells, item: str, side: int) -> dict[str, Any]:
+def item_block(records: Records, item: str, side: int) -> dict[str, Any]:
     """What is read of an item when it comes into view: outputs and records by method, its regions and matches."""
     outputs: list[dict[str, str]] = []
     about: list[dict[str, Any]] = []
-    for label, records in cells.items():
-        missing, record = why_none(cells, label, item), records.get(item)
-        if missing or record is None:
-            outputs.append({"reason": missing or ""})
+    for label in records.labels:
+        record = records.done(label).get(item)
+        if record is None:
+            missing = records.why_none(label, item) or ""
+            outputs.append({"reason": missing})
             about.append({"reason": missing})
         else:
-            outputs.append(thumbnail(RunFolder(out).result(label, item).picture, side))
+            outputs.append(thumbnail(records.run.result(label, item).picture, side))
             about.append(
-                {key: record[key] for key in ("seed", "seconds", "size", "digest")}
-                | {"memory": record["peak_memory_mib"]}
+                {
+                    "seed": record.seed,
+                    "seconds": record.seconds,
+                    "size": record.size,
+                    "digest": record.digest,
+                    "memory": record.peak_memory_mib,
+                }
             )
-    annotation, independent = (annotation_block(RunFolder(out).annotation(annotator, item)) for annotator in ANNOTATORS)
+    annotation, independent = (annotation_block(records.run.annotation(annotator, item)) for annotator in ANNOTATORS)
     return {"outputs": outputs, "records": about, "annotation": annotation, "independent": independent}
 
 
-def blocks(
-    out: Path, cells: Cells, items: Sequence[str], pictures: dict[tuple[Path, str], int], side: int
-) -> Iterator[str]:
+def blocks(records: Records, items: Sequence[str], pictures: dict[Input, int], side: int) -> Iterator[str]:
     """The inert blocks of all pictures, shared ones first; Pillow works in threads."""
     with ThreadPoolExecutor() as pool:
-        shared = pool.map(lambda entry: thumbnail(entry[0], INPUT_SIDE, entry[1]), pictures)
+        shared = pool.map(lambda picture: thumbnail(Path(picture.path), INPUT_SIDE, picture.sha256), pictures)
         for index, found in enumerate(shared):
             yield as_block(f"picture-{index}", found)
-        own = pool.map(lambda item: item_block(out, cells, item, side), items)
+        own = pool.map(lambda item: item_block(records, item, side), items)
         for index, found in enumerate(track(own, "items", len(items), console=plain_console(stderr=True))):
             yield as_block(f"item-{index}", found)
 

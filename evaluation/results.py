@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 
 from evaluation.metric import STYLEGALLERY, Direction
 from harness.folder import ResultFolder, RunFolder
-from harness.record import depends_on
-from harness.schemas import SCORED, SETS_SCORED, load_record, read
+from harness.record import OUTDATED, OutdatedRecord, Record, load_record
+from harness.schemas import SCORED, SETS_SCORED, read
 from harness.stored import read_frozen
 from stylegallery.errors import InputError, printable
 
@@ -103,19 +103,18 @@ def benchmark_name(frozen: Path) -> str:
     return str(read_frozen(frozen)["data"].get("manifest", "folder")) if frozen.is_file() else ""
 
 
-def scored_at(record: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+def scored_at(record: Record, scores: Mapping[str, Any]) -> str:
     """The size of a result when it was scored: its own, unless all were resized."""
     side = scores["size"]
-    return "x".join(map(str, [side, side] if side else record.get("size", ())))
+    return "x".join(map(str, [side, side] if side else record.size or ()))
 
 
-def mixtures(label: str, records: Sequence[Any]) -> list[str]:
+def mixtures(label: str, records: Sequence[Record]) -> list[str]:
     """What the results of one label should have in common and do not: versions, device, code, weights, seed."""
-    done = [record for record in records if not record.get("error")]
     found: dict[str, Counter[str]] = {}
-    for record in done:
-        weights = {f"weights of {name}": digest for name, digest in record.get("weights", {}).items()}
-        values = {key: record.get(key) for key in ("seed", "code")} | weights | record["environment"]
+    for record in (record for record in records if not record.failed):
+        weights = {f"weights of {name}": digest for name, digest in record.weights.items()}
+        values = {"seed": record.seed, "code": record.code} | weights | record.environment
         for name, value in values.items():
             found.setdefault(name, Counter())[str(value)] += 1
     return [
@@ -154,10 +153,10 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
     sizes = {str(scores["size"]) for scores in [*scored.values(), *sets_scored.values()] if scores}
     if len(sizes) > 1:
         raise InputError(f"{out} was scored at sizes {' and '.join(sorted(sizes))}; run {SCORE} {out} again")
-    records = {place: load_record(place.path) for place in places}
-    configs = {place.label: record["config"] for place, record in records.items() if "config" in record}
-    made_of = {place: depends_on(place.path, record) for place, record in records.items()}
-    of_label = {label: [place for place in places if place.label == label] for label in labels}
+    records = {place: record for place in places if (record := current_record(place))}
+    configs = {place.label: record.config for place, record in records.items() if record.config}
+    made_of = {place: record.depends_on(place.path) for place, record in records.items()}
+    of_label = {label: [place for place in records if place.label == label] for label in labels}
 
     @cache
     def annotation(item: str, annotator: str) -> str | None:
@@ -168,7 +167,7 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
     items = [
         row
         for place, scores in scored.items()
-        for row in item_rows(place, records[place], scores, made_of[place], partial(annotation, place.item))
+        for row in item_rows(place, records.get(place), scores, made_of.get(place), partial(annotation, place.item))
     ]
     sets = [
         row
@@ -192,6 +191,14 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
     )
 
 
+def current_record(place: ResultFolder) -> Record | None:
+    """None where another version of this code wrote it. Raises InputError where it is damaged."""
+    try:
+        return load_record(place.path)
+    except OutdatedRecord:
+        return None
+
+
 def present(scores: Any, annotation: Callable[[str], str | None]) -> dict[str, dict[str, Any]]:
     """The scores by metrics that this code has; one of another version of a metric, or of another annotation than
     the present one of its annotator, whose digest `annotation` says, is none, with the remedy."""
@@ -209,15 +216,17 @@ def present(scores: Any, annotation: Callable[[str], str | None]) -> dict[str, d
 
 
 def item_rows(
-    place: ResultFolder, record: Any, scores: Any, made_of: Mapping[str, Any], annotation: Callable[[str], str | None]
+    place: ResultFolder, record: Record | None, scores: Any, made_of: object, annotation: Callable[[str], str | None]
 ) -> list[tuple[Any, ...]]:
     """Scores and costs of one cell, whose scores are `made_of` these pictures today and are about the
-    annotations of these digests; a failed or unscored item has the reason in the place of every score."""
+    annotations of these digests; a failed, unscored or outdated item (without a record) has the reason in the place of
+    every score."""
     label, item = place.label, place.item
-    if record.get("error"):
-        return [(label, item, None, name, None, None, f"failed: {record['error']}") for name in (*COSTS, "")]
-    content = record["inputs"]["content"]["sha256"][:12]
-    costs = {"seconds": sum(record["seconds"].values()), "peak_memory_mib": record["peak_memory_mib"]}
+    if record is None or record.failed:
+        reason = f"failed: {record.error}" if record else OUTDATED
+        return [(label, item, None, name, None, None, reason) for name in (*COSTS, "")]
+    content = record.inputs["content"].sha256[:12]
+    costs = {"seconds": record.total_seconds, "peak_memory_mib": record.peak_memory_mib}
     rows: list[tuple[Any, ...]] = [
         (label, item, content, name, value or None, None, None if value else "not measured")
         for name, value in costs.items()

@@ -39,8 +39,9 @@ from evaluation.statistics import FEWEST
 from harness.folder import RECORD, SETS, ResultFolder, RunFolder
 from harness.locks import lock
 from harness.moved import Pictures, root_of
-from harness.record import depends_on, file_digest, own_record, pictures_of
-from harness.schemas import SCORED, SETS_SCORED, load_record, read
+from harness.provenance import file_digest
+from harness.record import Record, load_record, own_record
+from harness.schemas import SCORED, SETS_SCORED, read
 from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError, printable, require
 from stylegallery.files import replacing
@@ -112,14 +113,14 @@ class Cell:
     def item(self) -> str:
         return self.place.item
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         """Raises InputError where it cannot be read."""
-        return self.pictures.relocated({"error": None} | load_record(self.place.path))
+        return self.pictures.relocated(load_record(self.place.path))
 
     def depends_on(self) -> dict[str, str | None]:
         """What its scores are made of; nothing where the record cannot be read."""
         try:
-            return depends_on(self.place.path, self.record())
+            return self.record().depends_on(self.place.path)
         except InputError:
             return {}
 
@@ -132,12 +133,12 @@ class Cell:
             InputError: the method failed on the item, or its picture or the record cannot be read.
         """
         record = self.record()
-        if record["error"] is not None:
-            raise InputError(str(record["error"]))
+        if record.error is not None:
+            raise InputError(record.error)
         image = picture(self.place.picture, (size, size) if size else None)
         shape = image.shape[-2], image.shape[-1]
         try:
-            content, *references = [picture(path, shape, digest) for path, digest in pictures_of(record).values()]
+            content, *references = [picture(Path(one.path), shape, one.sha256) for one in record.pictures.values()]
         except InputError as problem:
             raise LostInput(str(problem)) from problem
         return Sample(self.item, content, references, image, features=self.features)
@@ -315,8 +316,8 @@ def common_size(cells: Sequence[Cell], console: Console) -> int | None:
     sizes: dict[str, set[tuple[int, int]]] = {}
     for cell in cells:
         record = own_record(cell.place.path)
-        if record and "size" in record:
-            sizes.setdefault(cell.item, set()).add(tuple(record["size"]))
+        if record and record.size:
+            sizes.setdefault(cell.item, set()).add(record.size)
     if all(len(found) == 1 for found in sizes.values()):
         return None
     smallest = min(side for found in sizes.values() for size in found for side in size)

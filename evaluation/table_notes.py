@@ -69,7 +69,7 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
         alike.setdefault(counts, []).append(str(metric))
     for counts, names in alike.items():
         lines.append(f"{', '.join(names)}: items left out because another method lacks them: {counts}.")
-    failed = results.items[results.items["reason"].fillna("").str.startswith("failed: ")]
+    failed = results.items[results.items["reason"].fillna("").str.startswith(("failed: ", "outdated: "))]
     for (label, reason), group in failed.groupby(["label", "reason"], sort=True):
         some = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
         metrics = ", ".join(sorted(set(group["metric"]) - {*COSTS, ""})) or "the item itself"

@@ -19,7 +19,7 @@ from data.benchmark import load_items, safe_name
 from harness.building import build
 from harness.frozen import settings_of
 from harness.jobs import Job
-from harness.record import Request
+from harness.request import Request
 from harness.runs import run_job
 from stylegallery.errors import InputError
 

@@ -21,6 +21,10 @@ from stylegallery.errors import InputError, MachineError
 RECORD, ANNOTATION = "record.json", "annotation.json"  # written last: they vouch for the other files beside them
 SCORES, SETS = "scores.json", "sets.json"
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@=+,-]*")  # the name of a folder, and no formula of a spreadsheet
+RESULT_FILES = re.compile(  # beside the record of a result
+    r"stylised\.png|overview\.png|(matches|energies)\.png|matches\.json|energies\.csv"
+    r"|(regions|overlay)_(content|reference_[1-9][0-9]*)\.png"
+)
 ITEM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.@=+,-]*")
 
 

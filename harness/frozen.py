@@ -111,12 +111,12 @@ def same_things(out: Path, label: str, old: Mapping[str, Any], now: Mapping[str,
     if differences(deciding(old), deciding(now)):
         return False
     records = [record for place in RunFolder(out).results(label) if (record := read_record(place.path))]
-    done = [record for record in records if "error" not in record]
+    done = [record for record in records if not record.failed]
     known = {item.id: item for item in items}
     return bool(done) and all(
-        record["weights"] == weights_digests(now["method"])
-        and record["item"] in known
-        and inputs_digest(known[record["item"]]) == digest_of({r: e["sha256"] for r, e in record["inputs"].items()})
+        record.weights == weights_digests(now["method"])
+        and record.item in known
+        and inputs_digest(known[record.item]) == digest_of({role: file.sha256 for role, file in record.inputs.items()})
         for record in done
     )
 
@@ -141,7 +141,7 @@ def digest_of(values: object) -> str:
 def in_use(out: Path, label: str) -> bool:
     """Whether a label has a result or a process at work on one; failures are done again with any settings."""
     records = (read_record(place.path) for place in RunFolder(out).results(label))
-    return any(record and "error" not in record for record in records) or at_work(out, label)
+    return any(record and not record.failed for record in records) or at_work(out, label)
 
 
 def at_work(out: Path, label: str) -> bool:

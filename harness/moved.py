@@ -1,13 +1,15 @@
 """Pictures that lie elsewhere than when a result was made of them: found again by their digests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from data.benchmark import load_items
 from harness.folder import RunFolder
 from harness.provenance import file_digest
+from harness.record import Record
+from harness.request import Input
 from harness.stored import read_frozen
 from stylegallery.errors import InputError
 from stylegallery.images import SUFFIXES
@@ -41,23 +43,14 @@ class Pictures:
                 continue
         return found
 
-    def relocated(self, record: dict[str, Any]) -> dict[str, Any]:
+    def relocated(self, record: Record) -> Record:
         """A record with the paths that its inputs have now; one that is not found keeps the path it had."""
-        inputs = record.get("inputs")
-        if not isinstance(inputs, Mapping) or all(self.is_there(entry) for entry in inputs.values()):
-            return record
-        now = {
-            role: entry if self.is_there(entry) else entry | {"path": str(self.now(entry))}
-            for role, entry in inputs.items()
-        }
-        return record | {"inputs": now}
+        return replace(record, inputs={role: self.now(file) for role, file in record.inputs.items()})
 
-    def is_there(self, entry: Any) -> bool:
-        """Also where it is nothing that could be looked for: who reads the record says so."""
-        return not isinstance(entry, dict) or not {"path", "sha256"} <= entry.keys() or Path(entry["path"]).is_file()
-
-    def now(self, entry: Mapping[str, Any]) -> Path:
-        return self.by_digest().get(entry["sha256"], Path(entry["path"]))
+    def now(self, file: Input) -> Input:
+        if Path(file.path).is_file():
+            return file
+        return replace(file, path=str(self.by_digest().get(file.sha256, file.path)))
 
 
 def root_of(places: Sequence[str]) -> str | None:

@@ -17,32 +17,22 @@ from typing import Any
 from rich.console import Console
 
 from harness.building import build
-from harness.folder import RECORD, RunFolder, prepare_folder
+from harness.environment import computing_on, environment
+from harness.folder import RECORD, RESULT_FILES, RunFolder, prepare_folder
 from harness.frozen import settings_digest
 from harness.jobs import Job
 from harness.locks import lock, taken, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests
-from harness.record import (
-    Request,
-    computing_on,
-    environment,
-    intact,
-    read_record,
-    require_apart,
-    require_free,
-    write_failure,
-    write_result,
-)
-from harness.schemas import WRITTEN
+from harness.record import Record, read_record
+from harness.request import Request
+from harness.result_files import require_apart, require_free, write_failure, write_result
 from harness.stored import read_frozen
 from harness.whole import clear_partial
 from stylegallery.contract import Cancelled, Item, Method, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, MachineError, OutOfMemory, SettingsError, printable
 from stylegallery.memory import enough_memory
-
-Record = dict[str, Any]
 
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
@@ -72,7 +62,7 @@ def run_single(job: Job, console: Console) -> Record:
     if held is None:
         raise InputError(f"{job.out} is being written by another process; wait for it or pass another out=")
     with held:
-        clear_partial(job.out, WRITTEN, RECORD)
+        clear_partial(job.out, RESULT_FILES, RECORD)
         if record := present(job.out, request):
             console.print(f"{job.out} already holds this result; nothing to do", markup=False)
             return record
@@ -125,7 +115,7 @@ class Worker:
         job, folder = self.job, self.job.folder(item)
         was_out_of_memory, self.out_of_memory = self.out_of_memory, False
         prepare_folder(folder, RunFolder(job.out).cells)
-        clear_partial(folder, WRITTEN, RECORD)
+        clear_partial(folder, RESULT_FILES, RECORD)
         try:
             require_apart(folder, item)
             request = Request.of(item, job.seed, job.method)
@@ -155,7 +145,7 @@ class Worker:
         reason, folder = printable(reason), self.job.folder(item)
         self.console.print(f"{item.id} failed: {reason}", style="red", markup=False)
         record = read_record(folder)
-        if request or not record or "error" in record:
+        if request or not record or record.failed:
             record = write_failure(folder, item, self.job.seed, request, reason, self.job.settings)
         return "failed", record
 
@@ -163,7 +153,7 @@ class Worker:
 def present(folder: Path, request: Request) -> Record | None:
     """The record of the result in a folder, where it answers to the request and its files are what was written."""
     record = read_record(folder)
-    answers = record and "error" not in record and record["digest"] == request.digest() and intact(folder, record)
+    answers = record and not record.failed and record.digest == request.digest() and record.is_intact(folder)
     return record if answers else None
 
 

@@ -2,22 +2,16 @@
 here, once, so that whoever uses it need not doubt it."""
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PlainValidator, Strict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from harness.folder import RECORD
 from stylegallery.errors import InputError, printable
 from stylegallery.files import read_json
 
-RESULT_SCHEMA, ANNOTATION_SCHEMA = 2, 1
-WRITTEN = re.compile(  # what the files of a result are called
-    r"stylised\.png|overview\.png|(matches|energies)\.png|matches\.json|energies\.csv"
-    r"|(regions|overlay)_(content|reference_[1-9][0-9]*)\.png"
-)
+ANNOTATION_SCHEMA = 1
 
 
 def text(value: Any) -> str:
@@ -34,74 +28,15 @@ def path_text(value: Any) -> str:
     return value
 
 
-def file_name(value: Any) -> str:
-    if not isinstance(value, str) or not WRITTEN.fullmatch(value):
-        raise ValueError(f"no result has a file {value}")
-    return value
-
-
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+CHECKED = ConfigDict(allow_inf_nan=False)  # of a dataclass, which strict mode would not make of a mapping
 Text = Annotated[str, PlainValidator(text)]
 PathText = Annotated[str, PlainValidator(path_text)]
-FileName = Annotated[str, PlainValidator(file_name)]
-Count = Annotated[int, Field(ge=0, lt=2**31)]
-Number = Annotated[int, Field(ge=1, lt=2**31)]
-Amount = Annotated[float, Field(ge=0, le=1e12)]  # what is added up stays finite
+Integer = Annotated[int, Strict()]
+Count = Annotated[Integer, Field(ge=0, lt=2**31)]
+Number = Annotated[Integer, Field(ge=1, lt=2**31)]
+Amount = Annotated[float, Strict(), Field(ge=0, le=1e12)]  # what is added up stays finite
 Value = Annotated[float, Field(ge=-1e30, le=1e30)]
-
-
-class Input(TypedDict):
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    path: PathText
-    sha256: Text
-
-
-def with_content(inputs: dict[str, Any]) -> dict[str, Any]:
-    if "content" not in inputs:
-        raise ValueError("there is no content")
-    return inputs
-
-
-class FileFacts(TypedDict):
-    """Of a file as it was written: another size or digest is another file."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    bytes: Count
-    sha256: Text
-
-
-class Result(TypedDict):
-    """What is read of the record of a result; see `harness.record.Request` for what else it holds."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    schema: int
-    digest: Text
-    item: Text
-    seed: int
-    config: dict[str, Any]
-    inputs: Annotated[dict[Text, Input], AfterValidator(with_content)]
-    weights: NotRequired[dict[Text, Text]]
-    code: NotRequired[Text]
-    size: Annotated[list[Number], Field(min_length=2, max_length=2)]
-    seconds: dict[Text, Amount]
-    peak_memory_mib: Amount
-    environment: dict[Text, Text]
-    files: dict[FileName, FileFacts]
-
-
-class Failure(TypedDict):
-    """The record of an item that failed; without an input that could be read it has no digest, inputs and config."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    schema: int
-    digest: Text | None
-    item: Text
-    seed: int
-    error: Text
-    config: NotRequired[dict[str, Any]]
-    inputs: NotRequired[dict[Text, Input]]
-    environment: dict[Text, Text]
-    files: dict[FileName, FileFacts]
 
 
 class Score(TypedDict):
@@ -154,7 +89,7 @@ class MatchRow(TypedDict):
 
 
 SCORED, SETS_SCORED, ANNOTATED = TypeAdapter(Scores), TypeAdapter(Sets), TypeAdapter(About)
-MATCHES, RESULT, FAILURE = TypeAdapter(list[MatchRow]), TypeAdapter(Result), TypeAdapter(Failure)
+MATCHES = TypeAdapter(list[MatchRow])
 Shape = TypeVar("Shape")
 
 
@@ -185,18 +120,3 @@ def checked(path: Path, value: Any, shape: TypeAdapter[Shape], remedy: str) -> S
 
 def unreadable(path: Path, reason: str, remedy: str) -> InputError:
     return InputError(f"{path} cannot be read ({reason}); delete it and {remedy}")
-
-
-def load_record(folder: Path) -> dict[str, Any]:
-    """The record in a folder, of a result or of a failure, which has an `error`.
-
-    Raises:
-        InputError: it is missing, damaged or not of this version.
-    """
-    path, again = folder / RECORD, "run the item again"
-    record = read_any(path, again)
-    failed = isinstance(record, dict) and "error" in record
-    found: Any = checked(path, record, FAILURE, again) if failed else checked(path, record, RESULT, again)
-    if found["schema"] != RESULT_SCHEMA:
-        raise unreadable(path, "it is of another version of this code", again)
-    return dict(found)

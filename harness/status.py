@@ -16,7 +16,7 @@ from data.benchmark import load_items
 from harness.folder import RunFolder
 from harness.locks import holder
 from harness.provenance import code_digest, without_places
-from harness.record import read_record
+from harness.record import is_outdated, read_record
 from harness.stored import read_frozen
 from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError
@@ -48,20 +48,21 @@ def status_of(out: Path, label: str) -> Status:
     status = Status(label, len(items))
     code, seconds = code_digest(frozen["method"]), []
     for item in items:
-        record = read_record(run.result(label, item.id).path)
+        folder = run.result(label, item.id).path
+        record = read_record(folder)
         current = record is not None and (
-            without_places(record.get("config")), record.get("seed"), record.get("code"),
+            without_places(record.config), record.seed, record.code,
         ) == (
             without_places(frozen["method"]), frozen["seed"], code,
         )  # fmt: skip
-        if record and current and "error" not in record:
+        if record and current and not record.failed:
             status.done.append(item.id)
-            seconds.append(sum(record["seconds"].values()))
+            seconds.append(record.total_seconds)
         elif process := holder(out, label, item.id):
             status.running[item.id] = process
-        elif record and "error" in record:
-            status.failed[item.id] = record["error"]
-        elif record:
+        elif record and record.error is not None:
+            status.failed[item.id] = record.error
+        elif record or is_outdated(folder):
             status.outdated.append(item.id)
         else:
             status.missing.append(item.id)

@@ -2,28 +2,28 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 
+from harness.environment import computing_on
 from harness.folder import ResultFolder
 from harness.jobs import Job
-from harness.record import computing_on
+from harness.record import Record
 
 
-def of_result(job: Job, record: dict[str, Any]) -> Table:
+def of_result(job: Job, record: Record) -> Table:
     """The result of a single item: where it is and what it took."""
     (item,), folder = job.items, ResultFolder(job.out)
-    table = Table(title=f"{item.id} · {record['size'][0]}x{record['size'][1]} px", show_header=False)
+    table = Table(title=f"{item.id} · {'x'.join(map(str, record.size or ()))} px", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")  # a path is there to be copied: never shortened
     table.add_row("result", str(folder.picture))
     table.add_row("at a glance", str(folder.overview))
     table.add_row("references", str(len(item.references)))
-    for stage, seconds in record["seconds"].items():
+    for stage, seconds in record.seconds.items():
         table.add_row(stage, f"{seconds:.1f} s")
-    table.add_row("peak memory", f"{record['peak_memory_mib'] / 1024:.2f} GiB")
-    table.add_row("computed on", computing_on(record["environment"]))
+    table.add_row("peak memory", f"{record.peak_memory_mib / 1024:.2f} GiB")
+    table.add_row("computed on", computing_on(record.environment))
     return table
 
 

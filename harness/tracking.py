@@ -15,7 +15,7 @@ from rich.console import Console
 
 from harness.folder import ResultFolder, RunFolder
 from harness.jobs import Job
-from harness.record import depends_on, read_record
+from harness.record import Record, read_record
 from harness.schemas import SCORED, read
 from stylegallery.images import read_image, to_pixels
 
@@ -66,10 +66,10 @@ class WandbTracker:
         parts = [job.out.name, job.label, job.seed, job.method, [item.id for item in job.items]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def log(self, record: dict[str, Any]) -> None:
+    def log(self, record: Record) -> None:
         """One step of the run's curves."""
-        self.counts["failed" if "error" in record else "done"] += 1
-        values = self.counts | {f"seconds/{stage}": value for stage, value in record.get("seconds", {}).items()}
+        self.counts["failed" if record.failed else "done"] += 1
+        values = self.counts | {f"seconds/{stage}": value for stage, value in record.seconds.items()}
         self.safely(lambda: self.run.log(values))
 
     def finish(self, console: Console) -> None:
@@ -104,17 +104,17 @@ class WandbTracker:
         record = read_record(place.path)
         if record is None:
             return None
-        row: dict[str, Any] = {"item": record["item"], "digest": record["digest"], "error": record.get("error", "")}
-        if "error" not in record:
-            row["references"] = sum(role.startswith("reference ") for role in record["inputs"])
-            row["seconds"] = sum(record["seconds"].values())
-            row["peak_memory_mib"] = record["peak_memory_mib"]
-            paths = [record["inputs"][role]["path"] for role in record["inputs"] if not role.startswith("mask")]
-            row["content and references"] = wandb.Image(strip([Path(path) for path in paths]))
+        row: dict[str, Any] = {"item": record.item, "digest": record.digest, "error": record.error or ""}
+        if not record.failed:
+            row["references"] = len(record.pictures) - 1
+            row["seconds"] = record.total_seconds
+            row["peak_memory_mib"] = record.peak_memory_mib
+            paths = [Path(picture.path) for picture in record.pictures.values()]
+            row["content and references"] = wandb.Image(strip(paths))
             row["stylised"] = wandb.Image(strip([place.picture]))
             if place.scores.is_file():
                 scores = read(place.scores, SCORED, "score again")
-                if scores.get("pictures") == depends_on(place.path, record):
+                if scores.get("pictures") == record.depends_on(place.path):
                     row |= {name: score["value"] for name, score in present(scores, annotation).items()}
         return row
 

@@ -14,7 +14,6 @@
 # in [`docs/results`](../docs/results), where there are any.
 
 # %%
-import json
 import shutil
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from evaluation.statistics import estimate
 from evaluation.table_page import lay_out
 from evaluation.tables import build
 from harness.folder import RunFolder
+from harness.record import load_record
 from stylegallery.figures import show
 from stylegallery.images import read_image, resize, to_pixels
 
@@ -235,9 +235,8 @@ def pictures(out: Path, items: int = 4, methods: int = 6) -> None:
     chosen = [common[index] for index in np.linspace(0, len(common) - 1, min(items, len(common))).astype(int)]
     rows = []
     for item in chosen:
-        inputs = json.loads(run.result(labels[0], item).record.read_text())["inputs"]
-        roles = [role for role in inputs if not role.startswith("mask")][:4]  # the content and up to three references
-        paths = [(role, ROOT / inputs[role]["path"]) for role in roles]
+        inputs = load_record(run.result(labels[0], item).path).pictures
+        paths = [(role, Path(one.path)) for role, one in inputs.items()][:4]  # the content and up to three references
         rows.append(paths + [(label, run.result(label, item).picture) for label in labels])
     columns = max(map(len, rows))
     _, axes = plt.subplots(

@@ -25,7 +25,7 @@ from PIL import Image
 from rich.console import Console
 
 from harness.provenance import file_digest
-from harness.schemas import RESULT_SCHEMA
+from harness.record import SCHEMA, Record, load_record
 from stylegallery.errors import InputError
 from stylegallery.regions import named_regions
 from stylegallery.weights import fetch
@@ -403,18 +403,18 @@ def run_built(built: object, run_inside: RunInside, monkeypatch: pytest.MonkeyPa
 # --- records ---
 
 
-def result_record(folder: Path, **values: Any) -> dict[str, Any]:
+def result_record(folder: Path, **values: Any) -> Record:
     """Write the record of a result in a folder beside its picture, where there is one."""
     picture = folder / "stylised.png"
     facts = {"bytes": picture.stat().st_size, "sha256": file_digest(picture)} if picture.is_file() else None
     record = {
-        "schema": RESULT_SCHEMA, "digest": "d", "item": folder.name, "seed": 0, "config": {},
+        "schema": SCHEMA, "digest": "d", "item": folder.name, "seed": 0, "config": {},
         "inputs": {"content": {"path": "gone.png", "sha256": "d"}},
         "size": [64, 64], "seconds": {"all": 1.0}, "peak_memory_mib": 1.0, "environment": {},
         "files": {picture.name: facts} if facts else {}, **values,
     }  # fmt: skip
     (folder / "record.json").write_text(json.dumps(record))
-    return record
+    return load_record(folder)
 
 
 # --- benchmarks ---

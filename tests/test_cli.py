@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from conftest import (
 from PIL import Image
 
 from harness.locks import lock
-from harness.record import read_record
+from harness.record import Record, read_record
 from harness.whole import PARTIAL
 from stylegallery.errors import InputError
 from stylegallery.regions import region_count
@@ -72,7 +73,7 @@ def matches_of(folder: Path) -> list[dict[str, Any]]:
     return json.loads((folder / "matches.json").read_text())
 
 
-def record_of(folder: Path) -> dict[str, Any]:
+def record_of(folder: Path) -> Record:
     record = read_record(folder)
     assert record is not None
     return record
@@ -116,9 +117,9 @@ def test_success_shows_where_the_result_is(finished: Finished) -> None:
 def test_folder_is_complete(finished: Finished) -> None:
     assert contents(finished.folder).keys() == FILES | {"record.json"}
     record = record_of(finished.folder)
-    assert set(record["files"]) == FILES
-    assert (record["item"], record["seed"], record["size"]) == ("content", 0, [72, 56])
-    assert list(record["seconds"]) == ["segmentation", "matching", "guidance"]
+    assert set(record.files) == FILES
+    assert (record.item, record.seed, record.size) == ("content", 0, (72, 56))
+    assert list(record.seconds) == ["segmentation", "matching", "guidance"]
     for name in FILES:
         if name.endswith(".png"):
             with Image.open(finished.folder / name) as image:
@@ -131,7 +132,7 @@ def test_provenance_in_the_picture_equals_the_record(finished: Finished) -> None
     record = record_of(finished.folder)
     with Image.open(finished.folder / "stylised.png") as image:
         text = {key: image.info[key] for key in ("config", "seed", "code")}
-    assert text == {"config": record["digest"], "seed": "0", "code": record["code"]}
+    assert text == {"config": record.digest, "seed": "0", "code": record.code}
 
 
 @pytest.mark.parametrize(
@@ -180,11 +181,8 @@ def test_same_request_gives_the_same_bytes(
     np.random.seed(123)  # noqa: NPY002
     run_inside(*finished.pictures.overrides(), f"out={tmp_path}")
     assert bytes_of(tmp_path) == bytes_of(finished.folder)
-    volatile = {"seconds", "peak_memory_mib"}
     first, second = record_of(finished.folder), record_of(tmp_path)
-    assert {k: v for k, v in first.items() if k not in volatile} == {
-        k: v for k, v in second.items() if k not in volatile
-    }
+    assert replace(first, seconds=second.seconds, peak_memory_mib=second.peak_memory_mib) == second
 
 
 def test_summary_counts_references_not_files(run_inside: RunInside, pictures: Pictures, tmp_path: Path) -> None:
@@ -233,7 +231,7 @@ def test_changed_request_computes_again(copy: Finished, run_inside: RunInside, c
     assert "already holds" not in run_inside(*overrides)
     after = (copy.folder / "stylised.png").stat()
     assert (after.st_mtime_ns, after.st_ino) != (before.st_mtime_ns, before.st_ino)
-    assert (record_of(copy.folder)["digest"] == old["digest"]) == (change == "damaged record")
+    assert (record_of(copy.folder).digest == old.digest) == (change == "damaged record")
 
 
 def test_default_folder_is_the_address(
@@ -242,7 +240,7 @@ def test_default_folder_is_the_address(
     monkeypatch.chdir(tmp_path)
     run_inside(*pictures.overrides())
     (folder,) = (tmp_path / "outputs").iterdir()
-    assert folder.name == f"content-{record_of(folder)['digest']}"
+    assert folder.name == f"content-{record_of(folder).digest}"
     assert "already holds" in run_inside(*pictures.overrides())
 
 
@@ -255,7 +253,7 @@ def test_a_folder_is_written_by_one_process(finished: Finished, run_built: RunIn
         run_built(*overrides)
     assert_nothing_in(tmp_path)
     run_built(*overrides)
-    assert record_of(tmp_path)["seed"] == 0
+    assert record_of(tmp_path).seed == 0
 
 
 def test_input_that_changes_under_way_is_refused(
@@ -328,7 +326,7 @@ def test_forms_of_references(run_built: RunInside, pictures: Pictures, tmp_path:
     (gallery / "notes.txt").write_text("not a picture")
     source = {"folder": gallery, "pattern": f"{gallery}/*.png", "one": first}[form]
     run_built(f"content={pictures.content}", f"references='{source}'", f"out={tmp_path / 'out'}")
-    inputs = json.dumps(record_of(tmp_path / "out")["inputs"])
+    inputs = json.dumps([file.path for file in record_of(tmp_path / "out").inputs.values()])
     assert (str(first) in inputs, str(second) in inputs) == (True, form != "one")
     assert form == "one" or inputs.index(str(first)) < inputs.index(str(second))
     assert (tmp_path / "out" / "regions_reference_2.png").is_file() == (form != "one")
@@ -494,7 +492,7 @@ def test_pin_decides_the_match(finished: Finished, run_inside: RunInside, tmp_pa
     first, *others = matches_of(tmp_path)
     assert (first["reference"], first["reference_region"], first["pinned"]) == (*pinned, True)
     assert others == free[1:]
-    assert record_of(tmp_path)["constraints"]["pins"] == [[1, *pinned]]
+    assert record_of(tmp_path).constraints["pins"] == [[1, *pinned]]
     assert bytes_of(tmp_path)["stylised.png"] != bytes_of(finished.folder)["stylised.png"]
 
 
@@ -562,7 +560,7 @@ def test_number_as_a_folder_name(
     """Hydra reads `out=2024` as a number."""
     monkeypatch.chdir(tmp_path)
     run_built(*pictures.overrides(), "out=2024")
-    assert record_of(tmp_path / "2024")["item"] == "content"
+    assert record_of(tmp_path / "2024").item == "content"
 
 
 def test_names_of_any_bytes_on_the_command_line(pictures: Pictures, tmp_path: Path) -> None:
@@ -573,7 +571,7 @@ def test_names_of_any_bytes_on_the_command_line(pictures: Pictures, tmp_path: Pa
     ascii_only = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     process = subprocess.run(command, cwd=ROOT, env=ascii_only, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
-    assert record_of(out)["inputs"]["content"]["path"] == str(content)
+    assert record_of(out).inputs["content"].path == str(content)
 
 
 def centre_of(folder: Path, name: str, label: int) -> str:
@@ -676,7 +674,7 @@ def test_full_disk_keeps_the_old_result(finished: Finished, run_built: RunInside
     with pytest.raises(InputError, match="No space left on device"):
         run_built(*finished.pictures.overrides(), "seed=1", f"out={place}")
     assert contents(place) == before
-    assert record_of(place)["seed"] == 0
+    assert record_of(place).seed == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
@@ -692,10 +690,10 @@ def test_killed_while_writing(finished: Finished, run_inside: RunInside, tmp_pat
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert record_of(folder)["seed"] == 0
+    assert record_of(folder).seed == 0
     assert bytes_of(folder) == bytes_of(finished.folder)
     assert any(name.startswith(PARTIAL) for name in contents(folder))
     run_inside(*overrides)
-    assert record_of(folder)["seed"] == 1
+    assert record_of(folder).seed == 1
     assert contents(folder).keys() == FILES | {"record.json"}
     assert bytes_of(folder)["stylised.png"] != bytes_of(finished.folder)["stylised.png"]

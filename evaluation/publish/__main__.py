@@ -104,7 +104,7 @@ def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study
     sweep = studies[0].sweep
     return page(
         "Results",
-        "\n\n".join(model_lines(sweep, list(sweep.cells))),
+        "\n\n".join(model_lines(sweep)),
         f"```sh\n{shlex.join(command)}\n```",
         pipe_table(["page", "reproduces", "benchmark", "runs with results", "items that all these have"], rows),
         bullets(pages),

@@ -246,7 +246,7 @@ def claims_page(claims: Sequence[Claim], table: pd.DataFrame, studies: Sequence[
     failing = [failure(claims, row) for _, row in table[table["verdict"] == FAILS].iterrows()]
     return page(
         "Claims of the paper",
-        "\n\n".join(dict.fromkeys(line for sweep in sweeps.values() for line in model_lines(sweep, list(sweep.cells)))),
+        "\n\n".join(dict.fromkeys(line for sweep in sweeps.values() for line in model_lines(sweep))),
         bullets([*about, *(line for sweep in sweeps.values() for line in sweep.results.mixed)]),
         "What this means is discussed in [discussion.md](discussion.md)." if discussion else "",
         "## Claims that fail\n\n" + (bullets(failing) if failing else "None."),

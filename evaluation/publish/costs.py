@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from evaluation.publish.studies import Sweep, model_lines
 from evaluation.publish.text import bullets, page, pipe_table
+from harness.record import Record
 
 
 def costs_page(sweeps: Sequence[Sweep], machine: str) -> str:
@@ -21,7 +21,7 @@ def costs_page(sweeps: Sequence[Sweep], machine: str) -> str:
     ]
     return page(
         "Costs",
-        *["\n\n".join(model_lines(sweep, list(sweep.cells))) for sweep in sweeps[:1]],
+        *["\n\n".join(model_lines(sweep)) for sweep in sweeps[:1]],
         f"Machine: {machine or 'not named; pass --machine to the command'}.",
         bullets(about),
         *[sweep_block(sweep, first=number == 0) for number, sweep in enumerate(sweeps)],
@@ -30,14 +30,14 @@ def costs_page(sweeps: Sequence[Sweep], machine: str) -> str:
 
 def sweep_block(sweep: Sweep, first: bool) -> str:
     manifests = sorted({sweep.manifest(label) for label in sweep.frozen})
-    lines = [] if first else ["\n\n".join(model_lines(sweep, list(sweep.cells)))]
-    rows = [cost_row(label, list(sweep.done(label).values())) for label in sweep.cells]
+    lines = [] if first else ["\n\n".join(model_lines(sweep))]
+    rows = [cost_row(label, list(sweep.records.done(label).values())) for label in sweep.records.labels]
     columns = ["", "items", "s mean", "s max", "s mean by stage", "MiB mean", "MiB max"]
     found = Counter(
-        json.dumps(record["environment"], sort_keys=True)
-        for label in sweep.cells
-        for record in sweep.done(label).values()
-        if record.get("environment")
+        json.dumps(record.environment, sort_keys=True)
+        for label in sweep.records.labels
+        for record in sweep.records.done(label).values()
+        if record.environment
     )
     environments = [
         f"{count} records: {', '.join(f'{name} {version}' for name, version in json.loads(text).items())}"
@@ -47,12 +47,12 @@ def sweep_block(sweep: Sweep, first: bool) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def cost_row(label: str, records: Sequence[dict[str, Any]]) -> list[str]:
-    seconds = [total for record in records if (total := sum(record["seconds"].values())) > 0]
-    memory = [record["peak_memory_mib"] for record in records if record["peak_memory_mib"] > 0]
+def cost_row(label: str, records: Sequence[Record]) -> list[str]:
+    seconds = [total for record in records if (total := record.total_seconds) > 0]
+    memory = [record.peak_memory_mib for record in records if record.peak_memory_mib > 0]
     stages: dict[str, list[float]] = {}
     for record in records:
-        for stage, value in record["seconds"].items():
+        for stage, value in record.seconds.items():
             stages.setdefault(stage, []).append(value)
     by_stage = ", ".join(f"{stage} {np.mean(values):.3g}" for stage, values in stages.items())
     return [

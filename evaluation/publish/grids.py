@@ -12,9 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from evaluation.calibration import CALIBRATION
 from evaluation.publish.studies import Study, model_lines
 from evaluation.publish.text import page
-from evaluation.report import inputs_of, why_none
 from evaluation.report_pictures import shrunk
-from harness.folder import RunFolder
 from stylegallery.errors import InputError
 
 COLUMNS, GAP, STRIP = 8, 4, 15  # tiles in a row, pixels between them, pixels of the label under each
@@ -25,7 +23,7 @@ PAPER, INK, EMPTY = (255, 255, 255), (30, 30, 30), (225, 225, 225)
 def choose_items(study: Study, count: int) -> list[str]:
     """Up to `count` items, of those that most methods have, evenly spaced in the order of the benchmark: contents and
     numbers of references take turns there."""
-    have = Counter(item for label in study.ran for item in study.sweep.cells[label])
+    have = Counter(item for label in study.ran for item in study.sweep.records.by_label[label])
     items = [item for item in study.items() if item in have]
     least = sorted((have[item] for item in items), reverse=True)[:count][-1:]
     items = [item for item in items if have[item] >= least[0]]
@@ -35,13 +33,13 @@ def choose_items(study: Study, count: int) -> list[str]:
 
 def draw_grid(study: Study, item: str, side: int) -> bytes:
     """JPEG of an item; what is missing is a grey tile with a dash. Calibration rows are the inputs themselves."""
-    cells, out = study.sweep.cells, study.sweep.out
+    records = study.sweep.records
     tiles: list[tuple[str, Image.Image | None]] = []
-    for number, (path, digest) in enumerate(inputs_of(cells, item)):
-        tiles.append((f"reference {number}" if number else "content", picture(path, side, digest)))
+    for number, one in enumerate(records.pictures(item)):
+        tiles.append((f"reference {number}" if number else "content", picture(Path(one.path), side, one.sha256)))
     tiles += [("", None)] * (-len(tiles) % COLUMNS)  # methods start a row
     for label in (label for label in study.ran if label not in CALIBRATION):
-        made = None if why_none(cells, label, item) else RunFolder(out).result(label, item).picture
+        made = records.run.result(label, item).picture if item in records.done(label) else None
         tiles.append((label, picture(made, side) if made else None))
     return sheet(tiles, side)
 

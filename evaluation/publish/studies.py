@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from data.benchmark import load_items
 from evaluation.calibration import CALIBRATION
-from evaluation.report import Cells, read_cells, warning
+from evaluation.records import Records, read_records
+from evaluation.report import warning
 from evaluation.results import Results, read_results
 from harness.folder import RunFolder
 from harness.provenance import WEIGHTS_KEYS, nodes
@@ -46,16 +47,12 @@ class Sweep:
 
     out: Path
     frozen: dict[str, dict[str, Any]]
-    cells: Cells
+    records: Records
     results: Results
     without: frozenset[str]
 
     def manifest(self, label: str) -> str:
         return str(self.frozen[label]["data"].get("manifest", "folder")) if label in self.frozen else ""
-
-    def done(self, label: str) -> dict[str, dict[str, Any]]:
-        """item -> record of what a label has finished without an error."""
-        return {item: record for item, record in self.cells[label].items() if record and "error" not in record}
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ class Study:
 
     def shared_items(self) -> list[str]:
         """The planned items that every run with results has finished."""
-        done = [self.sweep.done(label) for label in self.ran]
+        done = [self.sweep.records.done(label) for label in self.ran]
         return [item for item in self.items() if all(item in records for records in done)]
 
 
@@ -120,7 +117,7 @@ def read_sweep(out: Path, without: frozenset[str] = frozenset()) -> Sweep:
     """Raises InputError where the folder holds no records or something in it is damaged."""
     results = read_results(out, without)
     frozen = {label: read_frozen(RunFolder(out).settings(label)) for label in RunFolder(out).labels()}
-    return Sweep(out, frozen, read_cells(out, without=without), results, without)
+    return Sweep(out, frozen, read_records(out, without=without), results, without)
 
 
 def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> list[Study]:
@@ -147,7 +144,9 @@ def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> 
 
 
 def own_labels(experiment: Experiment, sweep: Sweep) -> set[str]:
-    return {label for label in experiment.runs if label in sweep.cells and experiment.on(sweep.manifest(label))}
+    return {
+        label for label in experiment.runs if label in sweep.records.by_label and experiment.on(sweep.manifest(label))
+    }
 
 
 def make_study(experiment: Experiment, sweep: Sweep) -> Study:
@@ -188,15 +187,11 @@ def same_but_seed(study: Study) -> list[list[str]]:
     return [list(labels.values()) for labels in groups.values() if len(labels) > 1]
 
 
-def model_lines(sweep: Sweep, labels: Sequence[str]) -> list[str]:
-    """Which model made the numbers: the first lines of every page."""
+def model_lines(sweep: Sweep, labels: Sequence[str] = ()) -> list[str]:
+    """Which model made the numbers, of some labels or of all: the first lines of every page."""
+    labels = labels or sweep.records.labels
     models = {label: sweep.results.models[label] for label in labels if label in sweep.results.models}
-    sizes = {
-        "x".join(map(str, record["size"]))
-        for label in models
-        for record in sweep.cells[label].values()
-        if record and "size" in record
-    }
+    sizes = {"x".join(map(str, record.size or ())) for label in models for record in sweep.records.done(label).values()}
     bare = [label for label, model in models.items() if model == "none" and label not in CALIBRATION]
     models = {label: model for label, model in models.items() if model != "none"}
     by_model = {name: [label for label in models if models[label] == name] for name in sorted(set(models.values()))}

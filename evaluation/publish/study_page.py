@@ -245,9 +245,8 @@ def runs_block(study: Study) -> str:
     """What every label is, and how much of it is there."""
     planned, rows = study.items(), []
     for label, overrides in study.experiment.runs.items():
-        records = study.sweep.cells[label] if label in study.ran else {}
-        done = len(study.sweep.done(label)) if records else 0
-        failed = sum(record is not None and "error" in record for record in records.values())
+        ran, records = label in study.ran, study.sweep.records
+        done, failed = (len(records.done(label)), records.failures(label)) if ran else (0, 0)
         there = f"{done} of {len(planned)}" + (f", {failed} failed" if failed else "")
         rows.append([label, f"`{' '.join(overrides)}`" if overrides else "the preset", there])
     return "## Runs\n\n" + pipe_table(["label", "settings", "items"], rows)

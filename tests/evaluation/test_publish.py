@@ -33,7 +33,6 @@ from evaluation.statistics import compare, estimate
 from evaluation.table_notes import INFERENCE
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
 from harness.provenance import file_digest
-from harness.record import depends_on
 from stylegallery.errors import InputError
 
 N = 12
@@ -100,7 +99,7 @@ class Maker:
                 for name, v in (scores or {}).items()
             }
             rows["lpips_alex"] = {"value": None, "version": 1, "reason": MISSING}
-            made_of[item] = depends_on(folder, record)
+            made_of[item] = record.depends_on(folder)
             about = {"pictures": made_of[item], "size": None}
             (folder / "scores.json").write_text(json.dumps({"metrics": rows, **about}))
         if scores is not None:

@@ -28,7 +28,7 @@ from evaluation.metrics.regional import (
     similarities,
 )
 from harness.frozen import freeze
-from harness.record import Request
+from harness.request import Request
 from stylegallery.contract import Item, Match
 from stylegallery.errors import InputError
 from stylegallery.images import read_image

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from evaluation.results import metric_info, read_results
 from evaluation.table_notes import above
 from evaluation.table_page import number
 from evaluation.tables import build
-from harness.record import ENVIRONMENT, Request, depends_on
+from harness.environment import LIBRARIES
+from harness.request import Request
 from harness.schemas import annotation_folder
 from stylegallery.contract import Match
 
@@ -52,8 +53,8 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
     folder.mkdir(parents=True)
     shutil.copyfile(picture, folder / "stylised.png")
     record = result_record(
-        folder, digest=request.digest(), **request.__dict__, seconds={"regions": 1.25, "guidance": 2.5},
-        peak_memory_mib=812.4, environment=dict.fromkeys(ENVIRONMENT, "1"),
+        folder, digest=request.digest(), **asdict(request), seconds={"regions": 1.25, "guidance": 2.5},
+        peak_memory_mib=812.4, environment=dict.fromkeys(LIBRARIES, "1"),
     )  # fmt: skip
     if scores is not None:
         metrics = {
@@ -65,13 +66,13 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
             | {"annotation": annotation_digest(annotation_folder(folder.parents[2], "stylegallery", folder.name))}
             for name, value in scores.items()
         }
-        about = {"pictures": depends_on(folder, record), "size": None}
+        about = {"pictures": record.depends_on(folder), "size": None}
         (folder / "scores.json").write_text(json.dumps({"metrics": metrics, **about}))
 
 
 def write_failed(folder: Path, request: Request, error: str) -> None:
     folder.mkdir(parents=True)
-    result_record(folder, digest=request.digest(), **request.__dict__, error=error)
+    result_record(folder, digest=request.digest(), **asdict(request), error=error)
 
 
 def annotate(out: Path, request: Request, references: int, size: int = 16) -> None:

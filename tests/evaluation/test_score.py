@@ -26,7 +26,7 @@ from evaluation.score import Cell, main, read_picture, score
 from harness.folder import ResultFolder
 from harness.moved import Pictures
 from harness.provenance import file_digest
-from harness.record import Request
+from harness.request import Request
 from harness.schemas import annotation_folder
 from stylegallery.contract import Match
 from stylegallery.errors import InputError

@@ -20,7 +20,7 @@ from evaluation.results import METRICS, metric_info, read_results
 from evaluation.statistics import estimate
 from evaluation.table_page import number
 from evaluation.tables import build, main, write_tables
-from harness.record import depends_on
+from harness.record import load_record
 from stylegallery.errors import InputError
 
 COMMAND = "missing: python -m stylegallery.weights fetch csd"
@@ -56,7 +56,7 @@ def write_cell(out: Path, label: str, item: str, scores: dict[str, Any] | None, 
     about_it = {"inputs": inputs_of(item), "seconds": {"a": 1.5, "b": 0.5}, "peak_memory_mib": 800.0}
     record = result_record(folder, **about_it, **failed)
     if scores is not None:
-        about = {"pictures": depends_on(folder, record), "size": None}
+        about = {"pictures": record.depends_on(folder), "size": None}
         (folder / "scores.json").write_text(json.dumps({"metrics": scores, **about}))
 
 
@@ -85,7 +85,7 @@ def out(tmp_path: Path) -> Path:
             "artfid": score((1 + sum(drawn) / len(drawn)) * (1 + fid)),
         }
         folder = tmp_path / "cells" / label
-        pictures = {item: depends_on(folder / item, {"inputs": inputs_of(item)}) for item in ITEMS}
+        pictures = {item: load_record(folder / item).depends_on(folder / item) for item in ITEMS}
         about = {"pictures": pictures, "size": None, "n": len(ITEMS), "items": "all"}
         (tmp_path / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, **about}))
     return tmp_path

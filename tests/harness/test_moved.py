@@ -3,16 +3,17 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Gallery, paint
+from conftest import Gallery, paint, result_record
 from fake_method import Fake
 from omegaconf import DictConfig
 from rich.console import Console
 
 from data import benchmark
-from evaluation.report import read_cells
+from evaluation.records import read_records
 from evaluation.score import score
 from harness.jobs import Job
 from harness.moved import Pictures, root_of
@@ -54,7 +55,8 @@ def test_own_pictures_that_were_moved(
     assert not score(out, ["ms_ssim"], None, QUIET)
     assert score(out, ["ms_ssim"], None, QUIET, str(moved))
     assert len(scores(out)) == 2
-    paths = [Path(e["path"]) for r in read_cells(out, str(moved))["fake"].values() if r for e in r["inputs"].values()]
+    records = read_records(out, str(moved)).done("fake").values()
+    paths = [Path(file.path) for record in records for file in record.inputs.values()]
     assert all(moved in path.parents and path.is_file() for path in paths)
 
 
@@ -93,9 +95,10 @@ def test_a_benchmark_that_was_moved(
 def test_nothing_is_looked_for_where_nothing_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = Pictures(tmp_path)
     monkeypatch.setattr(pictures, "by_digest", lambda: pytest.fail("pictures were read"))
-    entry = {"path": str(paint(tmp_path / "a.png", 1)), "sha256": "0" * 64}
-    for inputs in ({"content": entry}, {"content": {"path": 3}}, {"content": None}, [], None):
-        assert pictures.relocated({"inputs": inputs}) == {"inputs": inputs}
+    path = str(paint(tmp_path / "a.png", 1))
+    whole = result_record(tmp_path, inputs={"content": {"path": path, "sha256": "0" * 64}})
+    for record in (whole, replace(whole, error="failed", inputs={})):
+        assert pictures.relocated(record) == record
     assert root_of(["data.root=/a b"]) == "/a b"
     for wrong in ("data.root=", "root=/a", "/a"):
         with pytest.raises(InputError, match=r"is not understood; data\.root=FOLDER"):

@@ -13,11 +13,13 @@ from conftest import Pictures, paint
 from PIL import Image
 
 from data.custom import custom_item
-from harness import provenance
-from harness import record as recording
+from harness import environment as computing
+from harness import provenance, result_files
 from harness.folder import prepare_folder
 from harness.provenance import code_digest, weights_digest, with_absolute_paths, without_places
-from harness.record import Request, read_record, write_result
+from harness.record import read_record
+from harness.request import Request
+from harness.result_files import write_result
 from stylegallery.contract import Item, MatchConstraints, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
@@ -134,7 +136,7 @@ def test_changed_bytes_change_the_digest(pictures: Pictures) -> None:
 
 def test_changed_code_changes_the_digest(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     before = digest_of(item_of(pictures))
-    monkeypatch.setattr(recording, "code_digest", lambda config: "of other sources")
+    monkeypatch.setattr("harness.request.code_digest", lambda config: "of other sources")
     assert digest_of(item_of(pictures)) != before
 
 
@@ -335,10 +337,10 @@ def test_code_is_what_the_settings_reach() -> None:
 def test_written_record_reads_back(pictures: Pictures, request_one: Request, out: Path) -> None:
     written = write_result(out, request_one, outcome(pictures))
     assert read_record(out) == written
-    assert written["digest"] == request_one.digest()
-    assert written["size"] == [72, 64]
-    assert written["seconds"] == {"all": 1.5}
-    assert list(written["files"]) == ["overview.png", "stylised.png"]
+    assert written.digest == request_one.digest()
+    assert written.size == (72, 64)
+    assert written.seconds == {"all": 1.5}
+    assert list(written.files) == ["overview.png", "stylised.png"]
     assert {path.name for path in out.iterdir()} == {"overview.png", "stylised.png", "record.json"}
     assert to_pixels(read_image(out / "stylised.png")).tolist() == [[[128] * 3] * 72] * 64
 
@@ -351,8 +353,8 @@ def test_names_of_any_bytes(pictures: Pictures, out: Path, name: bytes) -> None:
     (out / "record.json").read_text(encoding="ascii")
     record = read_record(out)
     assert record is not None
-    assert record["inputs"]["content"]["path"] == str(content)
-    assert (record["item"], record["digest"]) == (request.item, request.digest())
+    assert record.inputs["content"].path == str(content)
+    assert (record.item, record.digest) == (request.item, request.digest())
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto", "cuda:1"])
@@ -361,10 +363,10 @@ def test_record_names_what_computed(monkeypatch: pytest.MonkeyPatch, device: str
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device}")
     monkeypatch.setattr(torch, "empty", lambda _, device: SimpleNamespace(device=torch.device(device)))  # two GPUs
-    found = recording.environment({"resolution": 64, "model": {"device": device}})
-    assert found["device"] == {"auto": "NVIDIA cuda", "cuda:1": "NVIDIA cuda:1"}.get(device, recording.cpu_name())
+    found = computing.environment({"resolution": 64, "model": {"device": device}})
+    assert found["device"] == {"auto": "NVIDIA cuda", "cuda:1": "NVIDIA cuda:1"}.get(device, computing.cpu_name())
     assert found["cuda"] == (torch.version.cuda or "none")
-    assert recording.environment(CONFIG)["device"] == recording.cpu_name() != ""
+    assert computing.environment(CONFIG)["device"] == computing.cpu_name() != ""
 
 
 def test_provenance_is_in_the_picture(pictures: Pictures, request_two: Request, out: Path) -> None:
@@ -377,7 +379,7 @@ def test_provenance_is_in_the_picture(pictures: Pictures, request_two: Request, 
 
 @pytest.mark.parametrize("damage", ["no record", "cut", "not json", "other schema", "a list", "file gone"])
 def test_record_that_is_not_whole_is_none(pictures: Pictures, request_one: Request, out: Path, damage: str) -> None:
-    record = write_result(out, request_one, outcome(pictures))
+    write_result(out, request_one, outcome(pictures))
     path = out / "record.json"
     assert read_record(out) is not None
     if damage == "no record":
@@ -387,7 +389,7 @@ def test_record_that_is_not_whole_is_none(pictures: Pictures, request_one: Reque
     elif damage == "not json":
         path.write_bytes(b"\xff\xfe\x00")
     elif damage == "other schema":
-        path.write_text(json.dumps(record | {"schema": -1}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": -1}))
     elif damage == "a list":
         path.write_text("[1]")
     else:
@@ -426,7 +428,7 @@ def test_kill_while_moving_never_leaves_a_mixture(
     record = read_record(out)
     if record is not None:
         pixel = to_pixels(read_image(out / "stylised.png"))[0, 0, 0]
-        assert (record["digest"], pixel) in ((request_one.digest(), 64), (request_two.digest(), 191))
+        assert (record.digest, pixel) in ((request_one.digest(), 64), (request_two.digest(), 191))
     assert (record is not None) == (moves == 3)
     again = write_result(out, request_two, outcome(pictures, 0.75))
     assert read_record(out) == again
@@ -444,7 +446,7 @@ def test_old_result_survives_a_failed_new_one(
         (folder / "stylised.png").write_bytes(b"half a picture")
         raise error
 
-    monkeypatch.setattr(recording, "write_files", fail)
+    monkeypatch.setattr(result_files, "write_files", fail)
     with pytest.raises(InputError if isinstance(error, OSError) else Killed) as caught:
         write_result(out, request_two, outcome(pictures))
     if isinstance(error, OSError):
@@ -454,7 +456,7 @@ def test_old_result_survives_a_failed_new_one(
     assert contents(out) == before
     record = read_record(out)
     assert record is not None
-    assert record["digest"] == request_one.digest()
+    assert record.digest == request_one.digest()
 
 
 def test_error_without_a_reason_is_still_a_sentence(
@@ -465,7 +467,7 @@ def test_error_without_a_reason_is_still_a_sentence(
     def fail(*_: object) -> None:
         raise OSError("encoder error -2 when writing image file")
 
-    monkeypatch.setattr(recording, "write_files", fail)
+    monkeypatch.setattr(result_files, "write_files", fail)
     with pytest.raises(InputError) as caught:
         write_result(out, request_one, outcome(pictures))
     assert "None" not in str(caught.value)
@@ -484,7 +486,7 @@ def test_files_of_an_older_result_do_not_stay(
     assert (out / "regions_reference_1.png").is_file()
     (out / "notes.txt").write_text("mine")
     record = write_result(out, request_two, result)
-    assert {path.name for path in out.iterdir()} == {*record["files"], "record.json", "notes.txt"}
+    assert {path.name for path in out.iterdir()} == {*record.files, "record.json", "notes.txt"}
 
 
 # --- the folder ---

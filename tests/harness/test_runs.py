@@ -31,7 +31,8 @@ from harness.jobs import Job, parse_shard
 from harness.launchers.shards import Shard
 from harness.locks import holder, lock
 from harness.provenance import code_digest, sources_digest
-from harness.record import not_written, read_record
+from harness.record import Record, read_record
+from harness.result_files import not_written
 from harness.runs import in_turn, run_items
 from harness.stored import read_frozen
 from harness.whole import PARTIAL
@@ -73,7 +74,7 @@ def run(job: Job, **settings: Any) -> tuple[Counter[str], list[str]]:
     return run_items(job, lambda: method, Console(quiet=True)), method.did
 
 
-def record_of(job: Job, item: str) -> dict[str, Any]:
+def record_of(job: Job, item: str) -> Record:
     record = read_record(job.out / "cells" / job.label / item)
     assert record is not None
     return record
@@ -104,8 +105,8 @@ def test_cell_holds_record_and_picture(job: Job) -> None:
     folder = job.folder(job.items[2])
     assert {path.name for path in folder.iterdir()} == {"record.json", "stylised.png"}
     record = record_of(job, "c0__set3")
-    assert (record["item"], record["seed"], record["config"]) == ("c0__set3", 0, job.method)
-    assert list(record["inputs"]) == ["content", "reference 1", "reference 2", "reference 3"]
+    assert (record.item, record.seed, record.config) == ("c0__set3", 0, job.method)
+    assert list(record.inputs) == ["content", "reference 1", "reference 2", "reference 3"]
     image = read_image(job.items[2].content)[..., ::2, ::2]
     noise = torch.rand(image.shape, generator=item_generator(0, job.items[2]))
     with Image.open(folder / "stylised.png") as stored:
@@ -172,7 +173,7 @@ def test_changed_request_reuses_nothing(job: Job, change: str, monkeypatch: pyte
         job.out, "fake", int(change == "seed"), job.method | ({"extra": 1} if change == "config" else {}), job.items
     )
     if change == "code":
-        monkeypatch.setattr("harness.record.code_digest", lambda config: "of other sources")
+        monkeypatch.setattr("harness.request.code_digest", lambda config: "of other sources")
     assert run(other)[0]["done"] == 12
 
 
@@ -192,7 +193,7 @@ def test_input_that_changes_under_way_is_a_failure(job: Job, gallery: Gallery) -
             return super().stylize(item, *arguments)
 
     assert run_items(job, Changing, Console(quiet=True)) == Counter(done=11, there=0, failed=1)
-    assert "c2.png changed while it was used" in record_of(job, "c2__set1")["error"]
+    assert "c2.png changed while it was used" in str(record_of(job, "c2__set1").error)
     assert run(job) == (Counter(done=1, there=11, failed=0), ["c2__set1"])
 
 
@@ -242,7 +243,7 @@ def test_settings_without_a_result_may_change(fake_config: Compose, out: Path) -
     """What could not work does not keep the label from what does; a process at work on it does."""
     job = Job.of(fake_config(f"out={out}", "limit=1", "method.strength=2"), "fake")
     run(job, broken=[job.items[0].id])
-    assert "error" in record_of(job, job.items[0].id)
+    assert record_of(job, job.items[0].id).failed
     with lock(out, f"fake/{job.items[0].id}"), pytest.raises(InputError, match=r"strength: 2 there, 0\.7 now"):
         Job.of(fake_config(f"out={out}", "method.strength=0.7"), "fake")
     run(Job.of(fake_config(f"out={out}", "limit=1", "method.strength=0.7"), "fake"))
@@ -326,19 +327,19 @@ def test_failed_item_is_a_record_and_the_sweep_goes_on(job: Job) -> None:
     assert tally == Counter(done=11, there=0, failed=1)
     assert len(did) == 11
     record = record_of(job, "c1__set2")
-    assert record["error"] == "RuntimeError: no luck with c1__set2"
-    assert record["files"] == {}
+    assert record.error == "RuntimeError: no luck with c1__set2"
+    assert record.files == {}
     assert {path.name for path in (job.out / "cells/fake/c1__set2").iterdir()} == {"record.json"}
     assert run(job) == (Counter(done=1, there=11, failed=0), ["c1__set2"])
-    assert "error" not in record_of(job, "c1__set2")
+    assert not record_of(job, "c1__set2").failed
 
 
 def test_unreadable_input_is_the_failure_of_its_items(job: Job, gallery: Gallery) -> None:
     (gallery.contents / "c0.png").unlink()
     (gallery.contents / "c3.png").write_bytes(b"no picture")
     assert run(job)[0] == Counter(done=6, there=0, failed=6)
-    assert "c0.png is missing" in record_of(job, "c0__set1")["error"]
-    assert "c3.png is not a picture" in record_of(job, "c3__set3")["error"]
+    assert "c0.png is missing" in str(record_of(job, "c0__set1").error)
+    assert "c3.png is not a picture" in str(record_of(job, "c3__set3").error)
 
 
 def test_failure_of_a_name_of_any_bytes(out: Path, gallery: Gallery) -> None:
@@ -348,7 +349,7 @@ def test_failure_of_a_name_of_any_bytes(out: Path, gallery: Gallery) -> None:
     console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
     assert run_items(job, Counting, console) == Counter(done=12, there=0, failed=3)
     (item,) = (item.id for item in job.items if item.id.startswith("caf_") and item.id.endswith("__set1"))
-    assert r"caf\udce9.png is not a picture" in record_of(job, item)["error"]
+    assert r"caf\udce9.png is not a picture" in str(record_of(job, item).error)
 
 
 def test_result_stays_while_an_input_cannot_be_read(job: Job, gallery: Gallery) -> None:
@@ -357,7 +358,7 @@ def test_result_stays_while_an_input_cannot_be_read(job: Job, gallery: Gallery) 
     before = {item: stamp for item, stamp in stamps(job).items() if item != "c0__set1"}
     content = (gallery.contents / "c0.png").rename(gallery.contents / "elsewhere")
     assert run(job)[0] == Counter(done=0, there=9, failed=3)
-    assert "c0.png is missing" in record_of(job, "c0__set1")["error"]
+    assert "c0.png is missing" in str(record_of(job, "c0__set1").error)
     assert stamps(job).items() >= before.items()
     content.rename(gallery.contents / "c0.png")
     assert run(job) == (Counter(done=1, there=11, failed=0), ["c0__set1"])
@@ -544,7 +545,7 @@ def test_status_tells_every_state(fake_config: Compose, out: Path, monkeypatch: 
     ids = [item.id for item in job.items]
     run(Job(out, "fake", 0, job.method, job.items[:5]), broken=[ids[1]])
     with monkeypatch.context() as patch:
-        patch.setattr("harness.record.code_digest", lambda config: "older")
+        patch.setattr("harness.request.code_digest", lambda config: "older")
         run(Job(out, "fake", 0, job.method, job.items[5:6]))
     held = lock(out, f"fake/{ids[7]}")
     with held:

@@ -20,7 +20,8 @@ from evaluation.publish import __main__ as publishing
 from evaluation.publish.commands import as_override
 from harness import status
 from harness.provenance import file_digest
-from harness.record import Request, depends_on
+from harness.record import load_record
+from harness.request import Request
 from harness.schemas import annotation_folder
 from harness.stored import read_frozen
 from stylegallery.contract import Match
@@ -65,7 +66,7 @@ def out(tmp_path: Path) -> Path:
     inputs = {role: {"path": str(picture), "sha256": file_digest(picture)} for role in ("content", "reference 1")}
     record = result_record(folder, config=METHOD, inputs=inputs)
     scores = {"metrics": {"lpips_alex": {"value": 0.5, "version": 1, "reason": None}}, "size": None}
-    (folder / "scores.json").write_text(json.dumps(scores | {"pictures": depends_on(folder, record)}))
+    (folder / "scores.json").write_text(json.dumps(scores | {"pictures": record.depends_on(folder)}))
     freeze(tmp_path / "out", FROZEN)
     return tmp_path / "out"
 
@@ -222,7 +223,7 @@ def whole(out: Path) -> Path:
         annotation_folder(out, "stylegallery", cell.name), Annotation(labels, [labels], [match]), request
     )
     scores = {"metrics": {"fid_efficientnet": {"value": 0.5, "version": 1, "reason": None}}, "items": "x", "n": 1}
-    pictures = {cell.name: depends_on(cell, json.loads((cell / "record.json").read_text()))}
+    pictures = {cell.name: load_record(cell).depends_on(cell)}
     (cell.parent / "sets.json").write_text(json.dumps(scores | {"pictures": pictures, "size": None}))
     return out
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from harness import tracking
 from harness.jobs import Job
-from harness.record import depends_on, read_record
+from harness.record import load_record
 from harness.runs import run_items
 from harness.tracking import HEIGHT, WandbTracker, strip
 
@@ -45,7 +45,7 @@ def test_offline_run_holds_all_that_sync_needs(job: Job, tmp_path: Path, gallery
         run_items(job, lambda: Fake(0.5, 0.0, ["c1__set1"], None), Console(quiet=True), lambda *_: None)
         for item, old in (("c0__set2", False), ("c0__set3", True)):  # scores of this picture, and of an earlier one
             folder = job.out / "cells" / "fake" / item
-            pictures = depends_on(folder, read_record(folder)) | ({"result": "0"} if old else {})
+            pictures = load_record(folder).depends_on(folder) | ({"result": "0"} if old else {})
             scores = {"lpips_alex": {"value": 0.25, "version": 1, "reason": None}}
             about = {"pictures": pictures, "size": None}
             (folder / "scores.json").write_text(json.dumps({"metrics": scores, **about}))

@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,9 +14,10 @@ from rich.console import Console
 import run as script
 from evaluation import annotations
 from evaluation.metric import Annotation
-from harness.folder import RECORD, prepare_folder
-from harness.record import Request, read_record, require_free, write_result
-from harness.schemas import WRITTEN
+from harness.folder import RECORD, RESULT_FILES, prepare_folder
+from harness.record import Record, read_record
+from harness.request import Request
+from harness.result_files import require_free, write_result
 from harness.whole import PARTIAL, clear_partial
 from stylegallery.contract import Item, Match, Stylization
 from stylegallery.errors import InputError
@@ -33,7 +33,7 @@ def identity(item: Item, tmp_path: Path, blank_figures: None) -> Callable[..., N
     return lambda *more: script.run(compose_config("identity", *given, *more), Console(file=io.StringIO())) and None
 
 
-def finished_cell(folder: Path, item: Item, seed: int = 0) -> dict[str, Any]:
+def finished_cell(folder: Path, item: Item, seed: int = 0) -> Record:
     image = read_image(item.content)
     return write_result(folder, Request.of(item, seed, METHOD), Stylization(image, image, []), explain=False)
 
@@ -48,7 +48,8 @@ def test_a_record_deletes_nothing(tmp_path: Path, item: Item, name: str) -> None
     """A record that lists what no result consists of is none, and what it lists stays."""
     folder = tmp_path / "out"
     folder.mkdir()
-    record = finished_cell(folder, item)
+    finished_cell(folder, item)
+    record = json.loads((folder / "record.json").read_text())
     for path in (tmp_path / "victim.txt", folder / "notes.txt"):
         path.write_text("mine")
     name = name.format(str(tmp_path)[1:])
@@ -106,7 +107,7 @@ def test_own_results_are_replaced(tmp_path: Path, item: Item, identity: Callable
     (folder / "notes.txt").write_text("mine")
     identity("seed=1")
     record = read_record(folder)
-    assert record and record["seed"] == 1
+    assert record and record.seed == 1
     assert (folder / "notes.txt").read_text() == "mine"
 
 
@@ -136,7 +137,7 @@ def test_folders_of_others_are_not_cleared(tmp_path: Path) -> None:
         (path / "stylised.png").write_text("x")
         (path / "record.json").write_text("{}")
     (folder / f"{PARTIAL}linked").symlink_to(mine)
-    clear_partial(folder, WRITTEN, RECORD)
+    clear_partial(folder, RESULT_FILES, RECORD)
     assert {path.name for path in mine.iterdir()} == {"notes.txt", "stylised.png", "record.json"}
     assert (folder / f"{PARTIAL}notes" / "notes.txt").read_text() == "mine"
 

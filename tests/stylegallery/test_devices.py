@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evaluation.backbones import EfficientNetLite0
-from harness.record import computing_on, cpu_name, environment, read_record
+from harness.environment import computing_on, cpu_name, environment
+from harness.record import read_record
 from stylegallery import devices
 from stylegallery.contract import Item
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype, repeatable_gradients
@@ -154,8 +155,8 @@ def test_a_gpu_that_is_not_used_is_named_before_stage_1_in_record_and_summary(
     assert printed.count("too old") == 2  # and in the summary
     record = read_record(tmp_path / "out")
     assert record is not None
-    assert computing_on(record["environment"]) == where
-    assert {"torch", "cuda", "threads"} <= record["environment"].keys()
+    assert computing_on(record.environment) == where
+    assert {"torch", "cuda", "threads"} <= record.environment.keys()
     with pytest.raises(
         InputError, match=r"device cuda is not to be had here \(CUDA init.* too old .*; pass device=cpu"
     ):

@@ -1,0 +1,142 @@
+"""The files of a result: written together, the record last, and never in the place of somebody else's files."""
+
+import csv
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from harness.environment import environment
+from harness.folder import RECORD, RESULT_FILES, ResultFolder
+from harness.provenance import file_digest
+from harness.record import Record, WrittenFile, own_record
+from harness.request import Request
+from harness.whole import replaced
+from stylegallery.contract import Item, Stylization
+from stylegallery.errors import InputError, MachineError, require
+from stylegallery.images import to_pixels, write_png
+from stylegallery.regions import colours, region_count, write_indexed_png
+
+
+def require_free(folder: Path, item: Item, begun: bool) -> None:
+    """Raises InputError where a result in a folder would replace a file that no result left there, or its own input.
+
+    begun: whether a run has begun in the folder before, which takes for its own what a kill or a damaged record left.
+    """
+    require_apart(folder, item)
+    record = own_record(folder)
+    if record is None and begun:
+        return
+    left = {RECORD, *record.files} if record else set()
+    others = {path.name for path in folder.iterdir() if RESULT_FILES.fullmatch(path.name) or path.name == RECORD}
+    if foreign := sorted(others - left):
+        raise InputError(
+            f"{folder} holds a file {foreign[0]} that no record of a result names, so it is not replaced; move it away "
+            "or pass another out="
+        )
+
+
+def require_apart(folder: Path, item: Item) -> None:
+    """Raises InputError where an input of an item is one of the files that its result replaces."""
+    for role, path in item.files().items():
+        for place in (path.resolve(), path.parent.resolve() / path.name):
+            if place.parent == folder.resolve() and RESULT_FILES.fullmatch(place.name):
+                raise InputError(f"{path}, the {role}, would be replaced by the result; move it or pass another out=")
+
+
+def write_result(
+    folder: Path, request: Request, result: Stylization, explain: bool = True, settings: str | None = None
+) -> Record:
+    """Write all files of a result and, last, its record; `explain` adds figures for the eye, `settings` is the digest
+    of the frozen settings of a label.
+
+    Raises:
+        MachineError: the disk is full or the folder not writable.
+    """
+    require(isinstance(result, Stylization), "a method's stylize returns a Stylization", type(result).__name__)
+    try:
+        with replaced(folder, RESULT_FILES, RECORD) as partial:
+            write_files(partial, request, result, explain)
+            files = {
+                path.name: WrittenFile(path.stat().st_size, file_digest(path)) for path in sorted(partial.iterdir())
+            }
+            record = Record(
+                **vars(request),
+                digest=request.digest(),
+                settings=settings,
+                size=(result.image.shape[-1], result.image.shape[-2]),
+                seconds=dict(result.seconds),
+                peak_memory_mib=result.peak_memory_mib,
+                environment=environment(request.config),
+                files=files,
+            )
+            record.write(partial)
+    except OSError as error:
+        raise not_written(folder, error) from error
+    return record
+
+
+def write_failure(
+    folder: Path, item: Item, seed: int, request: Request | None, error: str, settings: str | None = None
+) -> Record:
+    """Record that an item failed and why; an older result in the folder, which answers to something else, goes.
+
+    `request` is None where an input could not even be read; `settings` as in `write_result`.
+
+    Raises:
+        MachineError: the disk is full or the folder not writable.
+    """
+    asked = vars(request) | {"digest": request.digest()} if request else {"item": item.id, "seed": seed}
+    computing = environment(request.config if request else {})
+    record = Record(**asked, settings=settings, error=error, environment=computing, files={})
+    try:
+        with replaced(folder, RESULT_FILES, RECORD) as partial:
+            record.write(partial)
+    except OSError as failure:
+        raise not_written(folder, failure) from failure
+    return record
+
+
+def not_written(folder: Path, error: OSError) -> MachineError:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free // 2**20
+    return MachineError(
+        f"the result could not be written to {folder} ({error.strerror or error}, {free} MiB free); "
+        "make room or pass another out= and run again"
+    )
+
+
+def write_files(folder: Path, request: Request, result: Stylization, explain: bool) -> None:
+    """stylised.png, region maps, matches and energies, as far as the method has them, and figures that explain."""
+    provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code}
+    write_png(ResultFolder(folder).picture, to_pixels(result.image), provenance)
+    if result.content_labels is not None:
+        write_regions(folder, "content", result.content, result.content_labels, explain)
+    for number, labels in enumerate(result.reference_labels, 1):
+        write_regions(folder, f"reference_{number}", result.references[number - 1], labels, explain)
+    if result.matches:
+        matches = [asdict(match) for match in result.matches]
+        (folder / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
+    if result.energies:
+        with (folder / "energies.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([result.energies[0]._fields, *result.energies])
+    if explain:
+        from stylegallery import figures  # matplotlib takes a second to import, which cells do without
+
+        figures.overview(result, request.item).savefig(ResultFolder(folder).overview, dpi=120)
+        if result.matches:
+            figures.match_figure(result).savefig(folder / "matches.png", dpi=110)
+        if result.energies:
+            figures.energy_figure(result.energies).savefig(folder / "energies.png", dpi=110)
+
+
+def write_regions(folder: Path, name: str, image: Tensor, labels: Tensor, explain: bool) -> None:
+    """The label map of a picture as indexed PNG, and coloured over the picture."""
+    write_indexed_png(folder / f"regions_{name}.png", labels, (image.shape[-2], image.shape[-1]))
+    if explain:
+        from stylegallery import figures
+
+        palette = colours(region_count(labels))
+        write_png(folder / f"overlay_{name}.png", figures.overlay(image, labels, palette))
