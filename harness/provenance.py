@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -11,6 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.files import require_file, unreachable
 from stylegallery.images import SUFFIXES
@@ -28,7 +30,7 @@ WEIGHTS_KEYS = (
 WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json", ".txt", *SUFFIXES}  # pictures: published
 KEPT = Path("~/.cache/stylegallery/digests")  # of large files, not to read gigabytes at every start
 LARGE, SETTLED = 2**20, 2.0  # bytes; seconds since the last change, longer than any file system's clock ticks
-BY_NAME = ("stylegallery.draws.item_generator", "stylegallery.embedded.autoencoder")  # what runs and no method imports
+MODULE = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 
 
 def file_digest(path: Path) -> str:
@@ -154,10 +156,11 @@ def is_weights(path: Path) -> bool:
 def code_digest(config: object) -> str:
     """Digest of the sources that the `_target_`s of a config reach by imports inside this repository.
 
-    A change of one method leaves the results of the others valid; scores and tables are in nobody's reach.
+    A change of one method leaves the results of the others valid; scores and tables are in nobody's reach. What the
+    harness draws for an item, whichever method takes it, counts for all.
     """
     targets = {str(node["_target_"]) for _, node in nodes(config) if "_target_" in node}
-    return sources_digest(frozenset(targets.union(BY_NAME)))
+    return sources_digest(frozenset(targets | {item_generator.__module__}))
 
 
 @cache  # a process runs what it imported: later edits are not what made its results
@@ -169,14 +172,14 @@ def sources_digest(targets: frozenset[str]) -> str:
 
 
 def reachable(names: frozenset[str]) -> set[Path]:
-    """Source files of this repository behind dotted names, and of all that they import."""
+    """Source files of this repository behind dotted names, and of all that they import or name as a module to load."""
     found: set[Path] = set()
     waiting = [path for name in names if (path := source_of(name))]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += [source for name in imports(path) if (source := source_of(name))]
+            waiting += [source for name in (*imports(path), *modules_named(path)) if (source := source_of(name))]
     return found
 
 
@@ -193,12 +196,24 @@ def source_of(name: str) -> Path | None:
 
 def imports(path: Path) -> Iterator[str]:
     """Dotted names that a source file imports, in functions too."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise InputError(f"{path}:{error.lineno} is not Python ({error.msg}); mend this line") from error
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules_named(path: Path) -> Iterator[str]:
+    """Modules of this repository that a source file names in a text, as it does to load their classes by name."""
+    texts = (str(node.value) for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant))
+    for text in filter(MODULE.fullmatch, texts):
+        if ROOT.joinpath(*text.split(".")).with_suffix(".py").is_file():
+            yield text
+
+
+def parsed(path: Path) -> ast.Module:
+    """Raises InputError where a source file is not Python."""
+    try:
+        return ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise InputError(f"{path}:{error.lineno} is not Python ({error.msg}); mend this line") from error

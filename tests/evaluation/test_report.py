@@ -26,8 +26,8 @@ from evaluation.table_notes import above
 from evaluation.table_page import number
 from evaluation.tables import build
 from harness.environment import LIBRARIES
+from harness.folder import RunFolder
 from harness.request import Request
-from harness.schemas import annotation_folder
 from stylegallery.contract import Match
 
 HOSTILE_ITEM = "0009__a@b=c+d,e.f__1__a"
@@ -63,7 +63,7 @@ def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, 
                 "version": metric_info(name).version,
                 "reason": None if value is not None else MISSING,
             }
-            | {"annotation": annotation_digest(annotation_folder(folder.parents[2], "stylegallery", folder.name))}
+            | {"annotation": annotation_digest(RunFolder(folder.parents[2]).annotation("stylegallery", folder.name))}
             for name, value in scores.items()
         }
         about = {"pictures": record.depends_on(folder), "size": None}
@@ -87,7 +87,7 @@ def annotate(out: Path, request: Request, references: int, size: int = 16) -> No
         for region in range(1, 5)
     ]
     write_annotation(
-        annotation_folder(out, "stylegallery", request.item),
+        RunFolder(out).annotation("stylegallery", request.item),
         Annotation(quarters, [halves] * references, matches),
         request,
     )

@@ -23,11 +23,10 @@ from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.results import read_results
 from evaluation.score import Cell, main, read_picture, score
-from harness.folder import ResultFolder
+from harness.folder import ResultFolder, RunFolder
 from harness.moved import Pictures
 from harness.provenance import file_digest
 from harness.request import Request
-from harness.schemas import annotation_folder
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
 from stylegallery.weights import table
@@ -126,7 +125,9 @@ def test_scores_of_regions_are_about_their_own_annotation(out: Path, console: Co
         matches = [Match(region, *target, 0, 0, 0, 0, False) for region, target in enumerate(targets, 1)]
         request = Request(item, seed, {}, {}, {}, {}, "code")
         labels = halves if len(targets) == 2 else whole
-        write_annotation(annotation_folder(out, annotator, item), Annotation(labels, [halves, whole], matches), request)
+        write_annotation(
+            RunFolder(out).annotation(annotator, item), Annotation(labels, [halves, whole], matches), request
+        )
         return request.digest()
 
     own = annotate("stylegallery", 0, (1, 1), (2, 1))

@@ -301,19 +301,27 @@ def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
         digest_of_weights(folder)
 
 
-@pytest.mark.parametrize("name", ["mine.py", "stylegallery/draws.py", "stylegallery/embedded/autoencoder.py"])
+@pytest.mark.parametrize("name", ["mine.py", "stylegallery/draws.py", "models/autoencoder.py"])
 def test_code_is_also_what_no_method_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """The draws of every item, and the class that a model directory names."""
-    assert all(provenance.source_of(source) for source in provenance.BY_NAME)
+    """The draws of every item, and a module that is loaded by its name."""
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     digests = []
     for text in ("old = 1", "new = 1"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / "mine.py").write_text("LIBRARIES = {'diffusers', 'models.autoencoder'}\n")
+        with (tmp_path / name).open("a") as file:
+            file.write(f"{text}\n")
         provenance.sources_digest.cache_clear()
         digests.append(code_digest({"_target_": "mine.Mine"}))
     provenance.sources_digest.cache_clear()
     assert digests[0] != digests[1]
+
+
+def test_the_embedded_model_is_code_of_those_who_load_models() -> None:
+    """Its class is named by model folders, and no method imports it."""
+    embedded = provenance.ROOT / "stylegallery" / "embedded" / "autoencoder.py"
+    assert embedded in provenance.reachable(frozenset({"stylegallery.pipeline.StyleGallery"}))
+    assert embedded not in provenance.reachable(frozenset({"baselines.identity.Identity"}))
 
 
 def test_code_is_what_the_settings_reach() -> None:

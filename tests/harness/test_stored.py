@@ -19,10 +19,10 @@ from evaluation.metrics.histogram import Histogram
 from evaluation.publish import __main__ as publishing
 from evaluation.publish.commands import as_override
 from harness import status
+from harness.folder import RunFolder
 from harness.provenance import file_digest
 from harness.record import load_record
 from harness.request import Request
-from harness.schemas import annotation_folder
 from harness.stored import read_frozen
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
@@ -220,7 +220,7 @@ def whole(out: Path) -> Path:
     request = Request(cell.name, 0, METHOD, {}, {}, {}, "c")
     match = Match(1, 1, 1, 0.5, 0.5, 0.5, 0.5, False)
     annotations.write_annotation(
-        annotation_folder(out, "stylegallery", cell.name), Annotation(labels, [labels], [match]), request
+        RunFolder(out).annotation("stylegallery", cell.name), Annotation(labels, [labels], [match]), request
     )
     scores = {"metrics": {"fid_efficientnet": {"value": 0.5, "version": 1, "reason": None}}, "items": "x", "n": 1}
     pictures = {cell.name: load_record(cell).depends_on(cell)}
