@@ -20,7 +20,7 @@ from torch import Tensor
 import baselines.styleid
 from baselines.latent_adain import adain
 from baselines.styleid import Inversion, StyleID
-from harness.schemas import LABEL
+from harness.folder import LABEL
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
