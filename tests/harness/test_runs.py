@@ -399,7 +399,7 @@ def test_memory_that_runs_out_twice_stops(job: Job) -> None:
     with pytest.raises(InputError, match=r"^the GPU ran out of memory; pass model\.dtype=bfloat16"):
         run_items(job, Hungry, Console(quiet=True))
     assert sorted(stamps(job)) == ["c0__set1", "c0__set2"]
-    assert record_of(job, "c0__set2")["error"].endswith("a smaller resolution= or fewer references")
+    assert str(record_of(job, "c0__set2").error).endswith("a smaller resolution= or fewer references")
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Cancelled])
