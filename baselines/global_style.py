@@ -9,51 +9,49 @@ meaning here.
 import copy
 from dataclasses import replace
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from stylegallery.contract import Energy, Item, Match, Progress, Silent, Stylization
-from stylegallery.images import read_image, resize
-from stylegallery.pipeline import Plan, StyleGallery
+from stylegallery.contract import Item, Match, Progress, Silent, Stylization
+from stylegallery.images import Picture, read_image, resize
+from stylegallery.matching import RegionDescriptors
+from stylegallery.pipeline import Analysis, Plan, StyleGallery
 from stylegallery.segmentation import Segmentation
 from stylegallery.stopwatch import Stopwatch
+
+NOTHING = RegionDescriptors(torch.empty(1, 0), torch.empty(1, 0), np.empty((1, 3)))  # is compared with nothing
 
 
 class GlobalStyle(StyleGallery):
     """Takes the settings of `StyleGallery`. Of those of stages 1 and 2 only `segmentation.inversion_steps` does
     anything, where `guidance.extras.initial` is `inverted`: it decides the start."""
 
-    def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
-        result = super().stylize(item, generator, progress)
-        return replace(result, content_labels=None, reference_labels=[], matches=[])
-
     def plan(
         self, item: Item, generator: torch.Generator, progress: Progress = Silent(), watch: Stopwatch | None = None
     ) -> Plan:
         """One region per picture; every reference is a match of the content's."""
-        images = [
-            resize(read_image(path), self.resolution, self.resizing, self.model.stride)
-            for path in (item.content, *item.references)
-        ]
         advance = progress.stage("1 inversion", self.segmentation.inversion_steps)
-        analyses = [self.whole(image) for image in images]
+        content, *references = [self.whole(path) for path in (item.content, *item.references)]
         if self.guidance.extras.initial == "inverted":
-            inverted = analyses[0].latent
+            inverted = content.segmentation.latent
             with (watch or Stopwatch(self.model.device))("inversion"):
                 for step in self.model.invert(inverted, self.segmentation.inversion_steps):
                     inverted = step.latents
                     advance()
-            analyses[0] = replace(analyses[0], inverted=inverted)
-        matches = [Match(1, number, 1, 0.0, 0.0, 0.0, 0.0, False) for number in range(1, len(images))]
-        return Plan(images, analyses, matches)
+            content = replace(content, segmentation=replace(content.segmentation, inverted=inverted))
+        matches = [Match(1, number, 1, 0.0, 0.0, 0.0, 0.0, False) for number in range(1, len(references) + 1)]
+        return Plan(content, references, matches)
 
-    def render(self, plan: Plan, progress: Progress = Silent()) -> tuple[Tensor, list[Energy]]:
+    def render(self, plan: Plan, progress: Progress = Silent(), watch: Stopwatch | None = None) -> Stylization:
         mean = copy.copy(self)
         if self.guidance.extras.normalise == "tokens":  # matches add up: weigh each by one over their number
             mean.guidance = replace(self.guidance, style_weight=self.guidance.style_weight / len(plan.matches))
-        return StyleGallery.render(mean, plan, progress)
+        result = StyleGallery.render(mean, plan, progress, watch)
+        return replace(result, content_labels=None, reference_labels=[], matches=[])
 
-    def whole(self, image: Tensor) -> Segmentation:
+    def whole(self, picture: Picture) -> Analysis:
+        image = resize(read_image(picture), self.resolution, self.resizing, self.model.stride)
         latent = self.model.encode(image)
         grid = (latent.shape[-2], latent.shape[-1])
-        return Segmentation(torch.ones(grid, dtype=torch.int64), torch.zeros(1, *grid), latent, latent)
+        one_region = Segmentation(torch.ones(grid, dtype=torch.int64), torch.zeros(1, *grid), latent, latent)
+        return Analysis(picture, image, 0, one_region, NOTHING)

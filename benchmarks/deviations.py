@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 from stylegallery.contract import Item, MatchConstraints
 from stylegallery.draws import derived
 from stylegallery.images import read_image
-from stylegallery.matching import describe, match
+from stylegallery.matching import best_matches, describe
 from stylegallery.pipeline import Plan, StyleGallery
 from stylegallery.segmentation import segment
 
@@ -58,17 +58,17 @@ def replan(method: StyleGallery, plan: Plan, deviation: dict, seeds: list[int]) 
     """The plan with the deviation's settings; the diffusion features of `plan` are used again."""
     segmentation = replace(method.segmentation, **deviation.get("segmentation", {}))
     matching = replace(method.matching, **deviation.get("matching", {}))
-    analyses = plan.analyses
-    if segmentation != method.segmentation:
-        analyses = [
-            replace(a, labels=segment(a.features, a.latent[0], image, segmentation, seed))
-            for a, image, seed in zip(analyses, plan.images, seeds, strict=True)
-        ]
-    described = [
-        describe(a.labels, a.features, image, method.encoder, matching, derived(0) + int(deviation.get("seed", 0)))
-        for a, image in zip(analyses, plan.images, strict=True)
-    ]
-    return Plan(plan.images, analyses, match(described[0], described[1:], matching, MatchConstraints()))
+    seed, analyses = derived(0) + int(deviation.get("seed", 0)), []
+    for known, own_seed in zip(plan.analyses, seeds, strict=True):
+        found = known.segmentation
+        if segmentation != method.segmentation:
+            labels = segment(found.features, found.latent[0], known.image, segmentation, own_seed)
+            found = replace(found, labels=labels)
+        described = describe(found.labels, found.features, known.image, method.encoder, matching, seed)
+        analyses.append(replace(known, segmentation=found, descriptors=described))
+    content, *references = analyses
+    candidates = [reference.descriptors for reference in references]
+    return Plan(content, references, best_matches(content.descriptors, candidates, matching, MatchConstraints()))
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def main() -> None:
     for item in items(arguments.data, arguments.items):
         seeds = [derived(0, read_image(path)) for path in (item.content, *item.references)]
         paper = method.plan(item, torch.Generator().manual_seed(0))
-        image = method.render(paper)[0]
+        image = method.render(paper).image
         for name, deviation in DEVIATIONS.items():
             plan = replan(method, paper, deviation, seeds)
             ari = [
@@ -96,7 +96,7 @@ def main() -> None:
             if changed_regions or any(moved) or "guidance" in deviation:
                 guidance = method.guidance
                 method.guidance = replace(guidance, **deviation.get("guidance", {}))
-                result = method.render(plan)[0]
+                result = method.render(plan).image
                 method.guidance = guidance
             rows.append(
                 {

@@ -11,12 +11,10 @@
 #
 # StyleGallery ([arXiv 2603.10354](https://arxiv.org/abs/2603.10354)) stylises a photo region by region, each from the
 # best region of any reference. This notebook walks through its three stages on bundled pictures, with a look at what
-# each of them hands on. It calls the functions of the repository in the order of
-# [`pipeline.py`](../stylegallery/pipeline.py); the model is the small one that ships with it, so the pictures are not
-# those of Stable Diffusion.
+# each of them hands on. `analyse`, `match` and `render` are those of [`pipeline.py`](../stylegallery/pipeline.py); the
+# model is the small one that ships with the repository, so the pictures are not those of Stable Diffusion.
 
 # %%
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,52 +23,40 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
 from sklearn.metrics import silhouette_score
 
 import stylegallery
-from data.benchmark import load_items
-from stylegallery.contract import Energy, MatchConstraints, Stylization
+from stylegallery import MatchConstraints, StyleGallery
 from stylegallery.draws import derived
-from stylegallery.figures import HALO, deepest_point, energy_figure, match_figure, overlay, overview, show
+from stylegallery.figures import HALO, deepest_point, energy_figure, overlay, overview, show
 from stylegallery.guidance import guidance_timesteps, style_target
-from stylegallery.images import read_image, resize, to_pixels
-from stylegallery.matching import describe, match, score_terms
-from stylegallery.pipeline import Plan
+from stylegallery.images import read_image, to_pixels
+from stylegallery.matching import score_terms
 from stylegallery.regions import colours, flat_labels, region_count, resize_labels
-from stylegallery.segmentation import cluster, find_regions, fuse, merge, principal_components
+from stylegallery.segmentation import cluster, fuse, merge, principal_components
 
-ROOT = Path(stylegallery.__file__).parents[1]
+SAMPLES = Path(stylegallery.__file__).parents[1] / "data" / "samples"
 
 # %% [markdown]
-# Two settings to play with. Stage 3 is shortened so that the notebook takes a minute on one core; `None` keeps the
-# number of updates of the preset, for the quality of `make demo`.
+# Settings to play with. Stage 3 is shortened so that the notebook takes a minute on one core; `None` keeps the number
+# of updates of the preset, for the quality of `make demo`.
 
 # %% tags=["parameters"]
-OVERRIDES = []  # as on the command line: "content=...", "references=[...]" (two or more), "model=sd15", ...
+CONTENT = SAMPLES / "content" / "coffee.jpg"
+REFERENCES = [SAMPLES / "style" / "pencil_still_life.jpg", SAMPLES / "style" / "ink_mountains.jpg"]  # two or more
+OVERRIDES = []  # settings of the method as on the command line: "resolution=512", "model=sd15", ...
 UPDATES = 6
 
 # %%
-samples = ROOT / "data" / "samples"
-pictures = [
-    f"content={samples / 'content' / 'coffee.jpg'}",
-    f"references=[{samples / 'style' / 'pencil_still_life.jpg'},{samples / 'style' / 'ink_mountains.jpg'}]",
-]
-with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-    config = compose("config", overrides=[*pictures, *OVERRIDES])
-method = instantiate(config.method, _convert_="all")
-model = method.model
-(item,) = load_items(config.data)
-
-originals = [read_image(path) for path in (item.content, *item.references)]
-seeds = [derived(config.seed, picture) for picture in originals]  # what is drawn for a picture is its own
-seed = seeds[0]
-images = [resize(picture, method.resolution, method.resizing, model.stride) for picture in originals]
+gallery = StyleGallery.from_config(*OVERRIDES)
+model = gallery.model
+content, *references = analyses = [gallery.analyse(picture) for picture in (CONTENT, *REFERENCES)]
+images, labels = [one.image for one in analyses], [one.labels for one in analyses]
 names = ["content", *(f"reference {number}" for number in range(1, len(images)))]
+seed = derived(content.run_seed, read_image(CONTENT))  # what is drawn for a picture is its own
 
 
 def show_row(drawings: dict[str, np.ndarray], height: float = 2.6) -> tuple[plt.Figure, list[plt.Axes]]:
@@ -94,8 +80,8 @@ _ = show_row({name: to_pixels(image) for name, image in zip(names, images, stric
 # ones. Below, the three leading principal components of each map are its red, green and blue.
 
 # %%
-latent = model.encode(images[0])
-steps = list(model.invert(latent, method.segmentation.inversion_steps))
+setting, found = gallery.segmentation, content.segmentation
+steps = list(model.invert(found.latent, setting.inversion_steps))
 fused = fuse([step.features for step in steps])[0]
 
 
@@ -111,13 +97,10 @@ maps = {f"features at t = {step.timestep}": component_colours(step.features[0]) 
 _ = show_row(maps | {"fused": component_colours(fused)}, height=1.9)
 
 # %% [markdown]
-# `find_regions` does the whole of stage 1 for a picture. Each picture is cut up alone, the references like the content.
+# `analyse` did the whole of stage 1 for each picture alone, the references like the content.
 
 # %%
-analyses = [find_regions(model, image, method.segmentation, seed) for image, seed in zip(images, seeds, strict=True)]
-labels = [analysis.labels for analysis in analyses]
-
-features = [component_colours(analysis.features) for analysis in analyses]
+features = [component_colours(one.segmentation.features) for one in analyses]
 _ = show_row({f"{name}: fused features": colouring for name, colouring in zip(names, features, strict=True)})
 _, axes = show_row(
     {
@@ -134,9 +117,8 @@ for axis, image, regions in zip(axes, images, labels, strict=True):
 # How the content came to its regions: K-means cuts the features into $k$ clusters, and the silhouette chooses $k$.
 
 # %%
-setting, content = method.segmentation, analyses[0]
 window = setting.smoothing
-smooth = F.avg_pool2d(content.features[None], window, 1, window // 2, count_include_pad=False)[0]
+smooth = F.avg_pool2d(found.features[None], window, 1, window // 2, count_include_pad=False)[0]
 points = principal_components(smooth.flatten(1).T.cpu().numpy(), setting.components, seed)
 
 smallest, largest = setting.clusters
@@ -147,7 +129,7 @@ best = silhouettes.idxmax()
 
 def tinted(flat: np.ndarray) -> np.ndarray:
     """The content under the colours of a flat labelling that starts at 0."""
-    return overlay(images[0], torch.from_numpy(flat.reshape(content.labels.shape)) + 1, colours(flat.max() + 1))
+    return overlay(images[0], torch.from_numpy(flat.reshape(labels[0].shape)) + 1, colours(flat.max() + 1))
 
 
 columns = 5
@@ -169,12 +151,12 @@ for place, k in enumerate(list(clusters)[: 2 * columns]):
 # clusters leave little to merge, so the largest $k$ is shown beside the chosen one.
 
 # %%
-latents = content.latent[0].flatten(1).T.cpu().numpy().astype(np.float64)
+latents = found.latent[0].flatten(1).T.cpu().numpy().astype(np.float64)
 pieces = {}
 for k in dict.fromkeys((largest, best)):
     merged = merge(clusters[k], [(latents, setting.merge_distance)], setting.merging)
     pieces |= {f"{k} clusters": tinted(clusters[k]), f"of {k}, merged: {merged.max() + 1}": tinted(merged)}
-pieces["on the edges, without specks: the regions"] = tinted(content.labels.flatten().numpy() - 1)
+pieces["on the edges, without specks: the regions"] = tinted(labels[0].flatten().numpy() - 1)
 _ = show_row(pieces, height=1.7)
 
 # %% [markdown]
@@ -185,19 +167,15 @@ _ = show_row(pieces, height=1.7)
 # weighted sum and the best region wins (framed).
 
 # %%
-descriptors = [
-    describe(analysis.labels, analysis.features, image, method.encoder, method.matching, derived(config.seed))
-    for analysis, image in zip(analyses, images, strict=True)
-]
-matches = match(descriptors[0], descriptors[1:], method.matching, MatchConstraints())
+plan = gallery.match(content, references)
 
 candidates = [(i, j) for i, regions in enumerate(labels[1:], 1) for j in range(1, region_count(regions) + 1)]
-terms = np.concatenate([score_terms(descriptors[0], reference) for reference in descriptors[1:]], axis=1)
-weights = {name: getattr(method.matching, name) for name in ("statistics", "semantics", "geometry")}
+terms = np.concatenate([score_terms(content.descriptors, one.descriptors) for one in references], axis=1)
+weights = {name: getattr(gallery.matching, name) for name in ("statistics", "semantics", "geometry")}
 scores = terms @ np.array(list(weights.values()))
 
 tables = {f"{name} (× {weight:g})": terms[..., index] for index, (name, weight) in enumerate(weights.items())}
-rows = len(matches)
+rows = len(plan.matches)
 figure, axes = plt.subplots(2, 2, figsize=(12, 1.6 + 0.9 * rows), sharex=True, sharey=True, layout="constrained")
 for axis, (name, values) in zip(axes.flat, (tables | {"score ↑": scores}).items(), strict=True):
     axis.imshow(values, cmap="Blues" if values is not scores else "Greens", aspect="auto")
@@ -206,23 +184,15 @@ for axis, (name, values) in zip(axes.flat, (tables | {"score ↑": scores}).item
     for (row, column), value in np.ndenumerate(values):
         ink = "white" if value > middle else "black"
         axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
-    for found in matches:
-        corner = candidates.index((found.reference, found.reference_region)) - 0.5, found.content_region - 1.5
+    for match in plan.matches:
+        corner = candidates.index((match.reference, match.reference_region)) - 0.5, match.content_region - 1.5
         axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="tab:red", linewidth=2))
 axes[0, 0].set_xticks(range(len(candidates)), [f"{reference}.{region}" for reference, region in candidates])
 axes[0, 0].set_yticks(range(rows), range(1, rows + 1))
 _ = figure.supxlabel("reference.region", fontsize=10), figure.supylabel("content region", fontsize=10)
 
-
 # %%
-def as_result(plan: Plan, image: torch.Tensor, energies: Sequence[Energy] = ()) -> Stylization:
-    """What `StyleGallery.stylize` returns, which the figures of the repository draw."""
-    content, *references = [analysis.labels for analysis in plan.analyses]
-    return Stylization(image, plan.images[0], plan.images[1:], content, references, plan.matches, list(energies))
-
-
-plan = Plan(images, analyses, matches)
-match_figure(as_result(plan, images[0]))
+plan.figure()
 
 # %% [markdown]
 # ## Stage 3: energy-guided optimisation (§3.3)
@@ -240,31 +210,33 @@ match_figure(as_result(plan, images[0]))
 # %%
 shares = torch.bincount(labels[0].flatten(), minlength=rows + 1)
 region = int(shares.argmax())
-found = matches[region - 1]
-reference_labels, reference_image = labels[found.reference], images[found.reference]
+match = plan.matches[region - 1]
+reference_labels, reference_image = labels[match.reference], images[match.reference]
 
-timesteps = guidance_timesteps(model, method.guidance)
+timesteps = guidance_timesteps(model, gallery.guidance)
 timestep, layer = timesteps[len(timesteps) // 2], model.layer_count - 1
 with torch.no_grad():
-    (content_attention,) = model.self_attention(analyses[0].latent, timestep, [layer])
-    (reference_attention,) = model.self_attention(analyses[found.reference].latent, timestep, [layer])
+    content_attention, reference_attention = (
+        model.self_attention(analyses[number].segmentation.latent, timestep, [layer])[0]
+        for number in (0, match.reference)
+    )
 
 x, y = deepest_point(labels[0], region, labels[0].shape)
 token = round(y) * labels[0].shape[1] + round(x)
 query = content_attention.query[:, :, token : token + 1]
 flat = flat_labels(reference_labels, reference_attention.key.shape[2])
-keys = torch.nonzero(flat == found.reference_region)[:, 0]
+keys = torch.nonzero(flat == match.reference_region)[:, 0]
 identity = torch.eye(len(flat)).expand(1, query.shape[1], -1, -1)
 attention = {
     outside: style_target(
-        query, reference_attention._replace(value=identity), keys, method.guidance.attention_scale, outside
+        query, reference_attention._replace(value=identity), keys, gallery.guidance.attention_scale, outside
     ).mean(1)[0, 0]
     for outside in ("attended", "zeroed", "excluded")
 }
 
 # %%
 shape = reference_image.shape[-2:]
-match_outline = resize_labels((reference_labels == found.reference_region).long(), shape)
+match_outline = resize_labels((reference_labels == match.reference_region).long(), shape)
 backdrop = to_pixels(reference_image).mean(-1)
 top = max(float(heat.max()) for heat in attention.values())
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.3), layout="constrained")
@@ -289,32 +261,31 @@ bar = figure.colorbar(ScalarMappable(drawn.norm, drawn.cmap), ax=axes, label="at
 
 # %%
 if UPDATES:
-    shorter = UPDATES / (len(timesteps) * method.guidance.iterations)
-    method.guidance = replace(method.guidance, steps=max(1, round(method.guidance.steps * shorter)))
-result = as_result(plan, *method.render(plan))
+    shorter = UPDATES / (len(timesteps) * gallery.guidance.iterations)
+    gallery.guidance = replace(gallery.guidance, steps=max(1, round(gallery.guidance.steps * shorter)))
+result = gallery.render(plan)
 energy_figure(result.energies)
 
 # %%
-overview(result, item.id)
+overview(result, CONTENT.stem)
 
 # %% [markdown]
 # ## An experiment: another match for one region
 #
 # The user may pin a region (`pins=` on the command line). Here the largest content region takes the best region of
-# another reference than its own choice; all else is as before. The result should change inside the region above all.
+# another reference than its own choice; no picture is analysed again. The result should change inside the region above
+# all.
 
 # %%
-others = [index for index, (reference, _) in enumerate(candidates) if reference != found.reference]
+others = [index for index, (reference, _) in enumerate(candidates) if reference != match.reference]
 pin = candidates[max(others, key=lambda index: scores[region - 1, index])]
-pinned_matches = match(descriptors[0], descriptors[1:], method.matching, MatchConstraints({region: pin}))
-pinned_plan = replace(plan, matches=pinned_matches)
-pinned = as_result(pinned_plan, *method.render(pinned_plan))
+pinned = gallery.render(gallery.match(content, references, MatchConstraints({region: pin})))
 
 change = (pinned.image - result.image).abs().mean(1)[0].numpy()
 inside = resize_labels(labels[0], images[0].shape[-2:]).numpy() == region
 _, axes = show_row(
     {
-        f"region {region} ← {found.reference}.{found.reference_region}, its own choice": to_pixels(result.image),
+        f"region {region} ← {match.reference}.{match.reference_region}, its own choice": to_pixels(result.image),
         f"region {region} ← {pin[0]}.{pin[1]}, pinned": to_pixels(pinned.image),
         f"difference: {change[inside].mean():.3f} inside, {change[~inside].mean():.3f} outside": plt.get_cmap("gray_r")(
             change / change.max()

@@ -1,4 +1,4 @@
-"""`from stylegallery import Item, StyleGallery`: README's "From Python"."""
+"""StyleGallery as a library: README's "From Python"."""
 
 import os
 from importlib import import_module
@@ -16,6 +16,7 @@ EXPORTED = {
     "MatchConstraints": "stylegallery.contract",
     "StyleGallery": "stylegallery.pipeline",
     "item_generator": "stylegallery.draws",
+    "save": "stylegallery.images",
 }
 
 

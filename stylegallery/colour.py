@@ -1,7 +1,6 @@
 """What the numbers of a picture file mean: its colour profile, its gamma, the value of its white."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -35,24 +34,24 @@ def wide_values(image: Image.Image) -> np.ndarray:
     return values.view(np.uint32) if image.info.get("white") == 2**32 - 1 else values
 
 
-def levels(image: Image.Image, path: Path) -> np.ndarray:
+def levels(image: Image.Image, name: object) -> np.ndarray:
     """A picture of `WIDE_MODES` as float32 (H, W) in [0, 1]: whole numbers by the range of their type, floats above 1
-    by their largest.
+    by their largest; `name` is what messages call it.
 
     Raises:
         InputError: values that are negative or not finite, or so small for their type that all would be near black.
     """
     values = wide_values(image)
     if not np.isfinite(values).all():
-        raise InputError(f"{path} holds values that are not finite; export it again as an 8-bit PNG")
+        raise InputError(f"{name} holds values that are not finite; export it again as an 8-bit PNG")
     largest, smallest = float(values.max()), float(values.min())
     if smallest < 0:
-        raise InputError(f"{path} holds negative values, down to {smallest:g}; export it again as an 8-bit PNG")
+        raise InputError(f"{name} holds negative values, down to {smallest:g}; export it again as an 8-bit PNG")
     white = max(1.0, largest) if image.mode == "F" else image.info.get("white", 65535)
     inverted = image.info.get("inverted", False)
     if 0 < largest < DARKEST * white and not inverted:
         raise InputError(
-            f"{path} holds values up to {largest:.10g} where white is {white:.10g} and would be almost black; "
+            f"{name} holds values up to {largest:.10g} where white is {white:.10g} and would be almost black; "
             "export it again as an 8-bit PNG"
         )
     scaled = (values / np.float32(white)).astype(np.float32)
@@ -66,7 +65,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def to_srgb(image: Image.Image, path: Path) -> Image.Image:
+def to_srgb(image: Image.Image, name: object) -> Image.Image:
     """A picture of 8 bits without transparency as sRGB, mode RGB, by its embedded profile or, in a PNG, its gamma.
 
     A profile that cannot be used is ignored with a notice, as viewers ignore it.
@@ -75,7 +74,7 @@ def to_srgb(image: Image.Image, path: Path) -> Image.Image:
         try:
             return by_profile(image, data)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-            notice(f"{path}: the colour profile cannot be used ({error}) and is left out; convert the picture to sRGB")
+            notice(f"{name}: the colour profile cannot be used ({error}) and is left out; convert the picture to sRGB")
     gamma = image.info.get("gamma", 0)  # of a PNG: the exponent that its values were written with
     if gamma > 0 and "srgb" not in image.info and abs(gamma * 2.2 - 1) > 0.05:
         linear = np.linspace(0, 1, 256) ** (1 / gamma)

@@ -1,5 +1,9 @@
 """The contract of a method: `stylize(item, generator, progress) -> Stylization`. StyleGallery and every baseline are
-this and nothing more. Everything else of the project imports this module, and it imports none of it."""
+this and nothing more. Everything else of the project imports this module, and it imports none of it.
+
+Region maps: an int64 tensor (h, w) on the latent grid says which region every cell belongs to. 0 is nothing, regions
+are 1..R without gaps. Pictures are float32 (1, 3, H, W) in [0, 1].
+"""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +18,17 @@ from stylegallery.errors import InputError, require
 
 TOLERANCE = 1e-3  # of a picture's range, for rounding
 
-Region = int | tuple[float, float]  # its number, or a point (x, y) in it: fractions of the picture, from its top left
+Region = int | tuple[float, float]  # its number, or a point (x, y) in it, in fractions of the picture from its top left
 RegionName = TypeVar("RegionName", bound=Region)
 
 
 @dataclass(frozen=True)
 class MatchConstraints(Generic[RegionName]):
     """What the user decided about matches. Regions and references are numbered from 1; a point in a picture names the
-    region that stage 1 finds there.
+    region that is found there.
 
-    pins: content region -> (reference, region); excluded: references no region may use unless pinned; forbidden:
-    (content region, reference, region) triples that are no match unless pinned.
+    pins: content region -> (reference, region). excluded: references that no region may use unless it is pinned to one.
+    forbidden: triples (content region, reference, region) that are no match unless pinned.
     """
 
     pins: Mapping[RegionName, tuple[int, RegionName]] = field(default_factory=dict)
@@ -34,8 +38,8 @@ class MatchConstraints(Generic[RegionName]):
 
 @dataclass(frozen=True)
 class Item:
-    """One content picture, its references in order, and what the user decided: label maps of pictures, in which equal
-    colours are a region (None: the method finds them), and constraints of matches."""
+    """One content picture, its references in order, and what the user decided: masks, whose equal colours are a region
+    (None: the method finds regions itself), and constraints of matches."""
 
     id: str
     content: Path
@@ -69,7 +73,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Match:
-    """Content region -> region of a reference (numbers from 1), with its score and the three terms."""
+    """A content region takes its style from a region of a reference (numbers from 1); score, and its three terms."""
 
     content_region: int
     reference: int
@@ -82,7 +86,7 @@ class Match:
 
 
 class Energy(NamedTuple):
-    """Energy of one update at a timestep, and the two losses before they are weighed."""
+    """The energy before an update at a timestep, and the two losses that it weighs."""
 
     step: int
     timestep: int
@@ -93,10 +97,10 @@ class Energy(NamedTuple):
 
 @dataclass(frozen=True)
 class Stylization:
-    """Result of a method on one item.
+    """Result of a method on one item: a picture, and how it came about.
 
-    image, content and references are (1, 3, H, W) float32 in [0, 1], the latter two as the method saw them;
-    label maps, matches and energies stay empty for methods that have none.
+    content and references are the pictures as the method saw them. Region maps, matches and energies stay empty where
+    the method has none. seconds are those of its stages; peak_memory_mib is the GPU's, else the process's.
     """
 
     image: Tensor
@@ -126,7 +130,7 @@ class Stylization:
 
 
 def require_method(made: Any, name: str) -> None:
-    """Raises InputError unless an object has `stylize(item, generator, progress)`, whose progress may be left out."""
+    """Raises InputError unless an object has `stylize(item, generator, progress)`, where progress may be left out."""
     try:
         signature = inspect.signature(made.stylize)
         signature.bind(None, None)
@@ -139,23 +143,23 @@ def require_method(made: Any, name: str) -> None:
 
 
 class Advance(Protocol):
-    """Called after every step of a stage, with the energy of that step where there is one.
+    """Called after every step of a stage; a stage that lowers an energy tells it and a way to see the picture.
 
-    `picture` decodes the latent as it is now, (1, 3, H, W) in [0, 1]: only who wants to show it pays for it. Whoever
-    wants the method to stop raises an error, Cancelled for example, which goes through the method unchanged.
+    `picture` decodes the latent of this step to (1, 3, H, W), now or later: decoding costs time only where it is
+    called. An error that this call raises, such as Cancelled, ends the method and comes out of it unchanged.
     """
 
     def __call__(self, energy: Energy | None = None, picture: Callable[[], Tensor] | None = None) -> None: ...
 
 
 class Progress(Protocol):
-    """Is told of stages: `stage(name, steps)` opens one and returns the call for each of its steps."""
+    """Follows a method: `stage(name, steps)` opens a stage and returns what to call after each of its steps."""
 
     def stage(self, name: str, steps: int) -> Advance: ...
 
 
 class Cancelled(Exception):
-    """The user stopped a method; nothing of its result is kept."""
+    """The user stopped a method: it has no result."""
 
 
 class Silent:
@@ -166,4 +170,6 @@ class Silent:
 
 
 class Method(Protocol):
+    """What a benchmark runs. Draws come from `generator` alone, see `draws.item_generator`."""
+
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization: ...

@@ -1,12 +1,13 @@
 """Random draws depend on the seed of the run and the pixels of pictures, never on a name, a path or an order."""
 
 import hashlib
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from stylegallery.contract import Item
-from stylegallery.images import read_image
+from stylegallery.images import Picture, read_image
 
 
 class ItemGenerator(torch.Generator):
@@ -16,13 +17,18 @@ class ItemGenerator(torch.Generator):
 
 
 def item_generator(seed: int, item: Item) -> ItemGenerator:
-    """A generator from the run's seed and the pictures of an item: content, then references in their order.
+    """The generator of an item: from the run's seed and its pictures, content, then references in their order.
 
     Raises:
         InputError: a picture cannot be read.
     """
+    return generator_of(seed, (item.content, *item.references))
+
+
+def generator_of(seed: int, pictures: Iterable[Picture]) -> ItemGenerator:
+    """`item_generator` of the item that has these pictures."""
     generator = ItemGenerator()
-    generator.manual_seed(derived(seed, *(read_image(path) for path in (item.content, *item.references))))
+    generator.manual_seed(derived(seed, *map(read_image, pictures)))
     generator.seed_of_run = seed
     return generator
 

@@ -1,7 +1,6 @@
 """Pictures that explain a run: region overlays, matches, energies and the overview."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import patheffects
@@ -11,12 +10,9 @@ from matplotlib.patches import ConnectionPatch
 from scipy import ndimage
 from torch import Tensor
 
-from stylegallery.contract import Stylization
+from stylegallery.contract import Energy, Stylization
 from stylegallery.images import to_pixels
 from stylegallery.regions import colours, region_count, resize_labels
-
-if TYPE_CHECKING:  # as in method.py
-    from stylegallery.contract import Energy
 
 GREY = (0.55, 0.55, 0.55)
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
@@ -59,7 +55,7 @@ def show_content_regions(axes: Axes, result: Stylization) -> None:
 
 
 def show_reference_regions(axes: Axes, result: Stylization, number: int) -> None:
-    """Regions of a reference in the colour of the content region that takes them; grey where nobody does."""
+    """Regions of a reference in the colour of the content region that takes them, grey where none does."""
     assert result.content_labels is not None
     labels, image = result.reference_labels[number - 1], result.references[number - 1]
     content_colours = colours(region_count(result.content_labels))
@@ -136,7 +132,7 @@ def match_figure(result: Stylization) -> Figure:
     return figure
 
 
-def energy_figure(energies: "Sequence[Energy]") -> Figure:
+def energy_figure(energies: Sequence[Energy]) -> Figure:
     """The energy and the two losses that it weighs, over the updates."""
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.add_subplot()

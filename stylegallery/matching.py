@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylegallery.contract import Match, MatchConstraints, Region
+from stylegallery.constraints import require_known
+from stylegallery.contract import Match, MatchConstraints
 from stylegallery.errors import InputError, require
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.settings import NotNegative, check_fields
@@ -38,37 +39,6 @@ class MatchingConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-
-def numbered(constraints: MatchConstraints[Region], labels: Sequence[Tensor]) -> MatchConstraints[int]:
-    """Constraints that name regions by numbers alone; `labels` (h, w) are the content's and the references'.
-
-    Raises:
-        InputError: two pins name one content region and want different targets.
-    """
-
-    def target_at(region: Region, reference: int) -> int:
-        known = reference if 1 <= reference < len(labels) else 0  # `require_known` names a reference that is not there
-        return region_at(region, labels[known])
-
-    pins: dict[int, tuple[int, int]] = {}
-    for region, (reference, target) in constraints.pins.items():
-        number, pair = region_at(region, labels[0]), (reference, target_at(target, reference))
-        if pins.setdefault(number, pair) != pair:
-            raise InputError(
-                f"two pins are in content region {number} and ask for region {pins[number][1]} of reference "
-                f"{pins[number][0]} and region {pair[1]} of reference {pair[0]}; leave one of them out"
-            )
-    forbidden = [(region_at(i, labels[0]), r, target_at(j, r)) for i, r, j in constraints.forbidden]
-    return MatchConstraints(pins, constraints.excluded, forbidden)
-
-
-def region_at(region: Region, labels: Tensor) -> int:
-    """The number of a region of labels (h, w) that is given by its number or by a point (x, y) in it."""
-    if isinstance(region, int):
-        return region
-    row, column = (min(int(part * side), side - 1) for part, side in zip(region[::-1], labels.shape, strict=True))
-    return int(labels[row, column])
 
 
 @dataclass(frozen=True)
@@ -224,7 +194,7 @@ def score_terms(content: RegionDescriptors, reference: RegionDescriptors) -> np.
     return np.stack([statistics.cpu().double(), semantics.cpu().double(), np.array(geometry)], axis=-1)
 
 
-def match(
+def best_matches(
     content: RegionDescriptors,
     references: Sequence[RegionDescriptors],
     config: MatchingConfig,
@@ -265,22 +235,3 @@ def match(
         score, pinned = float(scores[region - 1, best]), region in constraints.pins
         matches.append(Match(region, reference, reference_region, score, statistics, semantics, geometry, pinned))
     return matches
-
-
-def require_known(constraints: MatchConstraints[int], content_regions: int, reference_regions: list[int]) -> None:
-    """Raise InputError where a pin, an exclusion or a veto names something that does not exist."""
-    targets = [("pin", region, *target) for region, target in constraints.pins.items()]
-    targets += [("forbidden pair", *triple) for triple in constraints.forbidden]
-    for kind, region, reference, reference_region in targets:
-        if not 1 <= region <= content_regions:
-            raise InputError(f"{kind} names content region {region}, but the content has regions 1..{content_regions}")
-        if not 1 <= reference <= len(reference_regions):
-            raise InputError(f"{kind} names reference {reference}, but there are {len(reference_regions)} references")
-        if not 1 <= reference_region <= reference_regions[reference - 1]:
-            raise InputError(
-                f"{kind} names region {reference_region} of reference {reference}, which has regions "
-                f"1..{reference_regions[reference - 1]}"
-            )
-    for reference in constraints.excluded:
-        if not 1 <= reference <= len(reference_regions):
-            raise InputError(f"excluded names reference {reference}, but there are {len(reference_regions)} references")

@@ -1,22 +1,33 @@
-"""StyleGallery: the three stages, one call each. Start reading here."""
+"""StyleGallery: analyse every picture, match their regions, render. Start reading here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from stylegallery.contract import Energy, Item, Match, Progress, Silent, Stylization
-from stylegallery.draws import derived, seed_of_run
+from stylegallery.constraints import numbered
+from stylegallery.contract import (
+    Advance,
+    Energy,
+    Item,
+    Match,
+    MatchConstraints,
+    Progress,
+    Region,
+    Silent,
+    Stylization,
+)
+from stylegallery.draws import derived, generator_of, seed_of_run
 from stylegallery.errors import require
 from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
 from stylegallery.files import notice
 from stylegallery.guidance import GuidanceConfig, guidance_timesteps, guided_layers, optimise
-from stylegallery.images import read_image, resize
-from stylegallery.matching import MatchingConfig, describe, match, numbered
+from stylegallery.images import Picture, read_image, resize
+from stylegallery.matching import MatchingConfig, RegionDescriptors, best_matches, describe
 from stylegallery.memory import require_memory
 from stylegallery.models.unet import DiffusionModel
 from stylegallery.regions import mask_on_grid, read_published_mask
@@ -24,14 +35,72 @@ from stylegallery.segmentation import Segmentation, SegmentationConfig, find_reg
 from stylegallery.settings import Resolution, Share, check, checked
 from stylegallery.stopwatch import Stopwatch
 
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from matplotlib.figure import Figure
+
+
+class Input(NamedTuple):
+    """A picture that was read: as it was given, as the model sees it (1, 3, H, W), its user's label map (h, w) where it
+    has one, and what is drawn for it comes from: the seed of the run, and one of its own."""
+
+    source: Picture
+    image: Tensor
+    mask: Tensor | None
+    run_seed: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that stages 1 and 2 know of a picture, whatever other pictures it is matched with.
+
+    source is the picture as it was given, image (1, 3, H, W) as the model sees it, run_seed what its draws began with.
+    """
+
+    source: Picture
+    image: Tensor
+    run_seed: int
+    segmentation: Segmentation
+    descriptors: RegionDescriptors
+
+    @property
+    def labels(self) -> Tensor:
+        """The region map (h, w)."""
+        return self.segmentation.labels
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What stages 1 and 2 decide of an item: content first, then the references, in `images` and `analyses`."""
+    """Where every content region takes its style from."""
 
-    images: list[Tensor]
-    analyses: list[Segmentation]
+    content: Analysis
+    references: list[Analysis]
     matches: list[Match]
+
+    @property
+    def analyses(self) -> list[Analysis]:
+        """Content first, then the references."""
+        return [self.content, *self.references]
+
+    def with_image(self, image: Tensor, energies: Sequence[Energy] = (), watch: Stopwatch | None = None) -> Stylization:
+        """The result of this plan that is `image` (1, 3, H, W)."""
+        return Stylization(
+            image=image,
+            content=self.content.image,
+            references=[reference.image for reference in self.references],
+            content_labels=self.content.labels,
+            reference_labels=[reference.labels for reference in self.references],
+            matches=self.matches,
+            energies=list(energies),
+            seconds=watch.seconds if watch else {},
+            peak_memory_mib=watch.peak_memory_mib() if watch else 0.0,
+        )
+
+    def figure(self) -> "Figure":
+        """The numbered regions, and lines between those that are matched."""
+        from stylegallery.figures import match_figure
+
+        return match_figure(self.with_image(self.content.image))
 
 
 class StyleGallery:
@@ -47,6 +116,7 @@ class StyleGallery:
         guidance: GuidanceConfig,
         resolution: Resolution,
         resizing: Literal["square", "keep"],
+        # Extras, off by default. All but depth are not in the paper; each has its file in extras/.
         recolouring: Share = 0.0,
         depth: Callable[[Tensor], Tensor] | None = None,
         segmenter: Callable[[Tensor], Tensor] | None = None,
@@ -97,93 +167,127 @@ class StyleGallery:
         return method
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
-        """Stylise one item; every draw comes from `generator`.
+        """Stylise one item: `analyse` its pictures, `match` them, `render`. `generator` says the seed of the run.
 
         Raises:
             InputError: a picture, mask, pin or veto of the item cannot be used.
         """
         watch = Stopwatch(self.model.device)
-        plan = self.plan(item, generator, progress, watch)
-        with watch("guidance"):
-            image, energies = self.render(plan, progress)
-        content, *references = plan.analyses
-        if self.output_size == "content":
-            with watch("detail"):
-                image = enlarge(image, read_image(item.content), self.model.decode(content.latent).cpu(), self.detail)
-        return Stylization(
-            image=image,
-            content=plan.images[0],
-            references=plan.images[1:],
-            content_labels=content.labels,
-            reference_labels=[analysis.labels for analysis in references],
-            matches=plan.matches,
-            energies=energies,
-            seconds=watch.seconds,
-            peak_memory_mib=watch.peak_memory_mib(),
-        )
+        return self.render(self.plan(item, generator, progress, watch), progress, watch)
 
     def plan(
         self, item: Item, generator: torch.Generator, progress: Progress = Silent(), watch: Stopwatch | None = None
     ) -> Plan:
-        """Stages 1 and 2: the regions of every picture and where each content region takes its style from.
-
-        What is drawn for a picture comes from the run's seed and its pixels alone.
+        """Stages 1 and 2 of an item. All its files are read before the first picture is analysed.
 
         Raises:
             InputError: as `stylize`.
         """
-        watch = watch or Stopwatch(self.model.device)
-        images, masks, seeds = [], [], []
-        for path, mask_path in zip((item.content, *item.references), item.masks(), strict=True):
-            picture = read_image(path)
-            seeds.append(derived(seed_of_run(generator), picture))
-            images.append(resize(picture, self.resolution, self.resizing, self.model.stride))
-            masks.append(self.read_mask(mask_path, picture, images[-1]) if mask_path else None)
-
-        # Stage 1: semantic regions of every picture (paper §3.1)
-        with watch("segmentation"):
-            advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(images))
-            analyses = []
-            for image, mask, seed in zip(images, masks, seeds, strict=True):
-                depth = self.depth(image) if self.depth else None
-                proposals = self.segmenter(image) if self.segmenter else None
-                analyses.append(
-                    find_regions(self.model, image, self.segmentation, seed, mask, depth, proposals, advance)
-                )
-
-        # Stage 2: the best region of any reference for every content region (paper §3.2)
+        watch, seed = watch or Stopwatch(self.model.device), seed_of_run(generator)
+        paths = zip((item.content, *item.references), item.masks(), strict=True)
+        inputs = [self.read(path, mask, seed) for path, mask in paths]
+        advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(inputs))
+        content, *references = [self.analysed(one, advance, watch) for one in inputs]
+        advance = progress.stage("2 matches", 1)
         with watch("matching"):
-            advance = progress.stage("2 matches", len(images))
-            descriptors, seed = [], derived(seed_of_run(generator))  # one for all pictures: they are compared
-            for image, analysis in zip(images, analyses, strict=True):
-                labels, features = analysis.labels, analysis.features
-                descriptors.append(describe(labels, features, image, self.encoder, self.matching, seed))
-                advance()
-            constraints = numbered(item.constraints, [found.labels for found in analyses])
-            seed = int(torch.randint(2**31, (1,), generator=generator))
-            matches = match(descriptors[0], descriptors[1:], self.matching, constraints, seed)
+            plan = self.match(content, references, item.constraints)
+        advance()
+        return plan
 
-        return Plan(images, analyses, matches)
+    def analyse(
+        self, picture: Picture, mask: str | Path | None = None, seed: int = 0, progress: Progress = Silent()
+    ) -> Analysis:
+        """Stages 1 and 2 as far as they look at one picture: its regions (paper §3.1) and what describes them (§3.2).
 
-    def read_mask(self, path: Path, picture: Tensor, image: Tensor) -> Tensor:
-        """The user's label map on the latent grid (h, w), for a picture (1, 3, H, W) as it was and as the model sees
-        it."""
-        if self.segmentation.masks == "published":
-            return read_published_mask(path)
-        sizes = [(shown.shape[-2], shown.shape[-1]) for shown in (picture, image)]
-        return mask_on_grid(path, sizes, (sizes[1][0] // self.model.stride, sizes[1][1] // self.model.stride))
+        `mask` is a file of the user's regions. What is drawn comes from the seed and the picture's pixels alone.
 
-    def render(self, plan: Plan, progress: Progress = Silent()) -> tuple[Tensor, list[Energy]]:
-        """Stage 3: optimise the latent under the regional energy (paper §3.3).
-
-        Returns the stylised image (1, 3, H, W) and the energy of every update.
+        Raises:
+            InputError: the picture or the mask cannot be used.
         """
-        content, *references = plan.analyses
-        if self.recolouring > 0:
-            labels = [analysis.labels for analysis in plan.analyses]
-            coloured = recolour(plan.images[0], labels[0], plan.images[1:], labels[1:], plan.matches, self.recolouring)
-            content = replace(content, latent=self.model.encode(coloured))
-        updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
-        advance = progress.stage("3 energy", updates)
-        latent, energies = optimise(self.model, content, references, plan.matches, self.guidance, advance)
-        return self.model.decode(latent).cpu(), energies
+        advance = progress.stage("1 regions", self.segmentation.inversion_steps)
+        return self.analysed(self.read(picture, mask, seed), advance, Stopwatch(self.model.device))
+
+    def match(
+        self,
+        content: Analysis,
+        references: Sequence[Analysis],
+        constraints: MatchConstraints[Region] = MatchConstraints(),
+    ) -> Plan:
+        """Stage 2: the best region of any reference for every content region (paper §3.2).
+
+        No picture is analysed again; what is drawn comes from the seed and the pixels of all pictures.
+
+        Raises:
+            InputError: a constraint names what is not there or leaves a region without a match, or the pictures were
+                analysed with several seeds.
+        """
+        analyses, seed = [content, *references], 0
+        require(len(references) > 0, "references is a list of at least one analysis", "empty")
+        seeds = {analysis.run_seed for analysis in analyses}
+        require(len(seeds) == 1, "pictures that are matched are analysed with one seed", sorted(seeds))
+        if self.matching.assignment == "random":
+            generator = generator_of(content.run_seed, [analysis.source for analysis in analyses])
+            seed = int(torch.randint(2**31, (1,), generator=generator))
+        by_number = numbered(constraints, [analysis.labels for analysis in analyses])
+        described = [reference.descriptors for reference in references]
+        matches = best_matches(content.descriptors, described, self.matching, by_number, seed)
+        return Plan(content, list(references), matches)
+
+    def render(self, plan: Plan, progress: Progress = Silent(), watch: Stopwatch | None = None) -> Stylization:
+        """Stage 3: optimise the latent under the regional energy (paper §3.3), and decode it.
+
+        Raises:
+            FloatingPointError: energy, gradient or picture are not finite.
+        """
+        watch = watch or Stopwatch(self.model.device)
+        content, *references = [analysis.segmentation for analysis in plan.analyses]
+        with watch("guidance"):
+            if self.recolouring > 0:
+                content = replace(content, latent=self.model.encode(self.recoloured(plan)))
+            updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
+            advance = progress.stage("3 energy", updates)
+            latent, energies = optimise(self.model, content, references, plan.matches, self.guidance, advance)
+            image = self.model.decode(latent).cpu()
+        if self.output_size == "content":
+            with watch("detail"):
+                carried = self.model.decode(plan.content.segmentation.latent).cpu()
+                image = enlarge(image, read_image(plan.content.source), carried, self.detail)
+        return plan.with_image(image, energies, watch)
+
+    # --- what the stages are made of ---
+
+    def read(self, picture: Picture, mask: str | Path | None, seed: int) -> Input:
+        """A picture and its user's mask, for the stages.
+
+        Raises:
+            InputError: either cannot be used.
+        """
+        original = read_image(picture)
+        image = resize(original, self.resolution, self.resizing, self.model.stride)
+        labels = None
+        if mask and self.segmentation.masks == "published":
+            labels = read_published_mask(Path(mask))
+        elif mask:
+            height, width = image.shape[-2:]
+            sizes = [(original.shape[-2], original.shape[-1]), (height, width)]
+            labels = mask_on_grid(Path(mask), sizes, (height // self.model.stride, width // self.model.stride))
+        return Input(picture, image, labels, seed, derived(seed, original))
+
+    def analysed(self, given: Input, advance: Advance, watch: Stopwatch) -> Analysis:
+        """The analysis of a picture that was read; `advance` is called after every inversion step."""
+        image = given.image
+        with watch("segmentation"):
+            depth = self.depth(image) if self.depth else None
+            proposals = self.segmenter(image) if self.segmenter else None
+            found = find_regions(
+                self.model, image, self.segmentation, given.seed, given.mask, depth, proposals, advance
+            )
+        with watch("matching"):
+            seed = derived(given.run_seed)  # one for all pictures: what is drawn with it is compared
+            descriptors = describe(found.labels, found.features, image, self.encoder, self.matching, seed)
+        return Analysis(given.source, image, given.run_seed, found, descriptors)
+
+    def recoloured(self, plan: Plan) -> Tensor:
+        """The content's picture with the colours of its matches."""
+        images, labels = ([getattr(one, name) for one in plan.analyses] for name in ("image", "labels"))
+        return recolour(images[0], labels[0], images[1:], labels[1:], plan.matches, self.recolouring)

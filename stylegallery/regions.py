@@ -1,7 +1,6 @@
-"""Label maps: which region every cell of a grid belongs to.
+"""Region maps, as `contract` defines them: resized, cleaned, read from users' masks, written as pictures.
 
-A label map is an int64 tensor (h, w); 0 means nothing, regions are 1..R without gaps. Unless a function says
-otherwise, the grid is the latent grid.
+Functions call a map `labels`; its grid is the latent grid unless they say otherwise.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,6 +46,7 @@ def flat_labels(labels: Tensor, tokens: int) -> Tensor:
 
 
 def region_count(labels: Tensor) -> int:
+    """R: the largest label."""
     return int(labels.max())
 
 
@@ -143,6 +143,7 @@ def named_regions(path: Path) -> tuple[Tensor, list[str]]:
 
 
 def require_few(path: Path, labels: int) -> None:
+    """Raise InputError where a mask has more labels than a person paints."""
     if labels > MOST_LABELS:
         raise InputError(
             f"mask {path} has {labels} labels, more than {MOST_LABELS}; save it as PNG without antialiasing"

@@ -5,7 +5,6 @@ inversion → fused features → smooth → standardise, PCA, K-means with silho
 The paper has neither the smoothing nor the edges.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -20,6 +19,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor
 
+from stylegallery.contract import Advance, Silent
 from stylegallery.errors import InputError, require
 from stylegallery.extras.borders import follow_edges
 from stylegallery.models.unet import DiffusionModel
@@ -96,7 +96,7 @@ def find_regions(
     mask: Tensor | None = None,
     depth: Tensor | None = None,
     proposals: Tensor | None = None,
-    advance: Callable[[], None] = lambda: None,
+    advance: Advance = Silent().stage("", 0),
 ) -> Segmentation:
     """Stage 1 for one image (1, 3, H, W) in [0, 1].
 

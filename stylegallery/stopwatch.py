@@ -10,7 +10,7 @@ import torch
 
 
 class Stopwatch:
-    """Seconds per stage and peak memory of the process (of the GPU where there is one)."""
+    """Seconds per stage, added up, and peak memory of the process (of the GPU where there is one)."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -24,7 +24,7 @@ class Stopwatch:
         yield
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.seconds[stage] = round(time.perf_counter() - start, 3)
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
 
     def peak_memory_mib(self) -> float:
         if self.device.type == "cuda":

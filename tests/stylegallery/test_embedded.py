@@ -151,6 +151,7 @@ def test_every_stage_trains_resumes_and_exports(
         assert torch.load(work / f"{stage}.pt", weights_only=True)["step"] == 2
     after = torch.load(work / "unet.pt", weights_only=True)["average"]
     exported = DiffusionModel.from_directory(str(out))
+    assert not exported.paints_from_noise
     for name in ("conv_in.weight", "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"):
         assert torch.equal(exported.unet.get_parameter(name), after[f"unet.{name}"].half().float())
     # A trained network to start from: its weights stay while the new heads learn.

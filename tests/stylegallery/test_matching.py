@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stylegallery.constraints import region_at
 from stylegallery.contract import MatchConstraints
 from stylegallery.errors import InputError
 from stylegallery.matching import (
     MatchingConfig,
     RegionDescriptors,
+    best_matches,
     circle_overlap,
     describe,
     enclosing_circles,
-    match,
-    region_at,
     region_semantics,
     region_statistics,
     score_terms,
@@ -245,7 +245,7 @@ def test_a_region_of_one_cell_has_a_circle_of_no_size_there() -> None:
 def test_score_is_the_weighted_sum_of_the_terms() -> None:
     content, reference = descriptors(3, 0), descriptors(4, 1)
     weights = MatchingConfig(statistics=0.7, semantics=0.2, geometry=3.0)
-    for found in match(content, [reference], weights, MatchConstraints()):
+    for found in best_matches(content, [reference], weights, MatchConstraints()):
         i, j = found.content_region - 1, found.reference_region - 1
         cosines = [
             torch.cosine_similarity(a[i].double(), b[j].double(), dim=0).item()
@@ -264,7 +264,7 @@ def test_the_default_weights_are_the_papers() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_region_gets_the_best_of_all_references(seed: int) -> None:
     content, references = descriptors(5, seed), [descriptors(3, seed + 10), descriptors(4, seed + 20)]
-    matches = match(content, references, MatchingConfig(), MatchConstraints())
+    matches = best_matches(content, references, MatchingConfig(), MatchConstraints())
     assert [found.content_region for found in matches] == [1, 2, 3, 4, 5]
     for found in matches:
         scores = [
@@ -282,7 +282,7 @@ def test_an_image_against_itself_matches_every_region_with_itself() -> None:
     image = torch.rand(1, 3, 96, 128, generator=generator(9))
     encoded = torch.randn(1, 11, 12, 16, generator=generator(10))
     described = describe(labels, features, image, lambda _: encoded)
-    for found in match(described, [described], MatchingConfig(), MatchConstraints()):
+    for found in best_matches(described, [described], MatchingConfig(), MatchConstraints()):
         assert found.reference_region == found.content_region
         np.testing.assert_allclose([found.statistics, found.semantics, found.geometry], 1.0, atol=1e-5)
         assert found.score == pytest.approx(0.25 + 1 + 0.125, abs=1e-5)
@@ -294,7 +294,7 @@ def test_a_random_assignment_depends_on_the_seed_alone_and_respects_wishes() -> 
     constraints = MatchConstraints(pins={3: (2, 1)}, excluded=(1,))
 
     def targets(seed: int) -> list[tuple[int, int]]:
-        found = match(content, references, config, constraints, seed)
+        found = best_matches(content, references, config, constraints, seed)
         return [(m.reference, m.reference_region) for m in found]
 
     assert targets(1) == targets(1) != targets(2)
@@ -305,9 +305,9 @@ def test_a_random_assignment_depends_on_the_seed_alone_and_respects_wishes() -> 
 
 def test_permuting_the_references_permutes_the_answer() -> None:
     content, references = descriptors(6, 30), [descriptors(3, seed) for seed in (31, 32, 33)]
-    matches = match(content, references, MatchingConfig(), MatchConstraints())
+    matches = best_matches(content, references, MatchingConfig(), MatchConstraints())
     order = [2, 0, 1]
-    permuted = match(content, [references[index] for index in order], MatchingConfig(), MatchConstraints())
+    permuted = best_matches(content, [references[index] for index in order], MatchingConfig(), MatchConstraints())
     assert len({found.reference for found in matches}) > 1  # else the permutation would not show
     for before, after in zip(matches, permuted, strict=True):
         assert order[after.reference - 1] == before.reference - 1
@@ -317,7 +317,7 @@ def test_permuting_the_references_permutes_the_answer() -> None:
 def test_several_content_regions_may_share_one_reference_region() -> None:
     content = descriptors(3, 40)
     alike = RegionDescriptors(content.statistics[[0, 0]], content.semantics[[0, 0]], content.circles[[0, 0]])
-    matches = match(alike, [content], MatchingConfig(), MatchConstraints())
+    matches = best_matches(alike, [content], MatchingConfig(), MatchConstraints())
     assert [(found.reference, found.reference_region) for found in matches] == [(1, 1), (1, 1)]
 
 
@@ -326,11 +326,11 @@ def test_several_content_regions_may_share_one_reference_region() -> None:
 
 def test_pins_beat_scores_and_vetoes_and_leave_the_rest_alone() -> None:
     content, references = descriptors(4, 50), [descriptors(3, 51), descriptors(3, 52)]
-    free = match(content, references, MatchingConfig(), MatchConstraints())
+    free = best_matches(content, references, MatchingConfig(), MatchConstraints())
     worst = 3 if free[1].reference_region != 3 else 2
     target = (3 - free[1].reference, worst)
     constraints = MatchConstraints(pins={2: target}, forbidden=[(2, *target)])
-    pinned = match(content, references, MatchingConfig(), constraints)
+    pinned = best_matches(content, references, MatchingConfig(), constraints)
     assert (pinned[1].reference, pinned[1].reference_region) == target and pinned[1].pinned
     assert pinned[1].score < free[1].score
     assert [pinned[i] for i in (0, 2, 3)] == [free[i] for i in (0, 2, 3)]
@@ -338,7 +338,7 @@ def test_pins_beat_scores_and_vetoes_and_leave_the_rest_alone() -> None:
 
 def test_a_pin_reaches_into_an_excluded_reference() -> None:
     content, references = descriptors(2, 60), [descriptors(2, 61), descriptors(2, 62)]
-    found = match(content, references, MatchingConfig(), MatchConstraints(pins={1: (2, 1)}, excluded=[2]))
+    found = best_matches(content, references, MatchingConfig(), MatchConstraints(pins={1: (2, 1)}, excluded=[2]))
     assert (found[0].reference, found[0].reference_region) == (2, 1)
     assert found[1].reference == 1
 
@@ -346,18 +346,20 @@ def test_a_pin_reaches_into_an_excluded_reference() -> None:
 @pytest.mark.parametrize("excluded", [1, 2])
 def test_an_excluded_reference_is_used_by_no_region(excluded: int) -> None:
     content, references = descriptors(8, 70), [descriptors(3, 71), descriptors(3, 72)]
-    assert excluded in {found.reference for found in match(content, references, MatchingConfig(), MatchConstraints())}
-    matches = match(content, references, MatchingConfig(), MatchConstraints(excluded=[excluded]))
+    assert excluded in {
+        found.reference for found in best_matches(content, references, MatchingConfig(), MatchConstraints())
+    }
+    matches = best_matches(content, references, MatchingConfig(), MatchConstraints(excluded=[excluded]))
     assert {found.reference for found in matches} == {3 - excluded}
-    alone = match(content, [references[2 - excluded]], MatchingConfig(), MatchConstraints())
+    alone = best_matches(content, [references[2 - excluded]], MatchingConfig(), MatchConstraints())
     assert [found.reference_region for found in matches] == [found.reference_region for found in alone]
 
 
 def test_a_forbidden_pair_gives_the_second_best_to_that_region_only() -> None:
     content, reference = descriptors(3, 80), descriptors(4, 81)
-    free = match(content, [reference], MatchingConfig(), MatchConstraints())
+    free = best_matches(content, [reference], MatchingConfig(), MatchConstraints())
     veto = (1, 1, free[0].reference_region)
-    matches = match(content, [reference], MatchingConfig(), MatchConstraints(forbidden=[veto]))
+    matches = best_matches(content, [reference], MatchingConfig(), MatchConstraints(forbidden=[veto]))
     scores = np.sort(score_terms(content, reference)[0] @ np.array([0.25, 1, 0.125]))
     assert matches[0].score == pytest.approx(scores[-2])
     assert matches[1:] == free[1:]
@@ -379,7 +381,7 @@ def test_a_forbidden_pair_gives_the_second_best_to_that_region_only() -> None:
 )
 def test_a_wish_for_something_that_does_not_exist_is_named(constraints: MatchConstraints, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        match(descriptors(3, 90), [descriptors(2, 91), descriptors(4, 92)], MatchingConfig(), constraints)
+        best_matches(descriptors(3, 90), [descriptors(2, 91), descriptors(4, 92)], MatchingConfig(), constraints)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +389,7 @@ def test_a_wish_for_something_that_does_not_exist_is_named(constraints: MatchCon
 )
 def test_nothing_left_to_match_is_an_input_error(constraints: MatchConstraints) -> None:
     with pytest.raises(InputError, match="no region left"):
-        match(descriptors(2, 93), [descriptors(2, 94)], MatchingConfig(), constraints)
+        best_matches(descriptors(2, 93), [descriptors(2, 94)], MatchingConfig(), constraints)
 
 
 def test_descriptors_have_one_row_per_region() -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,27 +15,36 @@ from PIL import Image
 
 import stylegallery
 from stylegallery import memory
-from stylegallery.contract import Item
+from stylegallery.contract import Item, MatchConstraints
+from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.files import notice
 from stylegallery.guidance import GuidanceConfig
+from stylegallery.images import to_pixels
 from stylegallery.matching import MatchingConfig
 from stylegallery.pipeline import StyleGallery
 from stylegallery.segmentation import SegmentationConfig
 
 
 def test_the_lines_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a smaller size than printed; what they save is what a method makes of an item with that pin."""
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     fast = ("resolution=64", "method.segmentation.clusters=[3,4]", "method.guidance.iterations=1")
     small = block.replace("from_config()", f"from_config{fast}")
     assert small != block and len(block.splitlines()) <= 10
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
-    exec(small, {})
+    names: dict[str, Any] = {}
+    exec(small, names)
+    references = [f"data/samples/style/{name}.jpg" for name in ("mosaic_bay", "ink_mountains")]
+    item = Item("coffee", "data/samples/content/coffee.jpg", references, constraints=MatchConstraints({1: (2, 1)}))  # type: ignore[arg-type]
+    expected = names["gallery"].stylize(item, item_generator(0, item))
     with Image.open(tmp_path / "coffee.png") as image:
         pixels = np.asarray(image)
-    assert pixels.shape[2] == 3 and pixels.shape[0] * pixels.shape[1] == pytest.approx(64**2, rel=0.3)
-    assert pixels.std() > 10
+    assert np.array_equal(pixels, to_pixels(expected.image)) and pixels.std() > 10
+    assert names["plan"].matches == expected.matches and expected.matches[0].pinned
+    with Image.open(tmp_path / "matches.png") as figure:
+        assert min(figure.size) > 300
 
 
 def test_an_import_loads_no_network() -> None:

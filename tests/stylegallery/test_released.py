@@ -27,9 +27,9 @@ from stylegallery.guidance import (
 )
 from stylegallery.matching import (
     MatchingConfig,
+    best_matches,
     describe,
     enclosing_circles,
-    match,
     region_semantics,
     region_statistics,
     region_transformer,
@@ -159,7 +159,7 @@ def test_scores_and_matches_as_published(variant: str, aggregation: str) -> None
         np.testing.assert_allclose(terms[..., index], values.numpy(), atol=2e-5 if index == 0 else 2e-6)
     scores = terms @ np.array([0.25, 1.0, 0.125])
     np.testing.assert_allclose(scores, case[f"{variant}/score"].numpy(), atol=2e-5 if variant != "identity" else 2e-6)
-    for found in match(described[0], described[1:], config, MatchConstraints()):
+    for found in best_matches(described[0], described[1:], config, MatchConstraints()):
         best = scalars["best_matches"][variant][str(found.content_region)]
         assert (found.reference - 1, found.reference_region) == (best["style_index"], best["style_label"])
         assert found.score == pytest.approx(best["score"], abs=2e-5)

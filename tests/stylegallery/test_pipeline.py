@@ -1,0 +1,231 @@
+"""The stages one by one: an analysis is its picture's alone, a pin computes nothing anew, a run can be stopped."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Pictures, RunInside, paint
+from PIL import Image
+from torch import Tensor, nn
+
+from stylegallery.contract import Cancelled, Item, MatchConstraints, Silent
+from stylegallery.draws import item_generator
+from stylegallery.errors import InputError
+from stylegallery.images import save, to_pixels
+from stylegallery.pipeline import Analysis, StyleGallery
+
+
+@pytest.fixture
+def gallery(built: object) -> StyleGallery:
+    assert isinstance(built, StyleGallery)
+    return built
+
+
+def networks(gallery: StyleGallery) -> list[nn.Module]:
+    return [gallery.model.unet, gallery.model.autoencoder, gallery.encoder]  # type: ignore[list-item]
+
+
+@contextmanager
+def calls(gallery: StyleGallery) -> Iterator[list[str]]:
+    """Names of the networks that run inside the context, once a call."""
+    found: list[str] = []
+    modules = [module for network in networks(gallery) for module in network.modules()]
+    hooks = [
+        module.register_forward_pre_hook(lambda module, _: found.append(type(module).__name__)) for module in modules
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def same(first: Analysis, second: Analysis) -> bool:
+    parts = ("image", "labels", "segmentation.features", "segmentation.latent", "segmentation.inverted")
+    described = ("descriptors.statistics", "descriptors.semantics", "descriptors.circles")
+    pairs = map(attrgetter(*parts, *described), (first, second))
+    return all(np.array_equal(a, b) for a, b in zip(*pairs, strict=True))
+
+
+def test_what_is_known_of_a_picture_is_its_own(gallery: StyleGallery, pictures: Pictures) -> None:
+    """Whether it is a content or a reference, of this item or another: kept analyses can be used again."""
+    alone = gallery.analyse(pictures.first, seed=3)
+    for content, references in (
+        (pictures.first, [pictures.second]),
+        (pictures.second, [pictures.content, pictures.first]),
+    ):
+        item = Item("a", content, tuple(references))
+        plan = gallery.plan(item, item_generator(3, item))
+        (found,) = [analysis for analysis in plan.analyses if analysis.source == pictures.first]
+        assert same(found, alone)
+
+
+def test_a_path_an_image_and_an_array_are_one_picture(gallery: StyleGallery, pictures: Pictures) -> None:
+    with Image.open(pictures.second) as image:
+        array = np.asarray(image.convert("RGB"))
+        found = [gallery.analyse(picture) for picture in (pictures.second, str(pictures.second), image, array)]
+    assert all(same(found[0], other) for other in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [
+        (np.zeros((64, 64, 3)), r"^a picture given as an array is uint8 of shape \(height, width, 3\), not float64"),
+        (np.zeros((64, 64, 2), dtype=np.uint8), r"not uint8 \(64, 64, 2\)"),
+        (Image.new("RGB", (8, 64)), r"^the picture has 8x64 pixels"),
+    ],
+)
+def test_pictures_of_another_form(gallery: StyleGallery, picture: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        gallery.analyse(picture)
+
+
+def test_a_damaged_image_is_told_in_one_sentence(gallery: StyleGallery, tmp_path: Path) -> None:
+    whole = paint(tmp_path / "whole.png", 1).read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    with Image.open(tmp_path / "half.png") as image, pytest.raises(InputError, match=r"^the picture is damaged"):
+        gallery.analyse(image)
+
+
+def test_a_pin_changes_a_match_and_no_network_runs(gallery: StyleGallery, pictures: Pictures) -> None:
+    with calls(gallery) as counted:
+        content, *references = [gallery.analyse(picture) for picture in pictures]
+    assert counted
+    with calls(gallery) as counted:
+        free = gallery.match(content, references)
+        taken = free.matches[0]
+        other = (3 - taken.reference, 1)
+        pinned = gallery.match(content, references, MatchConstraints({1: other}))
+        other_than_taken = gallery.match(
+            content, references, MatchConstraints(forbidden=[(1, taken.reference, taken.reference_region)])
+        )
+    assert counted == []
+    assert (pinned.matches[0].reference, pinned.matches[0].reference_region, pinned.matches[0].pinned) == (*other, True)
+    assert pinned.matches[1:] == free.matches[1:]
+    assert other_than_taken.matches[0] != taken and other_than_taken.matches[1:] == free.matches[1:]
+    assert not torch.equal(gallery.render(pinned).image, gallery.render(free).image)
+
+
+@pytest.mark.parametrize("assignment", ["best", "random"])
+def test_the_stages_give_the_pixels_of_the_command_line(
+    assignment: str, run_inside: RunInside, small: tuple[str, ...], pictures: Pictures, tmp_path: Path
+) -> None:
+    options = (f"method.matching.assignment={assignment}", "output_size=content")
+    run_inside(*pictures.overrides(), *options, "pins={1:[2,1]}", "excluded=[1]", "seed=5", f"out={tmp_path / 'out'}")
+    gallery = StyleGallery.from_config(*small, *options)
+    content, *references = [gallery.analyse(picture, seed=5) for picture in pictures]
+    result = gallery.render(gallery.match(content, references, MatchConstraints({1: (2, 1)}, excluded=[1])))
+    save(result.image, tmp_path / "stages.png")
+    with Image.open(tmp_path / "out" / "stylised.png") as expected, Image.open(tmp_path / "stages.png") as found:
+        assert np.array_equal(np.asarray(found), np.asarray(expected))
+    assert list(result.seconds) == ["guidance", "detail"] and result.peak_memory_mib > 0
+
+
+def test_the_seed_decides_random_matches(
+    gallery: StyleGallery, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the pictures too, in whatever form they are given."""
+    monkeypatch.setattr(gallery, "matching", replace(gallery.matching, assignment="random"))
+    content, *references = [gallery.analyse(picture) for picture in pictures]
+    assert gallery.match(content, references).matches == gallery.match(content, references).matches
+    drawn = {
+        tuple(
+            (m.reference, m.reference_region)
+            for m in gallery.match(
+                *(replace(content, run_seed=seed), [replace(reference, run_seed=seed) for reference in references])
+            ).matches
+        )
+        for seed in range(6)
+    }
+    assert len(drawn) > 1
+
+
+def test_what_cannot_be_matched(gallery: StyleGallery, pictures: Pictures) -> None:
+    content, first = gallery.analyse(pictures.content), gallery.analyse(pictures.first, seed=1)
+    with pytest.raises(InputError, match=r"^pictures that are matched are analysed with one seed, not \[0, 1\]"):
+        gallery.match(content, [first])
+    with pytest.raises(InputError, match=r"^references is a list of at least one analysis"):
+        gallery.match(content, [])
+
+
+def test_a_mask_that_cannot_be_used_is_told_before_anything_is_computed(
+    gallery: StyleGallery, pictures: Pictures, tmp_path: Path
+) -> None:
+    item = Item("a", pictures.content, (pictures.first,), reference_masks=(tmp_path / "none.png",))
+    with calls(gallery) as counted, pytest.raises(InputError, match=r"none\.png is missing"):
+        gallery.stylize(item, torch.Generator())
+    assert counted == []
+
+
+class Told(Silent):
+    """Writes down what it is told, and stops a method at a step of a stage."""
+
+    def __init__(self, stop_at: str = "", after: int = 1) -> None:
+        self.stop_at, self.after, self.steps = stop_at, after, dict[str, int]()
+        self.totals, self.energies, self.pictures = dict[str, int](), list[Any](), list[Callable[[], Tensor]]()
+
+    def stage(self, name: str, steps: int) -> Any:
+        self.totals[name], self.steps[name] = steps, 0
+
+        def advance(energy: Any = None, picture: Any = None) -> None:
+            self.steps[name] += 1
+            self.energies += [energy] if energy else []
+            self.pictures += [picture] if picture else []
+            if name == self.stop_at and self.steps[name] == self.after:
+                raise Cancelled
+
+        return advance
+
+
+def test_progress_is_told_of_every_step(gallery: StyleGallery, pictures: Pictures) -> None:
+    item, told = Item("a", pictures.content, (pictures.first, pictures.second)), Told()
+    result = gallery.stylize(item, item_generator(0, item), told)
+    assert told.steps == told.totals == {"1 regions": 6, "2 matches": 1, "3 energy": 2}
+    assert told.energies == result.energies
+    assert len(told.pictures) == 2 and torch.equal(told.pictures[-1]().cpu(), result.image)
+    assert list(result.seconds) == ["segmentation", "matching", "guidance"]
+
+
+@pytest.mark.parametrize(("stage", "after"), [("1 regions", 3), ("2 matches", 1), ("3 energy", 1)])
+def test_a_method_stops_where_it_is_told_to_and_the_model_is_as_before(
+    stage: str, after: int, gallery: StyleGallery, pictures: Pictures
+) -> None:
+    item = Item("a", pictures.content, (pictures.first, pictures.second))
+    processors, told = dict(gallery.model.unet.attn_processors), Told(stage, after)
+    with pytest.raises(Cancelled) as caught:  # as long as it is kept, so are the frames of the stages
+        gallery.stylize(item, item_generator(0, item), told)
+    assert caught.value is not None and told.steps[stage] == after
+    assert gallery.model.unet.attn_processors == processors
+    assert [module for network in networks(gallery) for module in network.modules() if module._forward_hooks] == []
+    again = gallery.stylize(item, item_generator(0, item))
+    assert torch.equal(again.image, gallery.stylize(item, item_generator(0, item)).image)
+
+
+@pytest.mark.parametrize("stage", ["1 regions", "3 energy"])
+def test_a_stopped_run_leaves_no_result(
+    stage: str, run_built: RunInside, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(stage)
+    monkeypatch.setattr("harness.progress.Bars.stage", lambda _, name, steps: told.stage(name, steps))
+    with pytest.raises(Cancelled):
+        run_built(*pictures.overrides(), f"out={tmp_path / 'out'}")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".png", ".json", ".csv")] == []
+    monkeypatch.undo()
+
+
+def test_a_plan_shows_itself(gallery: StyleGallery, pictures: Pictures) -> None:
+    content, *references = [gallery.analyse(picture) for picture in pictures]
+    plan = gallery.match(content, references)
+    used = {match.reference for match in plan.matches}
+    figure = plan.figure()
+    assert [axes.get_title() for axes in figure.axes] == [
+        "content",
+        *(f"reference {number}" for number in sorted(used)),
+    ]
+    assert np.array_equal(to_pixels(plan.with_image(content.image).content), to_pixels(content.image))
