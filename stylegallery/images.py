@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from stylegallery.colour import WIDE_MODES, levels, note_scale, to_srgb
-from stylegallery.errors import InputError, require
+from stylegallery.errors import InputError
 from stylegallery.files import notice, replacing, require_file, unreachable
 
 FORMATS = {  # Pillow's names of the formats that are read -> their suffixes, which folders are searched for
@@ -95,8 +95,9 @@ def read_image(picture: Picture) -> Tensor:
     name: object = "the picture"
     if isinstance(picture, np.ndarray):
         fits = picture.dtype == np.uint8 and (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4)))
-        form = f"{picture.dtype} {picture.shape}"
-        require(fits, "a picture given as an array is uint8 of shape (height, width, 3)", form)
+        if not fits:
+            form = f"{picture.dtype} {picture.shape}"
+            raise InputError(f"a picture given as an array is uint8 of shape (height, width, 3), not {form}")
         picture = Image.fromarray(picture)
     if isinstance(picture, Image.Image):
         with in_one_sentence(name):

@@ -21,7 +21,7 @@ from stylegallery.contract import (
     Stylization,
 )
 from stylegallery.draws import derived, generator_of, seed_of_run
-from stylegallery.errors import require
+from stylegallery.errors import InputError, require
 from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
 from stylegallery.files import notice
@@ -222,9 +222,12 @@ class StyleGallery:
                 analysed with several seeds.
         """
         analyses, seed = [content, *references], 0
-        require(len(references) > 0, "references is a list of at least one analysis", "empty")
-        seeds = {analysis.run_seed for analysis in analyses}
-        require(len(seeds) == 1, "pictures that are matched are analysed with one seed", sorted(seeds))
+        if not references:
+            raise InputError("references is empty; match with at least one analysis")
+        if len(seeds := {analysis.run_seed for analysis in analyses}) > 1:
+            raise InputError(
+                f"these pictures were analysed with the seeds {sorted(seeds)}; analyse all with one of them"
+            )
         if self.matching.assignment == "random":
             generator = generator_of(content.run_seed, [analysis.source for analysis in analyses])
             seed = int(torch.randint(2**31, (1,), generator=generator))

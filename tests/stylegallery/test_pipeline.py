@@ -148,9 +148,11 @@ def test_the_seed_decides_random_matches(
 
 def test_what_cannot_be_matched(gallery: StyleGallery, pictures: Pictures) -> None:
     content, first = gallery.analyse(pictures.content), gallery.analyse(pictures.first, seed=1)
-    with pytest.raises(InputError, match=r"^pictures that are matched are analysed with one seed, not \[0, 1\]"):
+    with pytest.raises(
+        InputError, match=r"^these pictures were analysed with the seeds \[0, 1\]; analyse all with one"
+    ):
         gallery.match(content, [first])
-    with pytest.raises(InputError, match=r"^references is a list of at least one analysis"):
+    with pytest.raises(InputError, match=r"^references is empty; match with at least one analysis"):
         gallery.match(content, [])
 
 
