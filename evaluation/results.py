@@ -199,6 +199,21 @@ def current_record(place: ResultFolder) -> Record | None:
         return None
 
 
+def scores_of(run: RunFolder, place: ResultFolder, record: Record) -> dict[str, float | None]:
+    """The scores of one result by metrics, as far as they are about its pictures and annotations of today.
+
+    Raises:
+        InputError: scores.json is damaged.
+    """
+    from evaluation.annotations import annotation_digest  # takes seconds
+
+    scores = read_scores(place.scores, SCORED)
+    if scores is None or scores["pictures"] != record.depends_on(place.path):
+        return {}
+    found = present(scores, lambda annotator: annotation_digest(run.annotation(annotator, place.item)))
+    return {metric: score["value"] for metric, score in found.items()}
+
+
 def present(scores: Any, annotation: Callable[[str], str | None]) -> dict[str, dict[str, Any]]:
     """The scores by metrics that this code has; one of another version of a metric, or of another annotation than
     the present one of its annotator, whose digest `annotation` says, is none, with the remedy."""

@@ -16,7 +16,6 @@ from rich.console import Console
 from harness.folder import ResultFolder, RunFolder
 from harness.jobs import Job
 from harness.record import Record, read_record
-from harness.schemas import SCORED, read
 from stylegallery.images import read_image, to_pixels
 
 START, PATIENCE, LAST = 60.0, 120.0, 20.0  # seconds that a job waits for wandb: at its start, at its end, to let go
@@ -30,8 +29,18 @@ class WandbTracker:
     run instead of adding one. Everything lies below OUT, the pictures of the table too (WANDB_DATA_DIR).
     """
 
-    def __init__(self, job: Job, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        project: str,
+        entity: str | None,
+        mode: Literal["online", "offline"],
+        scores: Callable[[RunFolder, ResultFolder, Record], dict[str, float | None]],
+    ) -> None:
+        """scores: by metrics, of a result in a run folder and its record; no part of the harness, so the config names
+        it."""
         self.job, self.works, self.counts = job, True, {"done": 0, "failed": 0}
+        self.scores = scores
         self.safely(lambda: within(START, lambda: self.start(project, entity, mode)))
 
     def start(self, project: str, entity: str | None, mode: Literal["online", "offline"]) -> None:
@@ -95,12 +104,6 @@ class WandbTracker:
         """One item: what it is, pictures, seconds, scores where they have been computed."""
         import wandb
 
-        from evaluation.annotations import annotation_digest  # these take seconds, and most jobs have no tracker
-        from evaluation.results import present
-
-        def annotation(annotator: str) -> str | None:
-            return annotation_digest(RunFolder(self.job.out).annotation(annotator, place.item))
-
         record = read_record(place.path)
         if record is None:
             return None
@@ -112,10 +115,7 @@ class WandbTracker:
             paths = [Path(picture.path) for picture in record.pictures.values()]
             row["content and references"] = wandb.Image(strip(paths))
             row["stylised"] = wandb.Image(strip([place.picture]))
-            if place.scores.is_file():
-                scores = read(place.scores, SCORED, "score again")
-                if scores.get("pictures") == record.depends_on(place.path):
-                    row |= {name: score["value"] for name, score in present(scores, annotation).items()}
+            row |= self.scores(RunFolder(self.job.out), place, record)
         return row
 
     def safely(self, call: Callable[[], object]) -> None:

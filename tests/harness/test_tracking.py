@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 import wandb
-from conftest import Gallery
+from conftest import ROOT, Gallery
 from fake_method import Fake
 from kill_cells import images, job_of
+from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
 
+from evaluation.results import scores_of
 from harness import tracking
+from harness.building import build
 from harness.jobs import Job
 from harness.record import load_record
 from harness.runs import run_items
@@ -49,7 +52,7 @@ def test_offline_run_holds_all_that_sync_needs(job: Job, tmp_path: Path, gallery
             scores = {"lpips_alex": {"value": 0.25, "version": 1, "reason": None}}
             about = {"pictures": pictures, "size": None}
             (folder / "scores.json").write_text(json.dumps({"metrics": scores, **about}))
-        tracker = WandbTracker(job, "project", None, "offline")
+        tracker = build(OmegaConf.load(ROOT / "conf" / "tracker" / "wandb.yaml"), "tracker")(job)
         printed = run(job, tracker, ["c1__set1"])
     wandb.teardown()  # as at the end of a process: everything is on disk
     (folder,) = (job.out / "wandb").glob("offline-run-*")
@@ -88,12 +91,12 @@ def test_a_job_has_a_run_of_its_own_although_the_one_before_did_not_end(
     def fail(*_: Any) -> None:
         raise ConnectionError("no route to host")
 
-    first = WandbTracker(job, "project", None, "offline")
+    first = WandbTracker(job, "project", None, "offline", scores_of)
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="no route to host"):
         patch.setattr(first, "mirror", fail)
         patch.setattr(tracking, "let_go", fail)
         first.finish(Console(quiet=True))
-    second = WandbTracker(Job(job.out, "other", 0, job.method, job.items), "project", None, "offline")
+    second = WandbTracker(Job(job.out, "other", 0, job.method, job.items), "project", None, "offline", scores_of)
     assert second.run.id == second.run_id() != first.run.id
     for tracker in (first, second):
         tracker.run.finish()
@@ -112,7 +115,7 @@ def test_run_id_is_that_of_the_job(job: Job) -> None:
         Job(job.out, "fake", 0, job.method | {"strength": 0.7}, job.items),
         Job(job.out, "fake", 0, job.method, job.items[::2]),
     )
-    ids = [Quiet(one, "project", None, "offline").run_id() for one in (*changed, job)]
+    ids = [Quiet(one, "project", None, "offline", scores_of).run_id() for one in (*changed, job)]
     assert len(set(ids)) == 5
     assert ids[0] == ids[-1]
 
@@ -134,7 +137,7 @@ def test_failure_of_wandb_costs_nothing(job: Job, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(wandb, "Table", lambda **_: None)
     monkeypatch.setattr(Run if broken in ("log", "finish") else wandb, broken, fail)
     with pytest.warns(UserWarning, match="its results are not touched: no route to") as caught:
-        printed = run(job, WandbTracker(job, "project", None, "offline"), [])
+        printed = run(job, WandbTracker(job, "project", None, "offline", scores_of), [])
     assert len([one for one in caught if "wandb is off" in str(one.message)]) == 1
     assert "wandb sync" not in printed
     assert len(images(job.out, "fake")) == 12
@@ -162,7 +165,7 @@ def test_a_frozen_wandb_does_not_hold_up_a_job(job: Job, monkeypatch: pytest.Mon
     silent = r"wandb is off for this job, its results are not touched: it did not answer"
     monkeypatch.setattr(wandb, "init", lambda **_: frozen.wait())
     with pytest.warns(UserWarning, match=silent):
-        tracker = WandbTracker(job, "project", None, "online")
+        tracker = WandbTracker(job, "project", None, "online", scores_of)
     assert not tracker.works
     tracker.works, tracker.run = True, SimpleNamespace(finish=frozen.wait)
     monkeypatch.setattr(tracker, "mirror", lambda: None)
