@@ -31,18 +31,17 @@ from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.metric import ANNOTATORS, INDEPENDENT, STYLEGALLERY, Annotation
 from harness.building import build
 from harness.folder import ANNOTATION, RunFolder, prepare_folder
-from harness.frozen import differences, settings_of
+from harness.frozen import METHODS, differences, read_frozen, require_declared, settings_of
 from harness.locks import lock, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
 from harness.request import Request
 from harness.schemas import ANNOTATED, ANNOTATION_SCHEMA, MATCHES, read
-from harness.stored import METHODS, read_frozen, require_declared
-from harness.whole import clear_partial, replaced
 from stylegallery.command import plain_console
 from stylegallery.contract import Item, Match, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
+from stylegallery.files import clear_partial, replacing_together
 from stylegallery.images import open_image
 from stylegallery.memory import enough_memory
 from stylegallery.overrides import in_one_sentence
@@ -297,7 +296,7 @@ def write_annotation(folder: Path, annotation: Annotation, request: Request) -> 
     prepare_folder(folder, folder.parent)
     try:
         clear_partial(folder, WRITTEN, ANNOTATION)
-        with replaced(folder, WRITTEN, ANNOTATION) as partial:
+        with replacing_together(folder, WRITTEN, ANNOTATION) as partial:
             for name, labels in named_maps(annotation).items():
                 write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
             matches = [asdict(match) for match in annotation.matches]

@@ -21,6 +21,7 @@ import pandas as pd
 from rich.progress import track
 
 from evaluation.calibration import CALIBRATION, out_of_order
+from evaluation.generated import require_own
 from evaluation.metric import ANNOTATORS
 from evaluation.records import Records, read_records
 from evaluation.report_pictures import COLOURS, annotation_block, thumbnail
@@ -30,9 +31,8 @@ from evaluation.table_notes import above, notes
 from evaluation.table_page import KINDS, number, reported_notes
 from evaluation.tables import build, require_known
 from harness.folder import RunFolder, labels_with_results
-from harness.moved import root_of
+from harness.pictures import root_of
 from harness.request import Input
-from harness.whole import require_own
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
 from stylegallery.files import replacing

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 
 from evaluation.metric import STYLEGALLERY, Direction
 from harness.folder import ResultFolder, RunFolder
+from harness.frozen import read_frozen
 from harness.record import OUTDATED, OutdatedRecord, Record, load_record
 from harness.schemas import SCORED, SETS_SCORED, read
-from harness.stored import read_frozen
 from stylegallery.errors import InputError, printable
 
 METRICS = Path(__file__).parents[1] / "conf" / "metric"

@@ -38,7 +38,7 @@ from evaluation.resampling import estimate_set
 from evaluation.statistics import FEWEST
 from harness.folder import RECORD, SETS, ResultFolder, RunFolder
 from harness.locks import lock
-from harness.moved import Pictures, root_of
+from harness.pictures import Pictures, root_of
 from harness.provenance import file_digest
 from harness.record import Record, load_record, own_record
 from harness.schemas import SCORED, SETS_SCORED, read

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.calibration import CALIBRATION, different_items, out_of_order, wrong_artfid
+from evaluation.generated import require_own
 from evaluation.latex import latex
 from evaluation.reported import of_benchmark, of_other_size, reported_rows
 from evaluation.results import Results, embedded, metric_info, read_results
@@ -22,7 +23,6 @@ from evaluation.statistics import Estimate, common_items, estimate, mean_ranks, 
 from evaluation.table_notes import above, notes
 from evaluation.table_page import Page, number
 from harness.folder import RunFolder, labels_with_results, require_inside
-from harness.whole import require_own
 from stylegallery.errors import InputError
 from stylegallery.files import replacing
 

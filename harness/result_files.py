@@ -13,9 +13,9 @@ from harness.folder import RECORD, RESULT_FILES, ResultFolder
 from harness.provenance import file_digest
 from harness.record import Record, WrittenFile, own_record
 from harness.request import Request
-from harness.whole import replaced
 from stylegallery.contract import Item, Stylization
 from stylegallery.errors import InputError, MachineError, require
+from stylegallery.files import replacing_together
 from stylegallery.images import to_pixels, write_png
 from stylegallery.regions import colours, region_count, write_indexed_png
 
@@ -57,7 +57,7 @@ def write_result(
     """
     require(isinstance(result, Stylization), "a method's stylize returns a Stylization", type(result).__name__)
     try:
-        with replaced(folder, RESULT_FILES, RECORD) as partial:
+        with replacing_together(folder, RESULT_FILES, RECORD) as partial:
             write_files(partial, request, result, explain)
             files = {
                 path.name: WrittenFile(path.stat().st_size, file_digest(path)) for path in sorted(partial.iterdir())
@@ -92,7 +92,7 @@ def write_failure(
     computing = environment(request.config if request else {})
     record = Record(**asked, settings=settings, error=error, environment=computing, files={})
     try:
-        with replaced(folder, RESULT_FILES, RECORD) as partial:
+        with replacing_together(folder, RESULT_FILES, RECORD) as partial:
             record.write(partial)
     except OSError as failure:
         raise not_written(folder, failure) from failure

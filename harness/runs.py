@@ -19,7 +19,7 @@ from rich.console import Console
 from harness.building import build
 from harness.environment import computing_on, environment
 from harness.folder import RECORD, RESULT_FILES, RunFolder, prepare_folder
-from harness.frozen import settings_digest
+from harness.frozen import read_frozen, settings_digest
 from harness.jobs import Job
 from harness.locks import lock, taken, writable
 from harness.progress import Bars
@@ -27,11 +27,10 @@ from harness.provenance import weights_digests
 from harness.record import Record, read_record
 from harness.request import Request
 from harness.result_files import require_apart, require_free, write_failure, write_result
-from harness.stored import read_frozen
-from harness.whole import clear_partial
 from stylegallery.contract import Cancelled, Item, Method, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, MachineError, OutOfMemory, SettingsError, printable
+from stylegallery.files import clear_partial
 from stylegallery.memory import enough_memory
 
 

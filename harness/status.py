@@ -14,10 +14,10 @@ from rich.table import Table
 
 from data.benchmark import load_items
 from harness.folder import RunFolder
+from harness.frozen import read_frozen
 from harness.locks import holder
 from harness.provenance import code_digest, without_places
 from harness.record import is_outdated, read_record
-from harness.stored import read_frozen
 from stylegallery.command import listing, plain_console
 from stylegallery.errors import InputError
 

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
+import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +16,7 @@ import yaml
 
 from stylegallery.errors import InputError
 
+PARTIAL = ".partial-"  # folders of files that are being written
 LARGEST_FILE = 2 * 2**30  # bytes of a picture: 100 megapixels of four floats have 1.6 GB
 LARGEST_JSON = 256 * 2**20  # bytes: a labelme file holds its whole photo as text
 LARGEST_YAML = 4 * 2**20
@@ -40,6 +44,49 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together(folder: Path, names: re.Pattern[str], last: str) -> Iterator[Path]:
+    """A folder to write files to, which take the place of those in `folder` when the block ends without an error.
+
+    names: what such files are called; those of that name which are not written again go, and no other file does.
+    last: the file that vouches for the others: the first to go and the last to come, so that a full disk, a kill or a
+    power cut at any moment leaves the old files, none, or the new ones.
+    """
+    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
+    try:
+        yield partial
+        new = sorted((path.name for path in partial.iterdir()), key=lambda name: name == last)
+        for name in new:
+            with (partial / name).open("r+b") as file:  # Windows flushes only what may be written
+                os.fsync(file.fileno())
+        (folder / last).unlink(missing_ok=True)
+        for name in written(folder, names):
+            if name not in new:
+                (folder / name).unlink()
+        for name in new:
+            (partial / name).replace(folder / name)
+    finally:
+        clear_partial(folder, names, last)
+
+
+def written(folder: Path, names: re.Pattern[str]) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if names.fullmatch(path.name))
+
+
+def clear_partial(folder: Path, names: re.Pattern[str], last: str) -> None:
+    """Remove what a killed process left half written or half moved; only for whoever holds the lock of the folder."""
+    for partial in (path for path in folder.glob(f"{PARTIAL}*/") if not path.is_symlink()):
+        if (partial / last).is_file() and not (folder / last).exists():  # some of its files are in their place
+            for name in written(folder, names):
+                (folder / name).unlink()
+        for path in partial.iterdir():
+            own = path.name == last or path.suffix == ".tmp" or names.fullmatch(path.name)
+            if own and (path.is_symlink() or not path.is_dir()):
+                path.unlink()
+        if not any(partial.iterdir()):  # or else it is somebody else's
+            partial.rmdir()
 
 
 def unreachable(path: str, error: Exception) -> InputError:

@@ -24,7 +24,7 @@ from data.benchmark import folder_items
 from harness.jobs import Job
 from harness.record import read_record
 from harness.runs import run_items
-from harness.whole import PARTIAL
+from stylegallery.files import PARTIAL
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["harness.runs", "fake_method"])

@@ -34,8 +34,8 @@ from PIL import Image
 
 from harness.locks import lock
 from harness.record import Record, read_record
-from harness.whole import PARTIAL
 from stylegallery.errors import InputError
+from stylegallery.files import PARTIAL
 from stylegallery.regions import region_count
 
 FILES = {

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from evaluation.generated import generated
 from evaluation.publish.claims import claims_page, decide, read_claims
 from evaluation.publish.costs import costs_page
 from evaluation.publish.grids import choose_items, draw_grid, grids_page
@@ -21,7 +22,6 @@ from evaluation.publish.study_page import item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, page, pipe_table, require_own, write
 from evaluation.tables import require_known
 from harness.folder import RunFolder, labels_with_results
-from harness.whole import generated
 from stylegallery.errors import InputError, require
 
 DISCUSSION = "discussion.md"

@@ -15,8 +15,8 @@ from evaluation.records import Records, read_records
 from evaluation.report import warning
 from evaluation.results import Results, read_results
 from harness.folder import RunFolder
+from harness.frozen import read_frozen
 from harness.provenance import WEIGHTS_KEYS, nodes
-from harness.stored import read_frozen
 from stylegallery.errors import InputError
 from stylegallery.weights import FETCH, find
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.whole import generated
+from evaluation.generated import generated
 from stylegallery.errors import InputError
 from stylegallery.files import replacing
 

@@ -18,10 +18,9 @@ from rich.console import Console
 
 from data.benchmark import load_items, places
 from harness.folder import RunFolder
-from harness.frozen import inputs_digest, settings_digest
+from harness.frozen import inputs_digest, read_frozen, settings_digest
 from harness.jobs import Job
 from harness.runs import run_job
-from harness.stored import read_frozen
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
 from stylegallery.settings import Count, checked

@@ -16,8 +16,7 @@ from evaluation import annotations
 from evaluation.annotations import annotate_with_stylegallery, deciding
 from evaluation.metric import Annotation
 from evaluation.publish.commands import commands
-from harness.frozen import freeze
-from harness.stored import read_frozen
+from harness.frozen import freeze, read_frozen
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
 

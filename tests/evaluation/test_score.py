@@ -24,7 +24,7 @@ from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.results import read_results
 from evaluation.score import Cell, main, read_picture, score
 from harness.folder import ResultFolder, RunFolder
-from harness.moved import Pictures
+from harness.pictures import Pictures
 from harness.provenance import file_digest
 from harness.request import Request
 from stylegallery.contract import Match

@@ -26,7 +26,7 @@ from PIL import Image
 from rich.console import Console
 
 from harness import frozen, locks, status
-from harness.frozen import freeze, inputs_digest
+from harness.frozen import freeze, inputs_digest, read_frozen
 from harness.jobs import Job, parse_shard
 from harness.launchers.shards import Shard
 from harness.locks import holder, lock
@@ -34,11 +34,10 @@ from harness.provenance import code_digest, sources_digest
 from harness.record import Record, read_record
 from harness.result_files import not_written
 from harness.runs import in_turn, run_items
-from harness.stored import read_frozen
-from harness.whole import PARTIAL
 from stylegallery.contract import Cancelled, Item, Stylization
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, MachineError, SettingsError
+from stylegallery.files import PARTIAL
 from stylegallery.images import read_image, to_pixels
 
 Compose = Callable[..., DictConfig]

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, Gallery, Pictures
 from hydra.core.hydra_config import HydraConfig
 
-from harness.stored import read_frozen
+from harness.frozen import read_frozen
 
 Sweep = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from data.benchmark import load_items
 from harness.folder import RunFolder
+from harness.frozen import read_frozen
 from harness.provenance import file_digest
 from harness.record import Record
 from harness.request import Input
-from harness.stored import read_frozen
 from stylegallery.errors import InputError
 from stylegallery.images import SUFFIXES
 

@@ -16,7 +16,7 @@ from data import benchmark
 from evaluation.records import read_records
 from evaluation.score import score
 from harness.jobs import Job
-from harness.moved import Pictures, root_of
+from harness.pictures import Pictures, root_of
 from harness.runs import run_items
 from stylegallery.errors import InputError
 

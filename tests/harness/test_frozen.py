@@ -20,10 +20,10 @@ from evaluation.publish import __main__ as publishing
 from evaluation.publish.commands import as_override
 from harness import status
 from harness.folder import RunFolder
+from harness.frozen import read_frozen
 from harness.provenance import file_digest
 from harness.record import load_record
 from harness.request import Request
-from harness.stored import read_frozen
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
 

@@ -18,9 +18,9 @@ from harness.folder import RECORD, RESULT_FILES, prepare_folder
 from harness.record import Record, read_record
 from harness.request import Request
 from harness.result_files import require_free, write_result
-from harness.whole import PARTIAL, clear_partial
 from stylegallery.contract import Item, Match, Stylization
 from stylegallery.errors import InputError
+from stylegallery.files import PARTIAL, clear_partial
 from stylegallery.images import read_image
 
 METHOD = {"_target_": "baselines.identity.Identity", "resolution": 64, "resizing": "square"}
