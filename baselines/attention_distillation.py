@@ -31,10 +31,9 @@ from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
 from stylegallery.contract import Energy, Item, Progress, Silent, Stylization
 from stylegallery.errors import InputError, require
-from stylegallery.guidance import attention_of_each
 from stylegallery.images import open_image
-from stylegallery.models.attention import SelfAttention, join_tokens, layer_range
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.attention import SelfAttention
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.optimisation import Losses, minimise
 from stylegallery.regions import flat_labels, mask_on_grid, named_regions
 from stylegallery.settings import Count, NotNegative, Number, Positive, Resolution, Share, Steps, Timestep, checked
@@ -71,13 +70,13 @@ class AttentionDistillation:
         highest_timestep: Number = 1000,
         projection_timestep: Timestep = 0,
     ) -> None:
-        self.layers = layer_range(model.unet, layers)
+        self.layers = model.layer_range(layers)
         self.model, self.iterations, self.learning_rate = model, iterations, learning_rate
         self.content_weight, self.content_term, self.attention_scale = content_weight, content_term, attention_scale
         self.recolouring, self.projection_timestep = recolouring, projection_timestep
         self.timesteps = [timestep for timestep in model.timesteps(steps) if timestep <= highest_timestep]
         require(bool(self.timesteps), f"highest_timestep leaves one of {steps} timesteps", highest_timestep)
-        self.read = PictureReader(resolution, resizing, model.stride)
+        self.read = PictureReader(resolution, resizing, model.multiple)
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
         """Stylise one item.
@@ -119,7 +118,7 @@ class AttentionDistillation:
         """
 
         def losses_at(timestep: int) -> Losses:
-            styles = attention_of_each(self.model, references, timestep, self.layers)
+            styles = self.model.self_attention_of_each(references, timestep, self.layers)
             source = None if content is None else self.model.self_attention(content, timestep, self.layers)
 
             def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,8 +156,8 @@ def attention_target(
 
     With masks a query meets the keys of its own label; where there is none the target is the output itself.
     """
-    joint = join_tokens(references)
-    joint = SelfAttention(*(tensor.expand(len(layer.query), -1, -1, -1) for tensor in joint))
+    joined = (torch.cat(tensors, dim=2) for tensors in zip(*references, strict=True))
+    joint = SelfAttention(*(tensor.expand(len(layer.query), -1, -1, -1) for tensor in joined))
     softmax_scale = scale / layer.query.shape[-1] ** 0.5
     if masks is None:
         return F.scaled_dot_product_attention(layer.query, joint.key, joint.value, scale=softmax_scale)

@@ -15,16 +15,7 @@ from diffusers.utils.logging import disable_progress_bar
 from torch import Tensor
 
 from stylegallery.devices import pick_device
-from stylegallery.errors import InputError
-from stylegallery.models.pretrained import (
-    UNREADABLE,
-    ModelFiles,
-    model_files,
-    tokenizer_of,
-    unusable,
-    variant_of,
-    whole,
-)
+from stylegallery.models.pretrained import ModelFiles, model_files, reading, variant_of, whole
 from stylegallery.weights import locate
 
 disable_progress_bar()  # of loading weights: it would break into the bars of a run
@@ -37,15 +28,13 @@ def load_controlnet(base: str, controlnet: str | None, precision: torch.dtype) -
         InputError: the directory is missing or cannot be read.
     """
     folder = locate(controlnet) if controlnet else model_files(base).folder / "unet"
-    try:
+    with reading(folder, "ControlNet", "method.controlnet"):
         if controlnet:
             return whole(ControlNetModel, folder, dtype=precision)
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
         controlnet_of_unet = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
         return controlnet_of_unet.to(precision) if precision != torch.float32 else controlnet_of_unet
-    except UNREADABLE as error:
-        raise unusable(folder, "ControlNet", "method.controlnet", error) from error
 
 
 def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision: torch.dtype) -> Any:
@@ -58,7 +47,7 @@ def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision
     """
     files = model_files(base)
     options: dict[str, Any] = {"controlnet": controlnet, "dtype": precision, "local_files_only": True}
-    try:
+    with reading(files.place, "diffusers model", "method.base"):
         family: Any
         if is_xl(files):
             family, options = StableDiffusionXLControlNetPipeline, options | {"add_watermarker": False}
@@ -68,20 +57,20 @@ def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision
         if files.file is None:
             pipeline = family.from_pretrained(files.folder, variant=variant_of(files.folder / "unet"), **options)
         else:
-            index = files.index()
-            tokenizers = {part: tokenizer_of(files, index, part) for part in index if part.startswith("tokenizer")}
+            tokenizers = {part: files.tokenizer(part) for part in files.index if part.startswith("tokenizer")}
             pipeline = family.from_single_file(str(files.file), config=str(files.folder), **tokenizers, **options)
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise unusable(files.place, "diffusers model", "method.base", error) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(pick_device(device))
 
 
 def is_xl(files: ModelFiles) -> bool:
-    """Whether a model is SDXL rather than Stable Diffusion 1.x, by its index."""
-    return bool(files.index()["_class_name"].startswith("StableDiffusionXL"))
+    """Whether a model is SDXL rather than Stable Diffusion 1.x, by its index.
+
+    Raises:
+        InputError: it is neither, having no UNet.
+    """
+    files.denoiser(["unet"])
+    return bool(files.index["_class_name"].startswith("StableDiffusionXL"))
 
 
 def finite(images: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class GlobalStyle(StyleGallery):
         return replace(result, content_labels=None, reference_labels=[], matches=[])
 
     def whole(self, picture: Picture) -> Analysis:
-        image = resize(read_image(picture), self.resolution, self.resizing, self.model.stride)
+        image = resize(read_image(picture), self.resolution, self.resizing, self.model.multiple)
         latent = self.model.encode(image)
         grid = (latent.shape[-2], latent.shape[-1])
         one_region = Segmentation(torch.ones(grid, dtype=torch.int64), torch.zeros(1, *grid), latent, latent)

@@ -6,13 +6,14 @@ Written from the paper's formulas with diffusers' schedule; no official code was
 pins and vetoes of an item have no meaning here.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
 
 from baselines.inputs import PictureReader
 from stylegallery.contract import Item, Progress, Silent, Stylization
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.settings import PositiveShare, Resolution, Steps, checked
 from stylegallery.stopwatch import Stopwatch
 
@@ -28,7 +29,7 @@ class Img2Img:
         strength: PositiveShare,
     ) -> None:
         self.model, self.steps, self.strength = model, steps, strength
-        self.read = PictureReader(resolution, resizing, model.stride)
+        self.read = PictureReader(resolution, resizing, model.multiple)
 
     @torch.no_grad()
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
@@ -40,14 +41,10 @@ class Img2Img:
         with watch("denoising"):
             latent = self.model.encode(content)
             noise = torch.randn(latent.shape, generator=generator).to(latent.device)
-            level = self.model.alpha_bar(timesteps[0])
-            latent = level.sqrt() * latent + (1 - level).sqrt() * noise
-            for timestep, following in zip(timesteps, [*timesteps[1:], None], strict=True):
-                noise, level = self.model.predict_noise(latent, timestep), self.model.alpha_bar(timestep)
-                latent = (latent - (1 - level).sqrt() * noise) / level.sqrt()
-                if following is not None:
-                    level = self.model.alpha_bar(following)
-                    latent = level.sqrt() * latent + (1 - level).sqrt() * noise
+            latent = self.model.add_noise(latent, noise, timesteps[0])
+            for timestep, following in pairwise([*timesteps, timesteps[-1]]):
+                noise = self.model.predict_noise(latent, timestep)
+                latent, clean = self.model.ddim_step(latent, noise, timestep, following)
                 advance()
-            image = self.model.decode(latent).cpu()
+            image = self.model.decode(clean).cpu()  # what the last step predicts: nothing follows it
         return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())

@@ -25,7 +25,7 @@ from baselines.inputs import PictureReader
 from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import read_image, to_pixels
-from stylegallery.models.pretrained import UNREADABLE, unusable
+from stylegallery.models.pretrained import reading
 from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, checked
 from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate
@@ -59,7 +59,7 @@ class IPAdapter:
         precision = pick_dtype(dtype, pick_device(device))
         self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, precision), device, precision)
         folder, file = locate(adapter), PurePosixPath(weights)
-        try:
+        with reading(folder / file, "IP-Adapter of this model", "method.adapter"):
             self.pipeline.load_ip_adapter(
                 str(folder),
                 subfolder=str(file.parent),
@@ -68,8 +68,6 @@ class IPAdapter:
                 local_files_only=True,
             )
             self.pipeline.set_ip_adapter_scale(scale)
-        except UNREADABLE as error:
-            raise unusable(folder / file, "IP-Adapter of this model", "method.adapter", error) from error
         self.condition, self.captions, self.negative_prompt = condition, Captions(captions, prompt), negative_prompt
         self.read = PictureReader(resolution, resizing, self.pipeline.vae_scale_factor)
         self.steps, self.guidance_scale, self.controlnet_scale = steps, guidance_scale, controlnet_scale

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from baselines.inputs import PictureReader
 from stylegallery.contract import Item, Progress, Silent, Stylization
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.settings import Resolution, Share, checked
 from stylegallery.stopwatch import Stopwatch
 
@@ -43,7 +43,7 @@ class LatentAdaIN:
         self, model: DiffusionModel, resolution: Resolution, resizing: Literal["square", "keep"], strength: Share = 1.0
     ) -> None:
         self.model, self.strength = model, strength
-        self.read = PictureReader(resolution, resizing, model.stride)
+        self.read = PictureReader(resolution, resizing, model.multiple)
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
         content, references = self.read(item)

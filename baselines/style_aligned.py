@@ -15,14 +15,12 @@ the demo does not; the demo's ControlNet gets the negative prompt twice, here it
 several, number `reference` is taken, by default the first.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMInverseScheduler, DDIMScheduler
-from diffusers.models.attention_processor import Attention
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -32,7 +30,7 @@ from baselines.inputs import PictureReader, require_reference
 from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import require
-from stylegallery.models.attention import self_attention_layers
+from stylegallery.models.unet import replaced_self_attention, self_attention_layers
 from stylegallery.settings import Count, Dtype, GuidanceScale, NotNegative, Number, Positive, Resolution, Steps, checked
 from stylegallery.stopwatch import Stopwatch
 
@@ -48,11 +46,7 @@ class SharedAttention:
     def __init__(self, shift: float, scale: float) -> None:
         self.shift, self.scale = shift, scale
 
-    def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        query, key, value = (
-            project(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for project in (attn.to_q, attn.to_k, attn.to_v)
-        )
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         query, key = align(query), align(key)
         shared = of_reference(key)
         if self.scale != 1:  # the reference's own copy keeps its keys
@@ -63,8 +57,7 @@ class SharedAttention:
         keys, values = torch.cat([key, shared], 2), torch.cat([value, of_reference(value)], 2)
         bias = torch.zeros(1, 1, 1, keys.shape[2], dtype=query.dtype, device=query.device)
         bias[..., key.shape[2] :] = self.shift
-        output = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
-        return attn.to_out[0](output.transpose(1, 2).flatten(2))
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
 
 
 def of_reference(features: Tensor) -> Tensor:
@@ -76,20 +69,6 @@ def align(features: Tensor) -> Tensor:
     """AdaIN of (2 B, heads, tokens, width) over tokens to the first item of each half."""
     mean, deviation = features.mean(2, keepdim=True), (features.var(2, keepdim=True) + 1e-5).sqrt()
     return (features - mean) / deviation * of_reference(deviation) + of_reference(mean)
-
-
-@contextmanager
-def shared_attention(unet: nn.Module, processor: SharedAttention) -> Iterator[None]:
-    """Within the context every self-attention layer is shared; the processors from before come back on exit."""
-    modules = [unet.get_submodule(name) for name in self_attention_layers(unet)]
-    originals = [module.processor for module in modules]
-    try:
-        for module in modules:
-            module.processor = processor  # type: ignore[assignment]
-        yield
-    finally:
-        for module, original in zip(modules, originals, strict=True):
-            module.processor = original
 
 
 def blind_to_reference(module: nn.Module, inputs: Any, outputs: tuple[list[Tensor], Tensor]) -> Any:
@@ -214,7 +193,8 @@ class StyleAligned:
         self.pipeline.scheduler = self.sampler
         hook = self.pipeline.controlnet.register_forward_hook(blind_to_reference)
         try:
-            with shared_attention(self.pipeline.unet, self.sharing):
+            layers = range(len(self_attention_layers(self.pipeline.unet)))
+            with replaced_self_attention(self.pipeline.unet, layers, [self.sharing] * len(layers)):
                 images = self.pipeline(
                     prompt=prompts,
                     image=self.condition(content).expand(2, -1, -1, -1),

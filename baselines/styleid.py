@@ -24,19 +24,21 @@ the scores over references run the benchmark once for each, under labels of thei
 meaning here.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from baselines.inputs import PictureReader, require_reference
 from baselines.latent_adain import adain
 from stylegallery.contract import Item, Progress, Silent, Stylization
-from stylegallery.models.attention import InjectingProcessor, layer_range, replaced_processors
-from stylegallery.models.unet import DiffusionModel, timesteps_of
+from stylegallery.models.attention import SelfAttention
+from stylegallery.models.diffusion import DDIMStep, DiffusionModel
 from stylegallery.settings import Count, Positive, Resolution, Share, checked
 from stylegallery.stopwatch import Stopwatch
 
@@ -59,11 +61,23 @@ class Inversion(NamedTuple):
     last: Tensor
 
 
-class SamplingStep(NamedTuple):
-    """The latent after a step and the clean one that the step predicted."""
+class Injection:
+    """Self-attention with the keys and values of a style and a share of the queries of a content (paper §4.1).
 
-    latent: Tensor
-    clean: Tensor
+    softmax(T · (γ Q_content + (1 − γ) Q) K_styleᵀ / √D) V_style with γ = `share` and T = `temperature`; the style may
+    have another number of tokens.
+    """
+
+    def __init__(self, content: SelfAttention, style: SelfAttention, share: float, temperature: float) -> None:
+        self.content, self.style, self.share, self.temperature = content, style, share, temperature
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        content, key, value = (
+            tensor.to(query.dtype) for tensor in (self.content.query, self.style.key, self.style.value)
+        )
+        query = self.share * content + (1 - self.share) * query
+        scale = self.temperature / math.sqrt(query.shape[-1])
+        return F.scaled_dot_product_attention(query, key, value, scale=scale)
 
 
 class StyleID:
@@ -86,12 +100,12 @@ class StyleID:
         injection: bool = True,
         reference: Count = 1,
     ) -> None:
-        self.layers = layer_range(model.unet, layers or LAYERS[mode])
+        self.layers = model.layer_range(layers or LAYERS[mode])
         self.model, self.mode, self.steps, self.reference = model, mode, steps, reference
         self.gamma, self.temperature = gamma, temperature
         self.initial_adain, self.injection = initial_adain, injection
-        self.interval = model.scheduler.config["num_train_timesteps"] // steps
-        self.read = PictureReader(resolution, resizing, model.stride)
+        self.interval = model.training_timesteps // steps
+        self.read = PictureReader(resolution, resizing, model.multiple)
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
         """Stylise one item with one of its references.
@@ -114,7 +128,7 @@ class StyleID:
             for step in self.sample(content_inversion, style_inversion):
                 last = step
                 advance()
-            image = self.model.decode(last.latent if self.mode == "paper" else last.clean).cpu()
+            image = self.model.decode(last.latents if self.mode == "paper" else last.clean).cpu()
         return Stylization(image, content, [style], seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
 
     @torch.no_grad()
@@ -123,20 +137,21 @@ class StyleID:
         seen = {}
         for timestep, level, following in self.inversion_passes():
             seen[timestep] = latent
-            latent = self.move(latent, self.model.predict_noise(latent, timestep, level), level, following).latent
+            noise = self.model.predict_noise(latent, timestep, level)
+            latent = self.model.ddim_step(latent, noise, level, following).latents
         return Inversion(seen, latent)
 
     def inversion_passes(self) -> list[InversionPass]:
-        ascending = timesteps_of(self.model.scheduler, self.steps)[::-1]
+        ascending = self.model.inversion_timesteps(self.steps)
         if self.mode == "port":
             return [InversionPass(timestep, max(0, timestep - self.interval), timestep) for timestep in ascending]
-        noisiest = self.model.scheduler.config["num_train_timesteps"] - 1
+        noisiest = self.model.training_timesteps - 1
         return [
             InversionPass(timestep, timestep, following) for timestep, following in pairwise([*ascending, noisiest])
         ]
 
     def sampling_timesteps(self) -> list[int]:
-        timesteps = timesteps_of(self.model.scheduler, self.steps)
+        timesteps = self.model.inversion_timesteps(self.steps)[::-1]
         return timesteps[1:] if self.mode == "paper" else timesteps
 
     def initial_latent(self, content: Tensor, style: Tensor) -> Tensor:
@@ -144,30 +159,23 @@ class StyleID:
         return adain(content, style, EPSILON[self.mode]) if self.initial_adain else content
 
     @torch.no_grad()
-    def sample(self, content: Inversion, style: Inversion) -> Iterator[SamplingStep]:
+    def sample(self, content: Inversion, style: Inversion) -> Iterator[DDIMStep]:
         """The injected denoising, one yield per step, noisiest first."""
         latent = self.initial_latent(content.last, style.last)
         for timestep in self.sampling_timesteps():
-            processors = self.processors(content.seen[timestep], style.seen[timestep], timestep)
-            with replaced_processors(self.model.unet, self.layers if self.injection else [], processors):
+            injections = self.injections(content.seen[timestep], style.seen[timestep], timestep)
+            with self.model.replaced_self_attention(self.layers if self.injection else [], injections):
                 noise = self.model.predict_noise(latent, timestep)
-            step = self.move(latent, noise, timestep, max(0, timestep - self.interval))
-            latent = step.latent
+            step = self.model.ddim_step(latent, noise, timestep, max(0, timestep - self.interval))
+            latent = step.latents
             yield step
 
-    def processors(self, content: Tensor, style: Tensor, timestep: int) -> list[InjectingProcessor]:
+    def injections(self, content: Tensor, style: Tensor, timestep: int) -> list[Injection]:
         """One per layer, with the features that both latents have at the timestep."""
         if not self.injection:
             return []
-        queries = [layer.query for layer in self.model.self_attention(content, timestep, self.layers)]
-        styles = [(layer.key, layer.value) for layer in self.model.self_attention(style, timestep, self.layers)]
+        contents, styles = (self.model.self_attention(latent, timestep, self.layers) for latent in (content, style))
         return [
-            InjectingProcessor(query, key, value, self.gamma, self.temperature)
-            for query, (key, value) in zip(queries, styles, strict=True)
+            Injection(of_content, of_style, self.gamma, self.temperature)
+            for of_content, of_style in zip(contents, styles, strict=True)
         ]
-
-    def move(self, latent: Tensor, noise: Tensor, level: int, following: int) -> SamplingStep:
-        """Deterministic DDIM from one level of noise to another, in either direction."""
-        now, then = self.model.alpha_bar(level), self.model.alpha_bar(following)
-        clean = (latent - (1 - now).sqrt() * noise) / now.sqrt()
-        return SamplingStep(then.sqrt() * clean + (1 - then).sqrt() * noise, clean)

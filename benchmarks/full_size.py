@@ -22,8 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stylegallery.contract import Match
 from stylegallery.devices import pick_device
 from stylegallery.guidance import GuidanceConfig, optimise
-from stylegallery.models.attention import record_self_attention, self_attention_layers
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.unet import UNetModel, record_self_attention, self_attention_layers
 from stylegallery.segmentation import Segmentation, fuse
 from stylegallery.stopwatch import process_peak_mib
 
@@ -39,7 +38,7 @@ def unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
 
 
-def stable_diffusion(device: torch.device, dtype: torch.dtype) -> DiffusionModel:
+def stable_diffusion(device: torch.device, dtype: torch.dtype) -> UNetModel:
     """The topology of Stable Diffusion 1.5 with drawn weights."""
     autoencoder = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
@@ -50,7 +49,7 @@ def stable_diffusion(device: torch.device, dtype: torch.dtype) -> DiffusionModel
         steps_offset=1,
     )  # fmt: skip
     parts = [part.to(device, dtype) for part in (unet(), autoencoder)]
-    return DiffusionModel(parts[0], parts[1], scheduler, torch.randn(1, 77, 768).to(device, dtype))
+    return UNetModel(parts[0], parts[1], scheduler, torch.randn(1, 77, 768).to(device, dtype))
 
 
 class Traffic(TorchDispatchMode):

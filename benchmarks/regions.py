@@ -25,7 +25,7 @@ from torch import Tensor
 
 from stylegallery.figures import colours, overlay
 from stylegallery.images import to_pixels
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.factory import from_directory
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.segmentation import find_regions
 
@@ -102,7 +102,7 @@ def main() -> None:
     with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
         settings = instantiate(compose("config").method.segmentation, _convert_="all")
     generator = np.random.default_rng(args.seed)
-    model = DiffusionModel.from_directory("embedded")
+    model = from_directory("embedded")
     ours, plain, rows = [], [], []
     for index in range(args.count):
         image, truth = composite(3 + index % 2, args.size, generator)

@@ -19,7 +19,7 @@ from stylegallery.contract import Advance, Energy, Match, Silent
 from stylegallery.errors import SettingsError
 from stylegallery.extras.small_models import ExtrasConfig, finished, learning_rate, mean_of_regions
 from stylegallery.models.attention import SelfAttention
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.optimisation import Losses, minimise
 from stylegallery.segmentation import Segmentation
 from stylegallery.settings import Count, NotNegative, Positive, Steps, check_fields
@@ -70,7 +70,7 @@ def optimise(
 
     def losses_at(timestep: int) -> Losses:
         content_attention, *reference_attention = itertools.chain.from_iterable(
-            attention_of_each(model, batch, timestep, layers, config.batched) for batch in batches
+            model.self_attention_of_each(batch, timestep, layers, config.batched) for batch in batches
         )
         by_reference = dict(zip(used, reference_attention, strict=True))
 
@@ -116,27 +116,6 @@ def initial_latent(content: Segmentation, config: GuidanceConfig) -> Tensor:
         return content.latent
     inverted = content.inverted
     return (inverted - inverted.mean(1, keepdim=True)) / (inverted.std(1, keepdim=True) + 1e-8)
-
-
-def attention_of_each(
-    model: DiffusionModel, latents: Sequence[Tensor], timestep: int, layers: Sequence[int], batched: bool = True
-) -> list[list[SelfAttention]]:
-    """Self-attention, layer by layer, of every latent (1, C, h, w) at one timestep.
-
-    Latents of one shape share one UNet call if `batched`.
-
-    The gradients of L1 losses are signs: where a difference is near zero the rounding decides, which is not the
-    same in a batch. Equality with the published run needs batches of one.
-    """
-    if not batched:
-        return [model.self_attention(latent, timestep, layers) for latent in latents]
-    results: dict[int, list[SelfAttention]] = {}
-    for shape in {latent.shape: None for latent in latents}:
-        indices = [i for i, latent in enumerate(latents) if latent.shape == shape]
-        batch = model.self_attention(torch.cat([latents[i] for i in indices]), timestep, layers)
-        for row, index in enumerate(indices):
-            results[index] = [SelfAttention(*(tensor[row : row + 1] for tensor in layer)) for layer in batch]
-    return [results[index] for index in range(len(latents))]
 
 
 def content_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:

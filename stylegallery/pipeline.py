@@ -29,7 +29,7 @@ from stylegallery.guidance import GuidanceConfig, guidance_timesteps, guided_lay
 from stylegallery.images import Picture, read_image, resize
 from stylegallery.matching import MatchingConfig, RegionDescriptors, best_matches, describe
 from stylegallery.memory import require_memory
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import Segmentation, SegmentationConfig, find_regions
 from stylegallery.settings import Resolution, Share, check, checked
@@ -266,7 +266,7 @@ class StyleGallery:
             InputError: either cannot be used.
         """
         original = read_image(picture)
-        image = resize(original, self.resolution, self.resizing, self.model.stride)
+        image = resize(original, self.resolution, self.resizing, self.model.multiple)
         labels = None
         if mask and self.segmentation.masks == "published":
             labels = read_published_mask(Path(mask))

@@ -22,7 +22,7 @@ from torch import Tensor
 from stylegallery.contract import Advance, Silent
 from stylegallery.errors import InputError, require
 from stylegallery.extras.borders import follow_edges
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.regions import (
     MOST_REGIONS,
     absorb_small_components,

@@ -22,7 +22,7 @@ from stylegallery.devices import pick_device
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
 from stylegallery.embedded.pictures import load_picture_banks, training_batch
-from stylegallery.models.attention import record_self_attention, self_attention_layers
+from stylegallery.models.unet import record_self_attention, self_attention_layers
 
 LAYERS = range(10, 16)  # the self-attention layers that the method reads
 SEMANTIC_CHANNELS = 88

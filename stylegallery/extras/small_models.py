@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.regions import region_count
 from stylegallery.settings import NotNegative, Number, Timestep, check_fields
 

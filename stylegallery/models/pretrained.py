@@ -1,20 +1,20 @@
-"""Read pretrained networks from local directories: the parts of a diffusers model, LoRAs, models of transformers."""
+"""Pretrained networks from local directories: models of transformers, and the parts of a diffusion model."""
 
 import importlib
 import json
 import re
-import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import ModelMixin
-from diffusers.models.attention import FeedForward
-from diffusers.models.resnet import ResnetBlock2D
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
@@ -39,22 +39,30 @@ def pretrained(family: Any, path: str, setting: str, device: str) -> Any:
         InputError: it is not on this machine, or the directory holds another model, or not all of its weights.
     """
     folder = locate(path)
-    try:
+    with reading(folder, family.__name__, setting):
         network = whole(family, folder, trust_remote_code=False)
-    except UNREADABLE as error:
-        raise unusable(folder, family.__name__, setting, error) from error
     return network.eval().requires_grad_(False).to(pick_device(device))
 
 
-def unusable(place: Path, kind: str, setting: str, error: Exception) -> InputError:
-    """What to tell of a model that cannot be read: only what is damaged is to be got again."""
-    remedy = ""
-    if isinstance(error, DAMAGED) or any(word in str(error) for word in SAID_OF_DAMAGED):
-        remedy = "restore it or "
-    elif isinstance(error, OSError):
-        remedy = "add what is missing or "
-    reason = f"{type(error).__name__}: {first_line(error)}"
-    return InputError(f"{place} is not a readable {kind} ({reason}); {remedy}pass another {setting}")
+@contextmanager
+def reading(place: Path, kind: str, setting: str) -> Iterator[None]:
+    """A context in which a model is read from a place that `setting` names; `kind` says what it should be.
+
+    Raises:
+        InputError: it cannot be read. The message asks to restore only what is damaged.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        remedy = ""
+        if isinstance(error, DAMAGED) or any(word in str(error) for word in SAID_OF_DAMAGED):
+            remedy = "restore it or "
+        elif isinstance(error, OSError):
+            remedy = "add what is missing or "
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{place} is not a readable {kind} ({reason}); {remedy}pass another {setting}") from error
 
 
 def variant_of(folder: Path) -> str | None:
@@ -98,7 +106,7 @@ def processor_of(family: Any, path: str, setting: str) -> Any:
         ) from error
 
 
-# --- diffusers ---
+# --- diffusion models ---
 
 
 @dataclass(frozen=True)
@@ -114,13 +122,19 @@ class ModelFiles:
         return self.file or self.folder
 
     def part(self, name: str) -> Path:
-        """The folder of a part; without this question the libraries would look for it on the hub."""
+        """The folder of a part. Raises FileNotFoundError where it is missing: the libraries would ask the hub."""
         if not (self.folder / name).is_dir():
             raise FileNotFoundError(f"it has no folder {name}")
         return self.folder / name
 
+    @cached_property
     def index(self) -> dict[str, Any]:
-        """model_index.json, by which a part is of which class."""
+        """model_index.json: what kind of model it is, and the class of every part.
+
+        Raises:
+            InputError: there is none, but a file that may hold a whole model.
+            OSError, ValueError: it is missing or damaged.
+        """
         path = self.folder / "model_index.json"
         if not path.is_file() and (files := sorted(self.folder.glob("*.safetensors"))):
             raise InputError(
@@ -130,12 +144,69 @@ class ModelFiles:
         index = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
             raise ValueError(f"{path.name} is no mapping with a _class_name")
-        if "unet" not in index:
-            raise InputError(
-                f"{self.folder} is a {index['_class_name']}, which has no UNet; pass a model of Stable Diffusion 1.x, "
-                "2.x or XL"
-            )
         return index
+
+    def denoiser(self, known: Collection[str]) -> str:
+        """The part that predicts noise: the one of `known` that the index has.
+
+        Raises:
+            InputError: it has none of them. Else as `index`.
+        """
+        if part := next((part for part in known if part in self.index), None):
+            return part
+        raise InputError(
+            f"{self.folder} is a {self.index['_class_name']}, which has no {' or '.join(known)}; pass a model of "
+            "Stable Diffusion 1.x, 2.x or XL"
+        )
+
+    def component(self, part: str) -> Any:
+        """The class that the index names for a part.
+
+        Raises:
+            InputError: it is not of a library this project trusts, or no network or tokenizer but something that
+                chooses code by what else is in the folder (`AutoModel`, pipelines).
+        """
+        library, name = self.index[part]
+        if library not in COMPONENT_LIBRARIES:
+            raise InputError(f"model_index.json asks for {library}.{name}, which is not one of {COMPONENT_LIBRARIES}")
+        family = getattr(importlib.import_module(library), name)
+        if not (isinstance(family, type) and issubclass(family, COMPONENT_KINDS)):
+            raise InputError(f"model_index.json asks for {library}.{name} as {part}, which is no network or tokenizer")
+        return family
+
+    def load(self, part: str, dtype: torch.dtype) -> Any:
+        """A network of the model, on the CPU.
+
+        Raises:
+            InputError: as `component`.
+            UNREADABLE: it cannot be read.
+        """
+        family = self.component(part)
+        if self.file is None:
+            return whole(family, self.part(part), dtype=dtype)
+        from diffusers.loaders import single_file_utils  # slow to import, and seldom needed
+
+        options = {"config": str(self.folder), "subfolder": part, "local_files_only": True}
+        try:
+            if hasattr(family, "from_single_file"):
+                network = family.from_single_file(str(self.file), **options)
+            else:
+                weights = single_file_utils.load_single_file_checkpoint(str(self.file))
+                network = single_file_utils.create_diffusers_clip_model_from_ldm(family, weights, **options)
+        except single_file_utils.SingleFileComponentError as error:
+            raise ValueError(f"it has no weights for the {part}") from error
+        except NotImplementedError as error:  # what the file lacks has no memory that could be moved
+            raise ValueError(f"weights are missing of the {part}") from error
+        if any(parameter.is_meta for parameter in network.parameters()):
+            raise ValueError(f"weights are missing of the {part}")
+        nn.Module.to(network, dtype)  # diffusers' own warns of modules that nobody named
+        return network
+
+    def tokenizer(self, part: str) -> Any:
+        """A tokenizer of the model: `tokenizer` or, of SDXL, `tokenizer_2`."""
+        if self.file is None:
+            return self.component(part).from_pretrained(self.part(part))
+        return clip_tokenizer("!") if part == "tokenizer_2" else clip_tokenizer()
 
 
 def model_files(path: str) -> ModelFiles:
@@ -147,108 +218,3 @@ def model_files(path: str) -> ModelFiles:
     if (local := local_path(path)) and local.is_file():
         return ModelFiles(topology_of(local), local)
     return ModelFiles(locate(path), None)
-
-
-def component(index: dict[str, Any], part: str) -> Any:
-    """The class that model_index.json names for a part.
-
-    Raises:
-        InputError: it is not of a library this project trusts, or no network or tokenizer but something that chooses
-            code by what else is in the folder (`AutoModel`, pipelines).
-    """
-    library, name = index[part]
-    if library not in COMPONENT_LIBRARIES:
-        raise InputError(f"model_index.json asks for {library}.{name}, which is not one of {COMPONENT_LIBRARIES}")
-    family = getattr(importlib.import_module(library), name)
-    if not (isinstance(family, type) and issubclass(family, COMPONENT_KINDS)):
-        raise InputError(f"model_index.json asks for {library}.{name} as {part}, which is no network or tokenizer")
-    return family
-
-
-def load(files: ModelFiles, index: dict[str, Any], part: str, dtype: torch.dtype) -> Any:
-    """A network of the model, on the CPU."""
-    family = component(index, part)
-    if files.file is None:
-        return whole(family, files.part(part), dtype=dtype)
-    from diffusers.loaders import single_file_utils  # slow to import, and seldom needed
-
-    options = {"config": str(files.folder), "subfolder": part, "local_files_only": True}
-    try:
-        if hasattr(family, "from_single_file"):
-            network = family.from_single_file(str(files.file), **options)
-        else:
-            weights = single_file_utils.load_single_file_checkpoint(str(files.file))
-            network = single_file_utils.create_diffusers_clip_model_from_ldm(family, weights, **options)
-    except single_file_utils.SingleFileComponentError as error:
-        raise ValueError(f"it has no weights for the {part}") from error
-    except NotImplementedError as error:  # what the file lacks has no memory that could be moved
-        raise ValueError(f"weights are missing of the {part}") from error
-    if any(parameter.is_meta for parameter in network.parameters()):
-        raise ValueError(f"weights are missing of the {part}")
-    nn.Module.to(network, dtype)  # diffusers' own warns of modules that nobody named
-    return network
-
-
-def tokenizer_of(files: ModelFiles, index: dict[str, Any], part: str) -> Any:
-    """A tokenizer of the model: `tokenizer` or, of SDXL, `tokenizer_2`."""
-    if files.file is None:
-        return component(index, part).from_pretrained(files.part(part))
-    return clip_tokenizer("!") if part == "tokenizer_2" else clip_tokenizer()
-
-
-@torch.no_grad()
-def null_prompts(files: ModelFiles, index: dict[str, Any], unet: Any) -> list[Tensor]:
-    """Embedding (1, n, d) of the empty prompt; for a UNet with added conditions also the pooled one (1, p).
-
-    SDXL was trained with zeros in place of the empty prompt; its index says so, and no text encoder is needed.
-    """
-    if index.get("force_zeros_for_empty_prompt"):
-        sizes = 6 * unet.config["addition_time_embed_dim"]
-        pooled = unet.config["projection_class_embeddings_input_dim"] - sizes
-        # One token will do: the attention to any number of zero values is zero.
-        return [torch.zeros(1, 1, unet.config["cross_attention_dim"]), torch.zeros(1, pooled)]
-    outputs = []
-    for number in ("", "_2") if "text_encoder_2" in index else ("",):
-        tokenizer = tokenizer_of(files, index, f"tokenizer{number}")
-        tokens = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
-        encoder = load(files, index, f"text_encoder{number}", torch.float32)
-        outputs.append(encoder(tokens.input_ids, output_hidden_states=True))
-    if len(outputs) == 1:
-        return [outputs[0].last_hidden_state]
-    return [torch.cat([output.hidden_states[-2] for output in outputs], -1), outputs[1].text_embeds]
-
-
-def fuse_lora(unet: Any, file: Path) -> None:
-    """Add a LoRA (diffusers, PEFT or Kohya layout) to the weights of a UNet; its part for the text encoder is left out.
-
-    Raises:
-        InputError: the file is no LoRA or one of another model.
-    """
-    from diffusers.loaders import StableDiffusionLoraLoaderMixin as mixin  # slow to import, and seldom needed
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)  # PEFT's, where it would leave a part of the file out
-            weights, alphas = mixin.lora_state_dict(str(file), unet_config=unet.config)
-            if not any(name.startswith("unet.") for name in weights):
-                raise ValueError("it holds nothing for a UNet")
-            mixin.load_lora_into_unet(weights, alphas, unet)
-        unet.fuse_lora()
-        unet.unload_lora()
-    except (*UNREADABLE, RuntimeWarning) as error:
-        raise InputError(
-            f"{file} is not a LoRA of this model ({type(error).__name__}: {first_line(error)}); pass another model.lora"
-        ) from error
-
-
-def compile_blocks(unet: nn.Module) -> None:
-    """Compile, on their first call, the blocks around attention; hooks and attention processors stay outside.
-
-    All blocks of a class would share one limit of variants, which the widths of a UNet alone use up.
-    """
-    from torch._inductor import config  # slow to import: PyTorch's own switch for both would do so in every run
-
-    config.deterministic = True
-    for module in unet.modules():
-        if isinstance(module, ResnetBlock2D | FeedForward):
-            module.compile(isolate_recompiles=True, dynamic=True)

@@ -26,7 +26,8 @@ from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import resize, to_pixels
 from stylegallery.models.attention import SelfAttention
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.models.factory import from_directory
 from stylegallery.regions import resize_labels
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -48,12 +49,12 @@ LOSSES = {
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> DiffusionModel:
-    return DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    return from_directory(str(tiny_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
 def shared_model() -> DiffusionModel:
-    return DiffusionModel.from_directory(str(SHARED / "vectors" / "tiny-sd"), device="cpu")
+    return from_directory(str(SHARED / "vectors" / "tiny-sd"), device="cpu")
 
 
 def normal(seed: int, *shape: int) -> Tensor:

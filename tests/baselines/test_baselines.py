@@ -19,7 +19,7 @@ from harness.provenance import weights_digest
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, resize, to_pixels, write_png
-from stylegallery.models.attention import self_attention_layers
+from stylegallery.models.unet import self_attention_layers
 from stylegallery.weights import table
 
 SMALL: dict[str, tuple[str, ...]] = {

@@ -19,18 +19,15 @@ from torch import Tensor
 
 import baselines.styleid
 from baselines.latent_adain import adain
-from baselines.styleid import Inversion, StyleID
+from baselines.styleid import Injection, Inversion, StyleID
 from harness.folder import LABEL
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
-from stylegallery.models.attention import (
-    InjectingProcessor,
-    record_self_attention,
-    replaced_processors,
-    self_attention_layers,
-)
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.attention import SelfAttention
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.models.factory import from_directory
+from stylegallery.models.unet import Processor, UNetModel, record_self_attention, self_attention_layers
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 PUBLISHED = SHARED / "vectors" / "styleid"
@@ -39,12 +36,12 @@ needs_shared = pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the shar
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> DiffusionModel:
-    return DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    return from_directory(str(tiny_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
 def shared_model() -> DiffusionModel:
-    return DiffusionModel.from_directory(str(SHARED / "vectors" / "tiny-sd"), device="cpu")
+    return from_directory(str(SHARED / "vectors" / "tiny-sd"), device="cpu")
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -55,10 +52,16 @@ def method(model: DiffusionModel, mode: str = "port", **settings: Any) -> StyleI
     return StyleID(model, **{"resolution": 64, "resizing": "square", "mode": mode, "steps": 4} | settings)
 
 
+def injected(query: Tensor, key: Tensor, value: Tensor, share: float, temperature: float) -> Processor:
+    """Attention with the query of a content and the key and value of a style, as a processor of a UNet's layer."""
+    content, style = SelfAttention(query, query, query, query), SelfAttention(key, key, value, value)
+    return Processor(Injection(content, style, share, temperature))
+
+
 def velocity(model: DiffusionModel) -> DiffusionModel:
     """The same network read as predicting velocity."""
     scheduler = DDIMScheduler.from_config(model.scheduler.config, prediction_type="v_prediction")
-    return DiffusionModel(model.unet, model.autoencoder, scheduler, model.null_prompt)
+    return UNetModel(model.unet, model.autoencoder, scheduler, model.null_prompt)
 
 
 # --- against the published port ---
@@ -108,8 +111,7 @@ def test_injected_attention_as_published(layer: str, index: int, shared_model: D
     module = shared_model.unet.get_submodule(self_attention_layers(shared_model.unet)[index])
     features = [case[f"{layer}/{name}"][None] for name in ("q_content", "k_style", "v_style")]
     for gamma, temperature in ((0.75, 1.5), (1, 1.5), (0, 1.5), (0.75, 1), (0.3, 1.5)):
-        processor = InjectingProcessor(*features, gamma, temperature)
-        found = processor(module, case[f"{layer}/hidden"])
+        found = injected(*features, gamma, temperature)(module, case[f"{layer}/hidden"])
         expected = case[f"{layer}/out_gamma{gamma:g}_T{temperature:g}"]
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
     torch.testing.assert_close(module(case[f"{layer}/hidden"]), case[f"{layer}/out_no_injection"], rtol=0, atol=2e-5)
@@ -162,10 +164,10 @@ def test_runs_as_published(
         for step, latent, clean, tolerance in zip(
             steps, case["default/x"], case["default/pred_x0"], tolerances, strict=True
         ):
-            torch.testing.assert_close(step.latent[0], latent, rtol=0, atol=tolerance)
+            torch.testing.assert_close(step.latents[0], latent, rtol=0, atol=tolerance)
             torch.testing.assert_close(step.clean[0], clean, rtol=0, atol=tolerance)
     else:
-        torch.testing.assert_close(steps[0].latent, case[f"{name}/x_first"], rtol=0, atol=tolerances[0])
+        torch.testing.assert_close(steps[0].latents, case[f"{name}/x_first"], rtol=0, atol=tolerances[0])
         last = case[f"{name}/pred_x0_last"]
         torch.testing.assert_close(steps[-1].clean, last, rtol=0, atol=10 * sensitivity["final_x0_max_abs"])
     if f"{name}/image_uint8" in case:
@@ -204,7 +206,7 @@ def injection(model: DiffusionModel) -> tuple[Any, Tensor, Tensor, Tensor, Tenso
 
 def test_gamma_one_takes_the_stored_query(injection: tuple[Any, Tensor, Tensor, Tensor, Tensor]) -> None:
     module, hidden, query, key, value = injection
-    processor = InjectingProcessor(query, key, value, 1.0, 1.5)
+    processor = injected(query, key, value, 1.0, 1.5)
     found = processor(module, hidden)
     torch.testing.assert_close(found, by_hand(module, query, key, value, 1.5))
     torch.testing.assert_close(processor(module, 2 * hidden - 1), found, rtol=0, atol=0)
@@ -213,26 +215,27 @@ def test_gamma_one_takes_the_stored_query(injection: tuple[Any, Tensor, Tensor, 
 def test_gamma_zero_takes_the_current_query(injection: tuple[Any, Tensor, Tensor, Tensor, Tensor]) -> None:
     module, hidden, query, key, value = injection
     current = module.to_q(hidden).unflatten(-1, (module.heads, -1)).transpose(1, 2)
-    found = InjectingProcessor(query, key, value, 0.0, 1.5)(module, hidden)
+    found = injected(query, key, value, 0.0, 1.5)(module, hidden)
     torch.testing.assert_close(found, by_hand(module, current, key, value, 1.5))
-    torch.testing.assert_close(InjectingProcessor(-query, key, value, 0.0, 1.5)(module, hidden), found)
+    torch.testing.assert_close(injected(-query, key, value, 0.0, 1.5)(module, hidden), found)
 
 
 def test_the_temperature_multiplies_the_logits(injection: tuple[Any, Tensor, Tensor, Tensor, Tensor]) -> None:
     module, hidden, query, key, value = injection
     for temperature in (0.5, 1.0, 3.0):
-        found = InjectingProcessor(query, key, value, 1.0, temperature)(module, hidden)
+        found = injected(query, key, value, 1.0, temperature)(module, hidden)
         torch.testing.assert_close(found, by_hand(module, query, key, value, temperature))
-        scaled = InjectingProcessor(temperature * query, key, value, 1.0, 1.0)(module, hidden)
+        scaled = injected(temperature * query, key, value, 1.0, 1.0)(module, hidden)
         torch.testing.assert_close(found, scaled)
 
 
 def test_only_the_listed_layers_are_replaced_and_they_come_back(model: DiffusionModel) -> None:
     modules = [attention_module(model, index) for index in range(model.layer_count)]
     before = [module.processor for module in modules]
-    processors = [object() for _ in range(5)]
-    with pytest.raises(KeyError), replaced_processors(model.unet, range(11, 16), processors):
-        assert [module.processor for module in modules] == before[:11] + processors
+    attends: list[Any] = [object() for _ in range(5)]
+    with pytest.raises(KeyError), model.replaced_self_attention(range(11, 16), attends):
+        assert [module.processor for module in modules[:11]] == before[:11]
+        assert [module.processor.attend for module in modules[11:]] == attends
         raise KeyError
     assert all(module.processor is processor for module, processor in zip(modules, before, strict=True))
 
@@ -263,11 +266,11 @@ def test_features_are_those_of_the_inversion(model: DiffusionModel) -> None:
             inversion = styleid.invert(normal(0, 1, 4, 8, 8))
         for number, (timestep, latent) in enumerate(inversion.seen.items()):
             stored = records[number * len(styleid.layers) : (number + 1) * len(styleid.layers)]
-            processors = styleid.processors(latent, latent, timestep)
-            for processor, record in zip(processors, stored, strict=True):
-                torch.testing.assert_close(processor.query, record.query, rtol=0, atol=0)
-                torch.testing.assert_close(processor.key, record.key, rtol=0, atol=0)
-                torch.testing.assert_close(processor.value, record.value, rtol=0, atol=0)
+            injections = styleid.injections(latent, latent, timestep)
+            for injection, record in zip(injections, stored, strict=True):
+                torch.testing.assert_close(injection.content.query, record.query, rtol=0, atol=0)
+                torch.testing.assert_close(injection.style.key, record.key, rtol=0, atol=0)
+                torch.testing.assert_close(injection.style.value, record.value, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("mode", ["paper", "port"])
@@ -283,9 +286,9 @@ def test_inverting_and_denoising_an_exact_model_returns_the_latent(mode: str, mo
     level, noise = (1 - model.alpha_bar(0)).sqrt(), model.alpha_bar(0).sqrt()
     if mode == "port":
         torch.testing.assert_close(last.clean, (latent - level * constant) / noise, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(last.latent, latent, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(last.latents, latent, rtol=1e-3, atol=1e-3)
     else:  # taken for a latent of a lower level, it does not come back
-        assert (last.latent - latent).abs().max() > 0.01
+        assert (last.latents - latent).abs().max() > 0.01
 
 
 def test_the_initial_latent_has_the_statistics_of_the_style(model: DiffusionModel) -> None:

@@ -22,7 +22,7 @@ from data.benchmark import load_items
 from harness.experiments import runs
 from harness.frozen import freeze
 from stylegallery.errors import InputError
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.factory import from_directory
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml") if path.stem != "none")
 NEEDS_WEIGHTS = {
@@ -64,7 +64,7 @@ def test_an_experiment_runs(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no weights"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no weights"))
     # Methods leave no trace on a model (test_baselines), so that all runs of a test can have the same.
-    monkeypatch.setattr(DiffusionModel, "from_directory", staticmethod(cache(DiffusionModel.from_directory)))
+    monkeypatch.setattr("stylegallery.models.factory.from_directory", cache(from_directory))
     out = tmp_path / "out"
     two_references = gallery._replace(references=gallery.references / "set2").overrides()
     config = settings(

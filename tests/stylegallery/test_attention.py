@@ -9,15 +9,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stylegallery.models.attention import SelfAttention, record_self_attention, self_attention_layers
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.attention import SelfAttention
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.models.factory import from_directory
+from stylegallery.models.unet import record_self_attention, self_attention_layers
 
 SHARED = Path(__file__).parents[3] / "shared" / "vectors"
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model: str | Path) -> DiffusionModel:
-    return DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    return from_directory(str(tiny_model), device="cpu")
 
 
 def latents(seed: int, *shape: int) -> Tensor:
@@ -132,7 +134,7 @@ def test_a_layer_that_the_model_does_not_have(model: DiffusionModel, layers: lis
 def test_recorded_tensors_as_published() -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")
-    model = DiffusionModel.from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    model = from_directory(str(SHARED / "tiny-sd"), device="cpu")
     case = load_file(SHARED / "stylegallery" / "case07_style_transfer.safetensors")
     manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
     scalars = next(c for c in manifest["cases"] if c["id"] == "case07_style_transfer")["scalars"]

@@ -21,7 +21,7 @@ from stylegallery import devices
 from stylegallery.contract import Item
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype, repeatable_gradients
 from stylegallery.errors import InputError
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.factory import from_directory
 
 WARN, ERROR = 1, 2
 OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver"
@@ -112,7 +112,7 @@ def test_operations_that_vary_are_recognised() -> None:
 @pytest.mark.parametrize(
     "load",
     [
-        lambda path: DiffusionModel.from_directory(str(path), device="cpu"),  # from another program
+        lambda path: from_directory(str(path), device="cpu"),  # from another program
         lambda path: build_method("gatys", "resolution=64"),
         lambda path: EfficientNetLite0().network,  # a metric's
     ],

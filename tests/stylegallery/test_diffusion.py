@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
-from stylegallery.models.unet import DiffusionModel, InversionStep
+from stylegallery.models.diffusion import DiffusionModel, InversionStep
+from stylegallery.models.factory import from_directory
+from stylegallery.models.unet import UNetModel
 from stylegallery.segmentation import fuse
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -24,12 +26,12 @@ needs_shared = pytest.mark.skipif(not (SHARED / "tiny-sd").exists(), reason="nee
 
 @pytest.fixture(scope="module")
 def model(tiny_model: str | Path) -> DiffusionModel:
-    return DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    return from_directory(str(tiny_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
 def shared_model() -> DiffusionModel:
-    return DiffusionModel.from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    return from_directory(str(SHARED / "tiny-sd"), device="cpu")
 
 
 def latents(seed: int, *shape: int) -> Tensor:
@@ -73,7 +75,7 @@ def stub(answer: Any, stride: int = 4, prediction_type: str = "epsilon") -> Diff
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, set_alpha_to_one=False,
         clip_sample=False, prediction_type=prediction_type,
     )  # fmt: skip
-    return DiffusionModel(StubUNet(answer), StubAutoencoder(stride), scheduler, torch.zeros(1, 3, 8))
+    return UNetModel(StubUNet(answer), StubAutoencoder(stride), scheduler, torch.zeros(1, 3, 8))
 
 
 # --- what comes from the directory ---
@@ -160,7 +162,7 @@ def test_v_prediction_becomes_noise() -> None:
 
 def test_the_same_network_read_as_velocity_gives_the_conversion(model: DiffusionModel) -> None:
     scheduler = DDIMScheduler.from_config(model.scheduler.config, prediction_type="v_prediction")
-    velocity_model = DiffusionModel(model.unet, model.autoencoder, scheduler, model.null_prompt)
+    velocity_model = UNetModel(model.unet, model.autoencoder, scheduler, model.null_prompt)
     noisy = latents(3, 1, 4, 8, 8)
     alpha_bar = model.scheduler.alphas_cumprod[400]
     expected = alpha_bar.sqrt() * model.predict_noise(noisy, 400) + (1 - alpha_bar).sqrt() * noisy
@@ -294,7 +296,7 @@ def rewrite_index(folder: Path, **parts: Any) -> None:
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing-here"):
-        DiffusionModel.from_directory(str(tmp_path / "nothing-here"))
+        from_directory(str(tmp_path / "nothing-here"))
 
 
 @pytest.mark.parametrize(
@@ -310,20 +312,20 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 def test_a_part_that_is_no_network_or_tokenizer(copied: Path, part: str, library: str, name: str) -> None:
     rewrite_index(copied, **{part: [library, name]})
     with pytest.raises(InputError, match=f"model_index.json asks for {library}.{name}"):
-        DiffusionModel.from_directory(str(copied), device="cpu")
+        from_directory(str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "scheduler", "text_encoder", "model_index.json"])
 def test_a_missing_part(copied: Path, part: str) -> None:
     shutil.rmtree(copied / part) if (copied / part).is_dir() else (copied / part).unlink()
     with pytest.raises(InputError, match="; add what is missing or pass another"):
-        DiffusionModel.from_directory(str(copied), device="cpu")
+        from_directory(str(copied), device="cpu")
 
 
 def test_a_missing_tokenizer(copied: Path) -> None:
     shutil.rmtree(copied / "tokenizer")
     with pytest.raises(InputError, match="; add what is missing or pass another"):
-        DiffusionModel.from_directory(str(copied), device="cpu")
+        from_directory(str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
@@ -331,14 +333,14 @@ def test_truncated_weights(copied: Path, part: str) -> None:
     (weights,) = (copied / part).glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
     with pytest.raises(InputError, match="; restore it or pass another"):
-        DiffusionModel.from_directory(str(copied), device="cpu")
+        from_directory(str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("text", ["{not json", "[]", "{}"])
 def test_an_index_that_says_nothing(copied: Path, text: str) -> None:
     (copied / "model_index.json").write_text(text)
     with pytest.raises(InputError, match="; restore it or pass another"):
-        DiffusionModel.from_directory(str(copied), device="cpu")
+        from_directory(str(copied), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -347,11 +349,11 @@ def test_an_index_that_says_nothing(copied: Path, text: str) -> None:
 def test_an_index_that_names_a_library_nobody_trusts(copied: Path, entry: list[str]) -> None:
     rewrite_index(copied, unet=entry)
     with pytest.raises(InputError, match=f"{entry[0]}.{entry[1]}"):
-        DiffusionModel.from_directory(str(copied), device="cpu")
+        from_directory(str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("entry", [["diffusers", "NoSuchModel"], [None, None], None])
 def test_an_index_that_names_a_class_that_does_not_exist(copied: Path, entry: Any) -> None:
     rewrite_index(copied, unet=entry)
     with pytest.raises(InputError):
-        DiffusionModel.from_directory(str(copied), device="cpu")
+        from_directory(str(copied), device="cpu")

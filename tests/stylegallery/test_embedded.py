@@ -20,8 +20,9 @@ from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, semant
 from stylegallery.embedded.train_autoencoder import PatchDiscriminator, Perception, balance, canonicalise, psnr
 from stylegallery.embedded.train_unet import GuidedUNet, make_text_encoder, surroundings
 from stylegallery.images import list_images, read_image, resize
-from stylegallery.models.attention import SelfAttention, record_self_attention, self_attention_layers
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.attention import SelfAttention
+from stylegallery.models.factory import from_directory
+from stylegallery.models.unet import record_self_attention, self_attention_layers
 from stylegallery.weights import locate
 
 WEIGHTS = locate("embedded")
@@ -36,7 +37,7 @@ def test_shipped_files_are_small_fp16_safetensors_in_diffusers_layout() -> None:
 
 
 def test_topology_is_stable_diffusions() -> None:
-    model = DiffusionModel.from_directory("embedded")
+    model = from_directory("embedded")
     assert len(self_attention_layers(model.unet)) == 16
     assert model.stride == 8
     assert model.timesteps(15)[0] == 925
@@ -69,7 +70,7 @@ def test_the_measure_of_the_grid_knows_a_pattern_of_its_own() -> None:
 
 def test_unet_predicts_the_noise_of_a_photo_better_than_nothing() -> None:
     """Predicting zero has mean squared error 1."""
-    model = DiffusionModel.from_directory("embedded")
+    model = from_directory("embedded")
     image = resize(read_image(next(iter(list_images(str(SAMPLES / "content"))))), 256, "square", 8)
     latent, generator = model.encode(image), torch.Generator().manual_seed(0)
     noise = torch.randn(latent.shape, generator=generator)
@@ -83,7 +84,7 @@ def test_unet_predicts_the_noise_of_a_photo_better_than_nothing() -> None:
 def test_last_layers_attend_selectively() -> None:
     """A thousand keys weighed alike make an average in which no stroke survives: before the attention stage of the
     training the median entropy was that of 690 to 850 of 1024."""
-    model = DiffusionModel.from_directory("embedded")
+    model = from_directory("embedded")
     image = resize(read_image(SAMPLES / "content" / "china.jpg"), 256, "square", 8)
     with torch.no_grad():
         layers = model.self_attention(model.encode(image), 100, range(13, 16))
@@ -150,7 +151,7 @@ def test_every_stage_trains_resumes_and_exports(
         assert [row for row in rows if row[0] == stage] == [(stage, 1), (stage, 2)]
         assert torch.load(work / f"{stage}.pt", weights_only=True)["step"] == 2
     after = torch.load(work / "unet.pt", weights_only=True)["average"]
-    exported = DiffusionModel.from_directory(str(out))
+    exported = from_directory(str(out))
     assert not exported.paints_from_noise
     for name in ("conv_in.weight", "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"):
         assert torch.equal(exported.unet.get_parameter(name), after[f"unet.{name}"].half().float())

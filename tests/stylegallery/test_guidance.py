@@ -20,7 +20,6 @@ from stylegallery.devices import repeatable_gradients
 from stylegallery.extras.small_models import ExtrasConfig, with_region_means
 from stylegallery.guidance import (
     GuidanceConfig,
-    attention_of_each,
     content_loss,
     guidance_timesteps,
     initial_latent,
@@ -29,7 +28,8 @@ from stylegallery.guidance import (
     style_target,
 )
 from stylegallery.models.attention import SelfAttention
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.models.factory import from_directory
 from stylegallery.optimisation import differentiate
 from stylegallery.regions import flat_labels, region_count, resize_labels
 from stylegallery.segmentation import Segmentation
@@ -41,7 +41,7 @@ CASE06: dict[str, Any] = json.loads((VECTORS / "scalars.json").read_text())["cas
 
 @pytest.fixture(scope="module")
 def model(tiny_model: str | Path) -> DiffusionModel:
-    return DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    return from_directory(str(tiny_model), device="cpu")
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -315,7 +315,7 @@ def test_the_starting_latent_does_not_see_scale_and_offset(factor: float, offset
 def test_start_and_content_loss_of_the_published_run() -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")
-    model = DiffusionModel.from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    model = from_directory(str(SHARED / "tiny-sd"), device="cpu")
     case = load_file(SHARED / "stylegallery" / "case07_style_transfer.safetensors")
     manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
     run = next(c for c in manifest["cases"] if c["id"] == "case07_style_transfer")["scalars"]["a"]
@@ -399,7 +399,7 @@ def scene(*shapes: tuple[int, int]) -> tuple[Segmentation, list[Segmentation], l
 def test_attention_of_each_is_attention_of_one_at_a_time(model: DiffusionModel) -> None:
     latents = [normal(0, 1, 4, 8, 8), normal(1, 1, 4, 8, 12), normal(2, 1, 4, 8, 8)]
     with torch.no_grad(), unet_calls(model) as calls:
-        found = attention_of_each(model, latents, 400, [10, 15])
+        found = model.self_attention_of_each(latents, 400, [10, 15])
     assert [shape[0] for shape, _ in calls] == [2, 1]
     for latent, layers in zip(latents, found, strict=True):
         with torch.no_grad():

@@ -37,9 +37,9 @@ from stylegallery.errors import InputError
 from stylegallery.extras.depth import DepthAnything
 from stylegallery.extras.segmenters import SAM, stack_masks
 from stylegallery.images import resize
-from stylegallery.models.attention import record_self_attention, self_attention_layers
-from stylegallery.models.pretrained import compile_blocks
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.models.factory import from_directory
+from stylegallery.models.unet import compile_blocks, record_self_attention, self_attention_layers
 
 SD21 = {"attention_head_dim": [2, 4, 4, 4], "use_linear_projection": True}
 
@@ -175,10 +175,8 @@ def test_the_last_six_layers_of_the_real_topologies() -> None:
 
 def test_a_lora_is_fused_for_guidance_and_leaves_the_inversion_alone(tiny: Tiny, tmp_path: Path) -> None:
     expected = save_lora(tiny.sd, tmp_path / "lora.safetensors")
-    plain = DiffusionModel.from_directory(str(tiny.sd), device="cpu")
-    fast = DiffusionModel.from_directory(
-        str(tiny.sd), device="cpu", lora=str(tmp_path / "lora.safetensors"), schedule="lcm"
-    )
+    plain = from_directory(str(tiny.sd), device="cpu")
+    fast = from_directory(str(tiny.sd), device="cpu", lora=str(tmp_path / "lora.safetensors"), schedule="lcm")
     weights = fast.unet.state_dict()
     assert weights.keys() == expected.keys()
     for name, weight in expected.items():
@@ -197,7 +195,7 @@ def test_a_lora_is_fused_for_guidance_and_leaves_the_inversion_alone(tiny: Tiny,
 def test_schedules_of_the_fast_presets_are_diffusers(
     tiny: Tiny, schedule: Any, scheduler: Any, options: dict[str, str]
 ) -> None:
-    model = DiffusionModel.from_directory(str(tiny.sd), device="cpu", schedule=schedule)
+    model = from_directory(str(tiny.sd), device="cpu", schedule=schedule)
     published = scheduler.from_config(model.scheduler.config, **options)
     published.set_timesteps(28)
     assert model.timesteps(28) == [int(timestep) for timestep in published.timesteps]
@@ -205,7 +203,7 @@ def test_schedules_of_the_fast_presets_are_diffusers(
 
 
 def test_more_timesteps_than_lcm_has_are_an_input_error(tiny: Tiny) -> None:
-    model = DiffusionModel.from_directory(str(tiny.sd), device="cpu", schedule="lcm")
+    model = from_directory(str(tiny.sd), device="cpu", schedule="lcm")
     with pytest.raises(InputError, match="150 timesteps"):
         model.timesteps(150)
 
@@ -233,12 +231,12 @@ def other_model(file: Path) -> None:
 def test_a_file_that_is_no_lora_of_the_model(tiny: Tiny, tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "bad.safetensors")
     with pytest.raises(InputError, match=r"bad\.safetensors is not a LoRA of this model.*model\.lora"):
-        DiffusionModel.from_directory(str(tiny.sd), device="cpu", lora=str(tmp_path / "bad.safetensors"))
+        from_directory(str(tiny.sd), device="cpu", lora=str(tmp_path / "bad.safetensors"))
 
 
 def test_a_lora_that_is_not_there(tiny: Tiny) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        DiffusionModel.from_directory(str(tiny.sd), device="cpu", lora="nowhere")
+        from_directory(str(tiny.sd), device="cpu", lora="nowhere")
 
 
 # --- SDXL's conditions ---
@@ -250,7 +248,7 @@ def test_the_null_prompt_of_sdxl_is_what_diffusers_conditions_on(tiny: Tiny, tmp
     shutil.copytree(tiny.sdxl, folder)
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"force_zeros_for_empty_prompt": zeros}))
-    model = DiffusionModel.from_directory(str(folder), device="cpu")
+    model = from_directory(str(folder), device="cpu")
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
     prompt, negative, pooled, negative_pooled = pipeline.encode_prompt("", device="cpu")
     if zeros:  # what the pipeline takes for the unconditional half
@@ -269,7 +267,7 @@ def test_the_null_prompt_of_sdxl_is_what_diffusers_conditions_on(tiny: Tiny, tmp
 def test_sdxl_needs_no_text_encoder(tiny: Tiny, tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("text_encoder*", "tokenizer*")
     shutil.copytree(tiny.sdxl, tmp_path / "sdxl", ignore=ignored)
-    model = DiffusionModel.from_directory(str(tmp_path / "sdxl"), device="cpu")
+    model = from_directory(str(tmp_path / "sdxl"), device="cpu")
     assert model.pooled_prompt is not None and model.pooled_prompt.shape == (1, 16)
 
 
@@ -282,7 +280,7 @@ def test_noise_of_either_prediction_type_is_that_of_diffusers(
     tiny: Tiny, tmp_path: Path, prediction_type: str, timestep: int
 ) -> None:
     folder = variant(tiny.sd, tmp_path / "model", prediction_type=prediction_type)
-    model = DiffusionModel.from_directory(str(folder), device="cpu")
+    model = from_directory(str(folder), device="cpu")
     z = latents(3, 2, 4, 8, 8)
     with torch.no_grad():
         raw = model.unet(z, timestep, model.null_prompt.expand(2, -1, -1)).sample
@@ -302,7 +300,7 @@ def test_half_precision_keeps_everything_outside_the_networks_in_float32(
     tiny: Tiny, dtype: str, closeness: float
 ) -> None:
     found, models = [], [
-        DiffusionModel.from_directory(str(tiny.sd), device="cpu", dtype=name) for name in ("float32", dtype)
+        from_directory(str(tiny.sd), device="cpu", dtype=name) for name in ("float32", dtype)
     ]  # fmt: skip
     for model in models:
         z = latents(4, 1, 4, 8, 8).requires_grad_(True)
@@ -323,7 +321,7 @@ def test_half_precision_keeps_everything_outside_the_networks_in_float32(
 
 
 def test_half_precision_without_gradients(tiny: Tiny) -> None:
-    model = DiffusionModel.from_directory(str(tiny.sd), device="cpu", dtype="float16")
+    model = from_directory(str(tiny.sd), device="cpu", dtype="float16")
     with torch.no_grad():
         (layer,) = model.self_attention(latents(4, 1, 4, 8, 8).requires_grad_(True), 400, [10])
     assert not any(tensor.requires_grad for tensor in layer)
@@ -346,7 +344,7 @@ def test_an_autoencoder_that_overflows_is_never_a_black_picture(
     config = json.loads((folder / "vae" / "config.json").read_text())
     for upcast in (True, False):
         (folder / "vae" / "config.json").write_text(json.dumps(config | {"force_upcast": upcast}))
-        model = DiffusionModel.from_directory(str(folder), device="cpu", dtype="float16")
+        model = from_directory(str(folder), device="cpu", dtype="float16")
         with torch.no_grad():
             getattr(model.autoencoder, part).conv_in.weight.mul_(6e4)
             getattr(model.autoencoder, part).conv_in.bias.fill_(6e4)
@@ -360,9 +358,7 @@ def test_an_autoencoder_that_overflows_is_never_a_black_picture(
 
 
 def test_channels_last_changes_the_layout_only(tiny: Tiny) -> None:
-    plain, last = (
-        DiffusionModel.from_directory(str(tiny.sd), device="cpu", channels_last=value) for value in (False, True)
-    )
+    plain, last = (from_directory(str(tiny.sd), device="cpu", channels_last=value) for value in (False, True))
     assert last.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     z = latents(5, 1, 4, 8, 8)
     torch.testing.assert_close(last.predict_noise(z, 400), plain.predict_noise(z, 400), rtol=1e-4, atol=1e-5)
@@ -410,7 +406,7 @@ def test_compiled_blocks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_compilation_leaves_hooks_and_attention_processors_alone(tiny: Tiny) -> None:
-    model = DiffusionModel.from_directory(str(tiny.sd), device="cpu", compile=True)
+    model = from_directory(str(tiny.sd), device="cpu", compile=True)
     compiled = {
         type(module).__name__ for module in model.unet.modules() if getattr(module, "_compiled_call_impl", None)
     }
@@ -490,7 +486,7 @@ def test_a_directory_of_another_network_is_not_filled_up_with_random_weights(bui
 def test_a_network_without_one_of_its_weights(tiny: Tiny, tmp_path: Path) -> None:
     for part, name, build in (
         (tiny.dinov2, "model.safetensors", lambda path: DINOv2Encoder(path, device="cpu")),
-        (tiny.sd, "unet/diffusion_pytorch_model.safetensors", lambda path: DiffusionModel.from_directory(path, "cpu")),
+        (tiny.sd, "unet/diffusion_pytorch_model.safetensors", lambda path: from_directory(path, "cpu")),
     ):
         folder = tmp_path / part.name
         shutil.copytree(part, folder)

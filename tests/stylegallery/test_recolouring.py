@@ -13,7 +13,7 @@ from stylegallery.extras.recolouring import GREATEST_GAIN, LEAST_CONTRAST, recol
 from stylegallery.extras.small_models import ExtrasConfig
 from stylegallery.guidance import GuidanceConfig
 from stylegallery.matching import MatchingConfig
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.factory import from_directory
 from stylegallery.pipeline import StyleGallery
 from stylegallery.segmentation import SegmentationConfig
 
@@ -112,7 +112,7 @@ def test_strength_fades_between_content_and_recoloured() -> None:
 
 
 def test_colours_that_the_optimisation_would_not_start_from_are_refused(tiny_model: Path) -> None:
-    model = DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    model = from_directory(str(tiny_model), device="cpu")
 
     def build(initial: Literal["inverted", "content"]) -> StyleGallery:
         guidance = GuidanceConfig(extras=ExtrasConfig(initial=initial))

@@ -36,7 +36,7 @@ from stylegallery.matching import (
     score_terms,
 )
 from stylegallery.models.attention import SelfAttention
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.factory import from_directory
 from stylegallery.optimisation import differentiate
 from stylegallery.segmentation import Segmentation, SegmentationConfig, merge, normalised_depth
 
@@ -270,7 +270,7 @@ def test_losses_and_gradients_as_published() -> None:
 def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")
-    model = DiffusionModel.from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    model = from_directory(str(SHARED / "tiny-sd"), device="cpu")
     case, scalars = shared_case("case07_style_transfer")
     run = scalars["a"]
     content = Segmentation(case["content_mask"].long(), torch.zeros(1, 64, 64), case["content_latent"], case["C15"])

@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from stylegallery.errors import InputError
-from stylegallery.models.unet import DiffusionModel
+from stylegallery.models.factory import from_directory
 from stylegallery.regions import region_count
 from stylegallery.segmentation import (
     SegmentationConfig,
@@ -338,7 +338,7 @@ def test_the_stage_is_deterministic_and_leaves_the_global_generators_alone() -> 
 
 
 def test_analyse_on_a_model(tiny_model: str | Path) -> None:
-    model = DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    model = from_directory(str(tiny_model), device="cpu")
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(33, 50, dtype=torch.int64)
     mask[:17, :25] = 1
@@ -363,7 +363,7 @@ def test_analyse_on_a_model(tiny_model: str | Path) -> None:
 
 def test_more_regions_than_a_region_map_holds(tiny_model: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would be found, optimised, and then lost, as the map cannot be written."""
-    model = DiffusionModel.from_directory(str(tiny_model), device="cpu")
+    model = from_directory(str(tiny_model), device="cpu")
     config = SegmentationConfig(inversion_steps=1, clusters=(2, 2), restarts=1)
     mask = torch.zeros(64, 64, dtype=torch.int64)
     mask[:32, :32], mask[:32, 32:], mask[32:, 32:] = 1, 2, 3

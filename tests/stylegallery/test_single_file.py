@@ -19,8 +19,9 @@ from harness.provenance import weights_digest
 from stylegallery.encoders import DINOv2Encoder
 from stylegallery.errors import InputError
 from stylegallery.models import pretrained, single_file
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.models.factory import from_directory
 from stylegallery.models.single_file import TOPOLOGIES, clip_tokenizer
-from stylegallery.models.unet import DiffusionModel
 
 PIXELS = torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)
 
@@ -55,7 +56,7 @@ def assert_same(one: DiffusionModel, other: DiffusionModel) -> None:
 
 
 def load(path: Path) -> DiffusionModel:
-    return DiffusionModel.from_directory(str(path), device="cpu")
+    return from_directory(str(path), device="cpu")
 
 
 # --- one file ---
@@ -228,7 +229,7 @@ def index_of(copied: Path, **index: Any) -> None:
 def test_an_intact_folder_is_not_to_be_restored(copied: Path, tmp_path: Path) -> None:
     """What is said of another kind of model, of its place, and of what lies there instead."""
     index_of(copied, _class_name="FluxPipeline", transformer=["diffusers", "FluxTransformer2DModel"])
-    with pytest.raises(InputError, match="is a FluxPipeline, which has no UNet; pass a model of Stable Diffusion"):
+    with pytest.raises(InputError, match="is a FluxPipeline, which has no unet; pass a model of Stable Diffusion"):
         load(copied)
     (copied / "model_index.json").unlink()
     shutil.copy(next((copied / "unet").glob("*.safetensors")), copied / "traded.safetensors")
@@ -236,7 +237,7 @@ def test_an_intact_folder_is_not_to_be_restored(copied: Path, tmp_path: Path) ->
         load(copied)
     for path in ("./models/nowhere", str(tmp_path / "nowhere"), "photo.safetensors", "models/traded.safetensors"):
         with pytest.raises(InputError, match=r"is neither a folder nor a name in weights\.yaml; check the path"):
-            DiffusionModel.from_directory(path)
+            from_directory(path)
     with pytest.raises(InputError, match=r"traded\.safetensors is a file where a folder is needed; pass the folder"):
         DINOv2Encoder(str(copied / "traded.safetensors"))
 
