@@ -15,7 +15,7 @@ from stylegallery.devices import pick_device
 from stylegallery.images import to_pixels
 from stylegallery.models.checkpoints import load_strictly, read_checkpoint
 from stylegallery.models.pretrained import pretrained, processor_of
-from stylegallery.settings import Number, checked
+from stylegallery.settings import Number, Weights, checked
 from stylegallery.weights import locate
 
 
@@ -34,7 +34,7 @@ class Canny:
 class Contour:
     """StyleShot's contour: HED edges above 200 of 255, dilated by 3 x 3, white on black."""
 
-    def __init__(self, path: str, device: str = "auto") -> None:
+    def __init__(self, path: Weights, device: str = "auto") -> None:
         self.device, self.network = pick_device(device), HolisticEdges()
         file = locate(path) / "ControlNetHED.pth"
         load_strictly(self.network, read_checkpoint(file, "hed"), file, "hed")
@@ -50,7 +50,7 @@ class Contour:
 class Lineart:
     """Line drawing, dark on white."""
 
-    def __init__(self, path: str, device: str = "auto") -> None:
+    def __init__(self, path: Weights, device: str = "auto") -> None:
         self.device, self.network = pick_device(device), LineDrawing()
         file = locate(path) / "sk_model.pth"
         load_strictly(self.network, read_checkpoint(file, "lineart"), file, "lineart")
@@ -66,7 +66,7 @@ class Depth:
     """Monocular depth, stretched to [0, 1] in steps of a byte, near is bright: any depth estimation model of
     transformers."""
 
-    def __init__(self, path: str, device: str = "auto") -> None:
+    def __init__(self, path: Weights, device: str = "auto") -> None:
         self.network = pretrained(AutoModelForDepthEstimation, path, "condition.path", device)
         self.processor = processor_of(AutoImageProcessor, path, "condition.path")
 

@@ -14,6 +14,7 @@ from typing import Any
 from baselines.controlnet import is_xl
 from baselines.ip_adapter import IPAdapter
 from stylegallery.models.pretrained import model_files
+from stylegallery.settings import Weights
 
 Scale = dict[str, Any]
 STYLE: dict[bool, Scale] = {  # by whether the model is SDXL
@@ -29,7 +30,7 @@ LAYOUT: dict[bool, Scale] = {
 class InstantStyle(IPAdapter):
     """`layout` adds the blocks that carry the reference's composition. The other settings are IPAdapter's."""
 
-    def __init__(self, base: str, layout: bool = False, **settings: Any) -> None:
+    def __init__(self, base: Weights, layout: bool = False, **settings: Any) -> None:
         xl = is_xl(model_files(base))
         scale = STYLE[xl] | LAYOUT[xl] if layout else STYLE[xl]
         super().__init__(base=base, scale=scale, **settings)

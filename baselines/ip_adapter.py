@@ -26,7 +26,7 @@ from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import read_image, to_pixels
 from stylegallery.models.pretrained import reading
-from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, checked
+from stylegallery.settings import Dtype, NotNegative, Resolution, Steps, Weights, checked
 from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate
 
@@ -38,9 +38,9 @@ class IPAdapter:
     @checked
     def __init__(
         self,
-        base: str,
-        controlnet: str,
-        adapter: str,
+        base: Weights,
+        controlnet: Weights,
+        adapter: Weights,
         weights: str,
         image_encoder: str,
         condition: Callable[[Tensor], Tensor],
@@ -51,7 +51,7 @@ class IPAdapter:
         controlnet_scale: NotNegative,
         prompt: str,
         negative_prompt: str,
-        captions: str | None,
+        captions: Weights | None,
         scale: NotNegative | dict[str, Any] = 1.0,
         device: str = "auto",
         dtype: Dtype = "auto",

@@ -15,14 +15,16 @@ from baselines.inputs import PictureReader
 from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.errors import InputError, require
 from stylegallery.images import read_image, resize
-from stylegallery.settings import Resolution, checked
+from stylegallery.settings import Resolution, Weights, checked
 
 
 class Published:
     """Draws nothing. Masks, pins and vetoes of an item have no meaning here."""
 
     @checked
-    def __init__(self, resolution: Resolution, resizing: Literal["square", "keep"], path: str, pattern: str) -> None:
+    def __init__(
+        self, resolution: Resolution, resizing: Literal["square", "keep"], path: Weights, pattern: str
+    ) -> None:
         require(Path(path).is_dir(), "path is a folder of finished pictures", path)
         try:
             pattern.format(item="", content="", references="")

@@ -31,7 +31,18 @@ from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.errors import require
 from stylegallery.models.unet import replaced_self_attention, self_attention_layers
-from stylegallery.settings import Count, Dtype, GuidanceScale, NotNegative, Number, Positive, Resolution, Steps, checked
+from stylegallery.settings import (
+    Count,
+    Dtype,
+    GuidanceScale,
+    NotNegative,
+    Number,
+    Positive,
+    Resolution,
+    Steps,
+    Weights,
+    checked,
+)
 from stylegallery.stopwatch import Stopwatch
 
 
@@ -101,8 +112,8 @@ class StyleAligned:
     @checked
     def __init__(
         self,
-        base: str,
-        controlnet: str,
+        base: Weights,
+        controlnet: Weights,
         condition: Callable[[Tensor], Tensor],
         resolution: Annotated[Resolution, Field(ge=128)],  # one token has no deviation
         resizing: Literal["square", "keep"],
@@ -114,7 +125,7 @@ class StyleAligned:
         scale: Positive,
         offset: Number,
         prompt: str,
-        captions: str | None,
+        captions: Weights | None,
         reference: Count = 1,
         device: str = "auto",
         dtype: Dtype = "auto",

@@ -34,7 +34,7 @@ from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.images import read_image
 from stylegallery.models.checkpoints import load_strictly, part, read_checkpoint
-from stylegallery.settings import Count, Dtype, GuidanceScale, Resolution, Steps, checked
+from stylegallery.settings import Count, Dtype, GuidanceScale, Resolution, Steps, Weights, checked
 from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate
 
@@ -59,8 +59,8 @@ class StyleShot:
     @checked
     def __init__(
         self,
-        base: str,
-        path: str,
+        base: Weights,
+        path: Weights,
         condition: Contour | Lineart,
         resolution: Resolution,
         resizing: Literal["square", "keep"],
@@ -68,7 +68,7 @@ class StyleShot:
         guidance_scale: GuidanceScale,
         prompt: str,
         negative_prompt: str,
-        captions: str | None,
+        captions: Weights | None,
         reference: Count = 1,
         device: str = "auto",
         dtype: Dtype = "auto",

@@ -23,7 +23,7 @@ from stylegallery.devices import pick_device
 from stylegallery.errors import require
 from stylegallery.images import read_image
 from stylegallery.models.checkpoints import load_strictly, read_checkpoint
-from stylegallery.settings import Count, Resolution, checked
+from stylegallery.settings import Count, Resolution, Weights, checked
 from stylegallery.stopwatch import Stopwatch
 from stylegallery.weights import locate
 
@@ -44,7 +44,7 @@ class StyTR2:
     """`path` is the folder of the three checkpoints."""
 
     @checked
-    def __init__(self, path: str, resolution: Resolution = 512, reference: Count = 1, device: str = "auto") -> None:
+    def __init__(self, path: Weights, resolution: Resolution = 512, reference: Count = 1, device: str = "auto") -> None:
         rule = f"resolution is a multiple of {PATCH}, at least {2 * PATCH}"
         require(resolution % PATCH == 0 and resolution >= 2 * PATCH, rule, resolution)
         folder = locate(path)

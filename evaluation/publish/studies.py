@@ -16,7 +16,7 @@ from evaluation.report import warning
 from evaluation.results import Results, read_results
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
-from harness.provenance import WEIGHTS_KEYS, nodes
+from harness.provenance import nodes
 from stylegallery.errors import InputError
 from stylegallery.weights import FETCH, find
 
@@ -170,7 +170,7 @@ def why_absent(experiment: Experiment, sweep: Sweep, label: str) -> str:
     if label in sweep.without:
         return "left out on purpose (--without)"
     config = sweep.frozen.get(label, {}).get("method")
-    wanted = [node[key] for _, node in nodes(config) for key in WEIGHTS_KEYS if isinstance(node.get(key), str)]
+    wanted = [value for _, node in nodes(config) for value in node.values() if isinstance(value, str)]
     names = sorted({entry.name for entry in map(find, wanted) if entry})
     if names:
         return f"not run, needs weights: {FETCH} {' '.join(names)}"

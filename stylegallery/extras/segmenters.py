@@ -11,7 +11,7 @@ from transformers import MaskGenerationPipeline, SamImageProcessor, SamModel
 
 from stylegallery.images import to_pixels
 from stylegallery.models.pretrained import pretrained, processor_of
-from stylegallery.settings import Share, checked
+from stylegallery.settings import Share, Weights, checked
 
 
 class SAM:
@@ -23,7 +23,7 @@ class SAM:
     @checked
     def __init__(
         self,
-        path: str,
+        path: Weights,
         points_per_side: Annotated[int, Field(ge=1, le=256)] = 32,
         predicted_overlap: Share = 0.88,
         stability: Share = 0.95,

@@ -6,7 +6,7 @@ from stylegallery.devices import pick_device, pick_dtype
 from stylegallery.models.diffusion import DiffusionModel, Schedule
 from stylegallery.models.pretrained import model_files, reading
 from stylegallery.models.unet import UNetModel
-from stylegallery.settings import Dtype, checked
+from stylegallery.settings import Dtype, Weights, checked
 
 # By the part of model_index.json that predicts noise.
 FAMILIES: dict[str, Callable[..., DiffusionModel]] = {"unet": UNetModel.load}
@@ -14,10 +14,10 @@ FAMILIES: dict[str, Callable[..., DiffusionModel]] = {"unet": UNetModel.load}
 
 @checked
 def from_directory(
-    path: str,
+    path: Weights,
     device: str = "auto",
     dtype: Dtype = "auto",
-    lora: str | None = None,
+    lora: Weights | None = None,
     schedule: Schedule = "ddim",
     compile: bool = False,
     channels_last: bool = False,

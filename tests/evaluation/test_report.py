@@ -45,7 +45,7 @@ def request_of(item: str, content: Path, references: list[Path], path: str = "em
         for role, path in roles.items()
     }
     config = {"_target_": "stylegallery.pipeline.StyleGallery", "model": {"path": path}}
-    return Request(item, 7, config, inputs, {}, {}, "code")
+    return Request(item, 7, config, inputs, {}, {"model.path": "d"}, "code")
 
 
 def write_cell(folder: Path, request: Request, picture: Path, scores: dict[str, float | None] | None) -> None:

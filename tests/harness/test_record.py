@@ -16,13 +16,14 @@ from data.custom import custom_item
 from harness import environment as computing
 from harness import provenance, result_files
 from harness.folder import prepare_folder
-from harness.provenance import code_digest, weights_digest, with_absolute_paths, without_places
+from harness.provenance import code_digest, weights_digest, weights_settings, with_absolute_paths, without_places
 from harness.record import read_record
 from harness.request import Request
 from harness.result_files import write_result
 from stylegallery.contract import Item, MatchConstraints, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
+from stylegallery.settings import Weights
 
 CONFIG = {"method": {"steps": 2}}
 
@@ -165,15 +166,26 @@ def weights_of(folder: Path, value: bytes) -> Path:
     return folder
 
 
+LOADER = "stylegallery.models.factory.from_directory"
+
+
+class Mine:
+    """A method of a user's own: what it calls weights is what it marks as such."""
+
+    def __init__(self, weights_dir: Weights, prompt: str, model: object = None) -> None:
+        pass
+
+
 def test_weights_anywhere_in_the_settings_decide(pictures: Pictures, tmp_path: Path) -> None:
     """Their bytes, not where they lie; nested settings and single files too."""
     one, same, other = (weights_of(tmp_path / name, value) for name, value in (("a", b"1"), ("b", b"1"), ("c", b"2")))
-    nested = {"method": {"model": {"path": str(one), "lora": str(other / "model.safetensors")}, "base": str(same)}}
+    model = {"_target_": LOADER, "path": str(one), "lora": str(other / "model.safetensors")}
+    nested = {"method": {"_target_": f"{__name__}.Mine", "model": model, "weights_dir": str(same), "prompt": str(one)}}
     digests = Request.of(item_of(pictures), 0, nested).weights
-    assert set(digests) == {"method.base", "method.model.path", "method.model.lora"}
-    assert digests["method.base"] == digests["method.model.path"] != digests["method.model.lora"]
+    assert set(digests) == {"method.weights_dir", "method.model.path", "method.model.lora"}
+    assert digests["method.weights_dir"] == digests["method.model.path"] != digests["method.model.lora"]
     with pytest.raises(InputError, match="download it with"):
-        Request.of(item_of(pictures), 0, {"encoder": {"path": "nobody/nothing"}})
+        Request.of(item_of(pictures), 0, {"encoder": {"_target_": f"{__name__}.Mine", "weights_dir": "nobody/nothing"}})
 
 
 def test_weights_that_another_setting_names_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,10 +206,23 @@ def test_paths_of_weights_for_other_processes(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     for name in ("embedded", "mine", "square"):
         (tmp_path / name).mkdir()
-    given = {"model": {"path": "embedded"}, "resizing": "square", "parts": [{"base": "mine/"}, {"lora": "no/such"}]}
-    assert with_absolute_paths(given) == given | {"parts": [{"base": str(tmp_path / "mine")}, {"lora": "no/such"}]}
-    moved = {"model": {"path": "/x"}, "resizing": "square", "parts": [{"base": "/y"}, {"lora": "z"}]}
-    assert without_places(moved) == without_places(given) != without_places(given | {"resizing": "keep"})
+    mine, loader = {"_target_": f"{__name__}.Mine", "prompt": "mine"}, {"_target_": LOADER}
+    given = {
+        "model": loader | {"path": "embedded"},
+        "resizing": "square",
+        "parts": [mine | {"weights_dir": "mine/"}, loader | {"path": "no/such"}],
+    }
+    parts = [mine | {"weights_dir": str(tmp_path / "mine")}, loader | {"path": "no/such"}]
+    assert with_absolute_paths(given) == given | {"parts": parts}
+    names = weights_settings(given)
+    assert set(names) == {"model.path", "parts[0].weights_dir", "parts[1].path"}
+    moved = {
+        "model": loader | {"path": "/x"},
+        "resizing": "square",
+        "parts": [mine | {"weights_dir": "/y"}, loader | {"path": "z"}],
+    }
+    assert without_places(moved, names) == without_places(given, names)
+    assert without_places(moved, names) != without_places(given | {"resizing": "keep"}, names)
 
 
 def digest_of_weights(path: Path) -> str:

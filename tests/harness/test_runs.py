@@ -379,8 +379,11 @@ def test_settings_that_suit_no_item_stop_at_once(job: Job) -> None:
     assert stamps(job) == {}
 
 
+LOADER = "stylegallery.models.factory.from_directory"
+
+
 def test_missing_weights_stop_before_any_item(job: Job) -> None:
-    config = job.method | {"model": {"path": "nobody/nothing"}}
+    config = job.method | {"model": {"_target_": LOADER, "path": "nobody/nothing"}}
     with pytest.raises(InputError, match="download it with"):
         run(Job(job.out, "fake", 0, config, job.items))
     assert stamps(job) == {}
