@@ -602,7 +602,7 @@ def test_a_set_of_other_items_says_how_many(table1: Path, tmp_path: Path) -> Non
 def test_items_that_most_methods_have_get_the_pictures(table1: Path) -> None:
     (study,) = studies(table1)
     first, *others = choose_items(study, N)
-    del study.sweep.cells["styleid"][first]
+    del study.sweep.records.by_label["styleid"][first]
     assert choose_items(study, N - 1) == others
     assert choose_items(study, N) == [first, *others]
 

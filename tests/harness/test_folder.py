@@ -1,12 +1,15 @@
 """The layout of a run folder: one module knows it, and only what belongs there is listed."""
 
 import ast
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from harness.folder import ResultFolder, RunFolder
+from harness.folder import ResultFolder, RunFolder, prepare_folder
+from stylegallery.errors import InputError
 
 SOURCES = [
     ROOT / "run.py",
@@ -97,3 +100,29 @@ def test_places_of_a_run_folder(tmp_path: Path) -> None:
         "docs",
         "jobs",
     ]
+
+
+def test_folder_is_made(tmp_path: Path) -> None:
+    prepare_folder(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_folder_below_a_file_or_a_file_itself(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=r"out folder .*file.* cannot be written .*; pass another out="):
+            prepare_folder(folder)
+    assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("place", ["mkdir", "probe"])
+def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    if place == "mkdir":
+        monkeypatch.setattr(Path, "mkdir", refuse)
+    else:
+        monkeypatch.setattr("harness.folder.tempfile.TemporaryFile", refuse)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); pass another out="):
+        prepare_folder(tmp_path / "out")

@@ -22,7 +22,7 @@ from harness import status
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
 from harness.provenance import file_digest
-from harness.record import load_record
+from harness.record import SCHEMA, load_record
 from harness.request import Request
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
@@ -296,6 +296,22 @@ def test_values_that_no_run_wrote(whole: Path, call: Call, monkeypatch: pytest.M
         assert (code == 2) == (len([line for line in said.splitlines() if line.startswith("error: ")]) == 1)
         if path.suffix == ".yaml" and command == "status":
             assert code == 2
+
+
+def test_records_of_another_version_are_outdated(whole: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command says so by this word, whatever else such a record holds, and goes on."""
+    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram()], []))
+    (path,) = whole.glob("cells/*/*/record.json")
+    path.write_text(json.dumps({"schema": SCHEMA - 1, "made": {"by": "an earlier version"}}))
+    (found,) = json.loads(call("status", whole, "--json")[1])[str(whole)]
+    assert found["outdated"] == [path.parent.name] and not found["done"] + found["missing"]
+    code, said = call("tables", whole)
+    assert code == 0
+    assert "outdated: another version of this code made it; run the item again (1 items" in " ".join(said.split())
+    code, said = call("score", whole)
+    assert code == 1 and "record.json is outdated: another version of this code wrote it; run the item again" in said
+    assert call("report", whole)[0] == 0
+    assert "outdated: another version of this code made it" in (whole / "report.html").read_text()
 
 
 def test_what_others_wrote_does_not_steer_the_terminal(whole: Path, call: Call) -> None:
