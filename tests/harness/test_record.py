@@ -4,26 +4,20 @@ import errno
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from conftest import Pictures, paint
+from conftest import Pictures
 from PIL import Image
 
 from data.custom import custom_item
-from harness import environment as computing
-from harness import provenance, result_files
-from harness.folder import prepare_folder
-from harness.provenance import code_digest, weights_digest, weights_settings, with_absolute_paths, without_places
+from harness import result_files
 from harness.record import read_record
 from harness.request import Request
 from harness.result_files import write_result
-from stylegallery.contract import Item, MatchConstraints, Stylization
+from stylegallery.contract import Item, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
-from stylegallery.settings import Weights
 
 CONFIG = {"method": {"steps": 2}}
 pytestmark = pytest.mark.usefixtures("blank_figures")
