@@ -15,7 +15,8 @@ import torch
 from stylegallery.contract import Item, Match, Progress, Silent, Stylization
 from stylegallery.images import Picture, read_image, resize
 from stylegallery.matching import RegionDescriptors
-from stylegallery.pipeline import Analysis, Plan, StyleGallery
+from stylegallery.pipeline import StyleGallery
+from stylegallery.plan import Analysis, Plan
 from stylegallery.segmentation import Segmentation
 from stylegallery.stopwatch import Stopwatch
 

@@ -18,7 +18,8 @@ from stylegallery.contract import Item, MatchConstraints
 from stylegallery.draws import derived
 from stylegallery.images import read_image
 from stylegallery.matching import best_matches, describe
-from stylegallery.pipeline import Plan, StyleGallery
+from stylegallery.pipeline import StyleGallery
+from stylegallery.plan import Plan
 from stylegallery.segmentation import segment
 
 ROOT = Path(__file__).parent.parent

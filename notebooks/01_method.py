@@ -31,7 +31,7 @@ from sklearn.metrics import silhouette_score
 import stylegallery
 from stylegallery import MatchConstraints, StyleGallery
 from stylegallery.draws import derived
-from stylegallery.figures import HALO, deepest_point, energy_figure, overlay, overview, show
+from stylegallery.figures import HALO, deepest_point, energy_figure, overlay, overview, plan_figure, show
 from stylegallery.guidance import guidance_timesteps, style_target
 from stylegallery.images import read_image, to_pixels
 from stylegallery.matching import score_terms
@@ -192,7 +192,7 @@ axes[0, 0].set_yticks(range(rows), range(1, rows + 1))
 _ = figure.supxlabel("reference.region", fontsize=10), figure.supylabel("content region", fontsize=10)
 
 # %%
-plan.figure()
+plan_figure(plan)
 
 # %% [markdown]
 # ## Stage 3: energy-guided optimisation (§3.3)

@@ -16,6 +16,7 @@ EXPORTED = {
     "MatchConstraints": "stylegallery.contract",
     "StyleGallery": "stylegallery.pipeline",
     "item_generator": "stylegallery.draws",
+    "plan_figure": "stylegallery.figures",
     "save": "stylegallery.images",
 }
 

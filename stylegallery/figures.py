@@ -1,6 +1,7 @@
 """Pictures that explain a run: region overlays, matches, energies and the overview."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import patheffects
@@ -13,6 +14,9 @@ from torch import Tensor
 from stylegallery.contract import Energy, Stylization
 from stylegallery.images import to_pixels
 from stylegallery.regions import colours, region_count, resize_labels
+
+if TYPE_CHECKING:  # with it come the stages, which whoever draws a result does without
+    from stylegallery.plan import Plan
 
 GREY = (0.55, 0.55, 0.55)
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
@@ -100,6 +104,11 @@ def overview(result: Stylization, title: str) -> Figure:
     )
     figure.suptitle(title + more + note, fontsize=10)
     return figure
+
+
+def plan_figure(plan: "Plan") -> Figure:
+    """`match_figure` of a plan, before there is a result."""
+    return match_figure(plan.with_image(plan.content.image))
 
 
 def match_figure(result: Stylization) -> Figure:

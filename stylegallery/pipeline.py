@@ -1,25 +1,15 @@
 """StyleGallery: analyse every picture, match their regions, render. Start reading here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from stylegallery.constraints import numbered
-from stylegallery.contract import (
-    Advance,
-    Energy,
-    Item,
-    Match,
-    MatchConstraints,
-    Progress,
-    Region,
-    Silent,
-    Stylization,
-)
+from stylegallery.contract import Advance, Item, MatchConstraints, Progress, Region, Silent, Stylization
 from stylegallery.draws import derived, generator_of, seed_of_run
 from stylegallery.errors import InputError, require
 from stylegallery.extras.detail import enlarge
@@ -27,80 +17,14 @@ from stylegallery.extras.recolouring import recolour
 from stylegallery.files import notice
 from stylegallery.guidance import GuidanceConfig, guidance_timesteps, guided_layers, optimise
 from stylegallery.images import Picture, read_image, resize
-from stylegallery.matching import MatchingConfig, RegionDescriptors, best_matches, describe
+from stylegallery.matching import MatchingConfig, best_matches, describe
 from stylegallery.memory import require_memory
 from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.plan import Analysis, Input, Plan
 from stylegallery.regions import mask_on_grid, read_published_mask
-from stylegallery.segmentation import Segmentation, SegmentationConfig, find_regions
+from stylegallery.segmentation import SegmentationConfig, find_regions
 from stylegallery.settings import Resolution, Share, check, checked
 from stylegallery.stopwatch import Stopwatch
-
-if TYPE_CHECKING:  # matplotlib takes a second to import
-    from matplotlib.figure import Figure
-
-
-class Input(NamedTuple):
-    """A picture that was read: as it was given, as the model sees it (1, 3, H, W), its user's label map (h, w) where it
-    has one, and what is drawn for it comes from: the seed of the run, and one of its own."""
-
-    source: Picture
-    image: Tensor
-    mask: Tensor | None
-    run_seed: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """All that stages 1 and 2 know of a picture, whatever other pictures it is matched with.
-
-    source is the picture as it was given, image (1, 3, H, W) as the model sees it, run_seed what its draws began with.
-    """
-
-    source: Picture
-    image: Tensor
-    run_seed: int
-    segmentation: Segmentation
-    descriptors: RegionDescriptors
-
-    @property
-    def labels(self) -> Tensor:
-        """The region map (h, w)."""
-        return self.segmentation.labels
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Where every content region takes its style from."""
-
-    content: Analysis
-    references: list[Analysis]
-    matches: list[Match]
-
-    @property
-    def analyses(self) -> list[Analysis]:
-        """Content first, then the references."""
-        return [self.content, *self.references]
-
-    def with_image(self, image: Tensor, energies: Sequence[Energy] = (), watch: Stopwatch | None = None) -> Stylization:
-        """The result of this plan that is `image` (1, 3, H, W)."""
-        return Stylization(
-            image=image,
-            content=self.content.image,
-            references=[reference.image for reference in self.references],
-            content_labels=self.content.labels,
-            reference_labels=[reference.labels for reference in self.references],
-            matches=self.matches,
-            energies=list(energies),
-            seconds=watch.seconds if watch else {},
-            peak_memory_mib=watch.peak_memory_mib() if watch else 0.0,
-        )
-
-    def figure(self) -> "Figure":
-        """The numbered regions, and lines between those that are matched."""
-        from stylegallery.figures import match_figure
-
-        return match_figure(self.with_image(self.content.image))
 
 
 class StyleGallery:

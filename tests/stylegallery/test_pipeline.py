@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from stylegallery.contract import Cancelled, Item, MatchConstraints, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
+from stylegallery.figures import plan_figure
 from stylegallery.images import save, to_pixels
-from stylegallery.pipeline import Analysis, StyleGallery
+from stylegallery.pipeline import StyleGallery
+from stylegallery.plan import Analysis
 
 
 @pytest.fixture
@@ -225,7 +227,7 @@ def test_a_plan_shows_itself(gallery: StyleGallery, pictures: Pictures) -> None:
     content, *references = [gallery.analyse(picture) for picture in pictures]
     plan = gallery.match(content, references)
     used = {match.reference for match in plan.matches}
-    figure = plan.figure()
+    figure = plan_figure(plan)
     assert [axes.get_title() for axes in figure.axes] == [
         "content",
         *(f"reference {number}" for number in sorted(used)),

@@ -1,0 +1,71 @@
+"""What the stages hand on: what is known of a picture, and which regions are matched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from stylegallery.contract import Energy, Match, Stylization
+from stylegallery.images import Picture
+from stylegallery.matching import RegionDescriptors
+from stylegallery.segmentation import Segmentation
+from stylegallery.stopwatch import Stopwatch
+
+
+class Input(NamedTuple):
+    """A picture that was read: as it was given, as the model sees it (1, 3, H, W), its user's label map (h, w) where it
+    has one, and what is drawn for it comes from: the seed of the run, and one of its own."""
+
+    source: Picture
+    image: Tensor
+    mask: Tensor | None
+    run_seed: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that stages 1 and 2 know of a picture, whatever other pictures it is matched with.
+
+    source is the picture as it was given, image (1, 3, H, W) as the model sees it, run_seed what its draws began with.
+    """
+
+    source: Picture
+    image: Tensor
+    run_seed: int
+    segmentation: Segmentation
+    descriptors: RegionDescriptors
+
+    @property
+    def labels(self) -> Tensor:
+        """The region map (h, w)."""
+        return self.segmentation.labels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where every content region takes its style from."""
+
+    content: Analysis
+    references: list[Analysis]
+    matches: list[Match]
+
+    @property
+    def analyses(self) -> list[Analysis]:
+        """Content first, then the references."""
+        return [self.content, *self.references]
+
+    def with_image(self, image: Tensor, energies: Sequence[Energy] = (), watch: Stopwatch | None = None) -> Stylization:
+        """The result of this plan that is `image` (1, 3, H, W)."""
+        return Stylization(
+            image=image,
+            content=self.content.image,
+            references=[reference.image for reference in self.references],
+            content_labels=self.content.labels,
+            reference_labels=[reference.labels for reference in self.references],
+            matches=self.matches,
+            energies=list(energies),
+            seconds=watch.seconds if watch else {},
+            peak_memory_mib=watch.peak_memory_mib() if watch else 0.0,
+        )
