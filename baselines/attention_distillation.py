@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
+from stylegallery.colour_statistics import monge_kantorovich
 from stylegallery.contract import Energy, Item, Progress, Silent, Stylization
 from stylegallery.errors import InputError, require
 from stylegallery.images import open_image

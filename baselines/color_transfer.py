@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from baselines.inputs import PictureReader
+from stylegallery.colour_statistics import monge_kantorovich
 from stylegallery.contract import Item, Progress, Silent, Stylization
-from stylegallery.extras.recolouring import transport
 from stylegallery.settings import Resolution, checked
 from stylegallery.stopwatch import Stopwatch
 
@@ -52,9 +52,3 @@ def lab_statistics(content: Tensor, references: Sequence[Tensor]) -> Tensor:
 def to_lab(image: Tensor) -> np.ndarray:
     """(1, 3, H, W) in [0, 1] -> float32 (H, W, 3): L* in [0, 100], a* and b* about ±100."""
     return cv2.cvtColor(np.ascontiguousarray(image[0].permute(1, 2, 0).numpy()), cv2.COLOR_RGB2Lab)
-
-
-def monge_kantorovich(content: Tensor, references: Sequence[Tensor]) -> Tensor:
-    """Content (1, 3, H, W) with the mean and covariance of the references' colours; not clamped."""
-    pixels = torch.cat([reference[0].flatten(1) for reference in references], dim=1)
-    return transport(content, content[0].flatten(1), pixels)

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from baselines.color_transfer import monge_kantorovich
 from baselines.inputs import PictureReader
+from stylegallery.colour_statistics import monge_kantorovich
 from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, repeatable_gradients
 from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
@@ -28,7 +28,7 @@ from stylegallery.weights import locate_file
 
 
 class EfficientNetFeatures(nn.Module):
-    """Stem and the ends of the stages of EfficientNet-Lite0; the last one is the content layer."""
+    """Stem and last blocks of the stages 1 to 5 of EfficientNet-Lite0 for style, stage 3 for content."""
 
     blocks = (0, 2, 4, 7, 10)
 

@@ -53,8 +53,11 @@ class EfficientNetEncoder(nn.Module):
 
     def outputs(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Feature maps of images (B, 3, H, W) in [0, 1]: that of the stem, then those of some blocks in their order."""
-        features = (images * 255 - 127) / 128  # the range of the weights' TensorFlow training
-        features = self.network._swish(self.network._bn0(self.network._conv_stem(features)))
+        return self.outputs_of_scaled((images * 255 - 127) / 128, blocks)
+
+    def outputs_of_scaled(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+        """`outputs` of images in the range of the weights' TensorFlow training, about [-1, 1]."""
+        features = self.network._swish(self.network._bn0(self.network._conv_stem(images)))
         found = [features]
         for index, block in enumerate(self.network._blocks[: max(blocks) + 1]):
             features = block(features)

@@ -1,5 +1,6 @@
 """The shape of the house: which package may import which, no circles, and what the digests of methods depend on."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -66,6 +67,41 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 def test_the_contract_stands_on_errors_alone() -> None:
     assert set(imported_by("stylegallery.contract")) == {"stylegallery.errors"}
+
+
+def all_imported_by(name: str) -> set[str]:
+    """Modules of this repository that a module imports, directly or by way of others."""
+    found, waiting = set(), [name]
+    while waiting:
+        for other in imported_by(waiting.pop()):
+            if other not in found:
+                found.add(other)
+                waiting.append(other)
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith("baselines.")])
+def test_baselines_stand_on_no_stage_of_stylegallery(name: str) -> None:
+    if name == "baselines.global_style":
+        pytest.skip("a variant of StyleGallery by definition")
+    stages = {f"stylegallery.{stage}" for stage in STAGES}
+    assert not {other for other in all_imported_by(name) if other in stages or other.startswith("stylegallery.extras")}
+
+
+def test_methods_reach_a_diffusion_model_through_its_door_only() -> None:
+    """Its parts are known in stylegallery/models, and in the embedded model's training, which makes one."""
+    parts = re.compile(r"\bmodel\.(unet|inversion_unet|autoencoder|vae|scheduler|sampler|null_prompt)\b")
+    inside = ("stylegallery.models.", "stylegallery.embedded.")
+    assert not [name for name in SOURCES if not name.startswith(inside) and parts.search(SOURCES[name].read_text())]
+
+
+def test_the_blocks_of_a_unet_are_named_in_its_own_file_alone() -> None:
+    blocks = re.compile(r"\b(up_blocks|down_blocks|mid_block|attn1|BasicTransformerBlock|CrossAttn\w*Block2D)\b")
+    found = {name for name in SOURCES if blocks.search(SOURCES[name].read_text())}
+    assert found == {
+        "stylegallery.models.unet",
+        "baselines.instantstyle",  # of a pipeline that it builds itself
+    }
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -129,16 +129,10 @@ class Perception(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = EfficientNetEncoder().network.to(memory_format=torch.channels_last)
+        self.encoder = EfficientNetEncoder().to(memory_format=torch.channels_last)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        network, found = self.network, []
-        features = network._swish(network._bn0(network._conv_stem(images)))  # [-1, 1] is the range it was trained on
-        for index, block in enumerate(network._blocks[:5]):
-            features = block(features)
-            if index in (0, 2, 4):
-                found.append(features)
-        return found
+        return self.encoder.outputs_of_scaled(images, (0, 2, 4))[1:]
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
         with torch.no_grad():

@@ -1,9 +1,9 @@
 """Stage 3: the denoising network, with semantics drawn into its features and texture into its attention.
 
 Trained on noise alone, a small UNet has features that follow colour, and attends to almost everything alike: what a
-query reads is an average that no stroke survives. The method cuts regions along the features of `up_blocks[2]` and
-compares the outputs of the last six self-attention layers. So a linear head on those features has to tell what
-EfficientNet sees there, and one on every such output the latents around its token.
+query reads is an average that no stroke survives. The method cuts regions along features of the UNet
+(`recorded_features`) and compares the outputs of the last six self-attention layers. So a linear head on those features
+has to tell what EfficientNet sees there, and one on every such output the latents around its token.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from stylegallery.devices import pick_device
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
 from stylegallery.embedded.pictures import load_picture_banks, training_batch
-from stylegallery.models.unet import record_self_attention, self_attention_layers
+from stylegallery.models.unet import record_self_attention, recorded_features, self_attention_layers
 
 LAYERS = range(10, 16)  # the self-attention layers that the method reads
 SEMANTIC_CHANNELS = 88
@@ -84,8 +84,8 @@ def make_unet() -> UNet2DConditionModel:
 
 
 class GuidedUNet(nn.Module):
-    """The UNet with a linear head that reads semantics off the output of `up_blocks[2]`, and one on the attention
-    output of every layer in LAYERS that reads texture."""
+    """The UNet with a linear head that reads semantics off its features, and one on the attention output of every
+    layer in LAYERS that reads texture."""
 
     def __init__(self, prompt: Tensor) -> None:
         super().__init__()
@@ -102,14 +102,11 @@ class GuidedUNet(nn.Module):
 
     def forward(self, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Predicted noise (B, 16, h, w), semantics (B, 88, h, w), and texture of every layer (B, tokens, patch)."""
-        caught: list[Tensor] = []
-        hook = self.unet.up_blocks[2].register_forward_hook(lambda module, inputs, output: caught.append(output))
-        with record_self_attention(self.unet, LAYERS) as records:
+        with recorded_features(self.unet) as features, record_self_attention(self.unet, LAYERS) as records:
             noise = self.unet(latents, timesteps, self.prompt.expand(len(latents), -1, -1)).sample
-        hook.remove()
         outputs = [record.output.transpose(1, 2).flatten(2) for record in records]
         texture = [head(output) for head, output in zip(self.texture, outputs, strict=True)]
-        return noise, self.semantics(caught[0]), texture
+        return noise, self.semantics(features[0]), texture
 
     def sharpen(self, factor: float) -> None:
         """Enlarge the keys of LAYERS; queries, which the content loss compares, keep their size."""

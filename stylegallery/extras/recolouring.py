@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stylegallery.colour_statistics import transport
 from stylegallery.contract import Match
 from stylegallery.extras.borders import soft_masks
 from stylegallery.regions import resize_labels
 
-GREATEST_GAIN = 3.0  # a flat region must not turn its noise into texture
 LEAST_CONTRAST = 0.8  # of the content's own lightness: a flat match must not wipe out the drawing
 
 
@@ -54,25 +54,3 @@ def lost_contrast(image: Tensor, coloured: Tensor, inside: Tensor) -> Tensor:
     contrast = before[..., inside].std(correction=0)
     lack = LEAST_CONTRAST - after[..., inside].std(correction=0) / contrast.clamp(min=1e-6)
     return lack.clamp(min=0) * (before - before[..., inside].mean())
-
-
-def transport(image: Tensor, source: Tensor, target: Tensor) -> Tensor:
-    """The Monge-Kantorovich linear map of colours source (3, n) to target (3, m), applied to image (1, 3, H, W).
-
-    x ↦ A (x − μ_s) + μ_t with A = Σ_s^-½ (Σ_s^½ Σ_t Σ_s^½)^½ Σ_s^-½, its gains bounded.
-    """
-    grain = 1e-6 * torch.eye(3, dtype=torch.float64)
-    source, target = source.double(), target.double()
-    root = matrix_power(torch.cov(source, correction=0) + grain, 0.5)
-    inverse = torch.linalg.inv(root)
-    gains = inverse @ matrix_power(root @ (torch.cov(target, correction=0) + grain) @ root, 0.5) @ inverse
-    values, vectors = torch.linalg.eigh(gains)
-    gains = vectors @ values.clamp(max=GREATEST_GAIN).diag() @ vectors.T
-    centred = image[0].double() - source.mean(1)[:, None, None]
-    return (torch.einsum("ij,jhw->ihw", gains, centred) + target.mean(1)[:, None, None]).float()[None]
-
-
-def matrix_power(matrix: Tensor, exponent: float) -> Tensor:
-    """Power of a symmetric positive semi-definite matrix (n, n)."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ values.clamp(min=0).pow(exponent).diag() @ vectors.T

@@ -6,10 +6,11 @@ from typing import Literal
 import pytest
 import torch
 
+from stylegallery.colour_statistics import GREATEST_GAIN, transport
 from stylegallery.contract import Match
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.errors import InputError
-from stylegallery.extras.recolouring import GREATEST_GAIN, LEAST_CONTRAST, recolour, transport
+from stylegallery.extras.recolouring import LEAST_CONTRAST, recolour
 from stylegallery.extras.small_models import ExtrasConfig
 from stylegallery.guidance import GuidanceConfig
 from stylegallery.matching import MatchingConfig
