@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from evaluation.features import BATCH, MissingWeights
 from evaluation.metric import Metric, Sample
-from evaluation.score import build_metrics
+from evaluation.registry import build_metrics
 from stylegallery.images import list_images, read_image
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"

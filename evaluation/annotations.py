@@ -6,49 +6,40 @@ annotates every item of every method in OUT, twice. The annotator `stylegallery`
 the settings that its label in OUT was run with. Settings need to be given only where OUT has no such label. Other
 settings than those of the run, or of the annotations that are there, are refused; --anew replaces the annotations. The
 annotator `independent` (see `evaluation.independent`) has no settings.
-An annotation is a folder: content.png and reference_1.png ... (indexed label maps, index = label), matches.json, and
-annotation.json, which is written last and says what the annotation was made from.
+`evaluation.annotation_files` says what files an annotation has.
 """
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from rich.console import Console
-from torch import Tensor
 
 from data.benchmark import MASKS, load_items
+from evaluation.annotation_files import annotation_digest, read_source, write_annotation
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.metric import ANNOTATORS, INDEPENDENT, STYLEGALLERY, Annotation
 from harness.building import build
-from harness.folder import ANNOTATION, RunFolder, prepare_folder
+from harness.folder import RunFolder
 from harness.frozen import METHODS, differences, read_frozen, require_declared, settings_of
 from harness.locks import lock, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
 from harness.request import Request
-from harness.schemas import ANNOTATED, ANNOTATION_SCHEMA, MATCHES, read
 from stylegallery.command import plain_console
-from stylegallery.contract import Item, Match, Progress, Silent
+from stylegallery.contract import Item, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
-from stylegallery.files import clear_partial, replacing_together
-from stylegallery.images import open_image
 from stylegallery.memory import enough_memory
 from stylegallery.overrides import in_one_sentence
 from stylegallery.pipeline import StyleGallery
-from stylegallery.regions import region_count, without_gaps, write_indexed_png
 
-WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of an annotation
 CONFIGS = Path(__file__).parent.parent / "conf"
 TARGET = "stylegallery.pipeline.StyleGallery"
 PLACES = ("data.root=", "device=")  # where pictures and models are; settings decide annotations
@@ -67,6 +58,8 @@ def annotate_with_stylegallery(out: Path, overrides: Sequence[str], console: Con
     given = dict(override.split("=", 1) for override in overrides if override.startswith(PLACES))
     overrides = [override for override in overrides if not override.startswith(PLACES)]
     runs = frozen_runs(out)
+    if (old := RunFolder(out).outdated_annotations).is_dir():
+        console.print(f"{old} is outdated: an earlier version of this code wrote it, and nothing reads it; delete it")
     items = planned_items(runs.values(), given.get("data.root"))
     settings = composed(overrides) if overrides else settings_of_run(out, runs)
     if "device" in given:
@@ -224,7 +217,7 @@ def annotated_with(out: Path) -> list[dict[str, Any]]:
     configs: dict[str, dict[str, Any]] = {}
     for folder in RunFolder(out).annotations(STYLEGALLERY):
         try:
-            config = read(folder / ANNOTATION, ANNOTATED, "annotate again")["config"]
+            config = read_source(folder).config
         except InputError:
             continue
         configs[json.dumps(config, sort_keys=True)] = config
@@ -285,81 +278,6 @@ def regions_and_matches(
     plan = method.plan(item, generator, progress)
     content, *references = [analysis.labels.cpu() for analysis in plan.analyses]
     return Annotation(content, references, plan.matches)
-
-
-def write_annotation(folder: Path, annotation: Annotation, request: Request) -> None:
-    """Write an annotation so that a reader sees all of it or none; `request` (inputs, config, code) addresses it.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    prepare_folder(folder, folder.parent)
-    try:
-        clear_partial(folder, WRITTEN, ANNOTATION)
-        with replacing_together(folder, WRITTEN, ANNOTATION) as partial:
-            for name, labels in named_maps(annotation).items():
-                write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
-            matches = [asdict(match) for match in annotation.matches]
-            (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
-            about = {
-                "schema": ANNOTATION_SCHEMA,
-                "digest": request.digest(),
-                "references": len(annotation.reference_labels),
-            }
-            (partial / ANNOTATION).write_text(json.dumps(about | asdict(request), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror or error}); make room or pass another out="
-        ) from error
-
-
-def named_maps(annotation: Annotation) -> dict[str, Tensor]:
-    references = {f"reference_{number}.png": labels for number, labels in enumerate(annotation.reference_labels, 1)}
-    return {"content.png": annotation.content_labels} | references
-
-
-def annotation_digest(folder: Path) -> str | None:
-    """What the annotation in a folder was made from; None where there is no whole annotation."""
-    try:
-        read_annotation(folder)
-        return read(folder / ANNOTATION, ANNOTATED, "annotate again")["digest"]
-    except InputError:
-        return None
-
-
-def read_annotation(folder: Path) -> Annotation:
-    """The annotation of a folder.
-
-    Raises:
-        InputError: there is none, or its files are damaged or do not fit together.
-    """
-    about = read(folder / ANNOTATION, ANNOTATED, "annotate again")
-    content = read_labels(folder / "content.png")
-    references = [read_labels(folder / f"reference_{n}.png") for n in range(1, about["references"] + 1)]
-    rows: list[Any] = read(folder / "matches.json", MATCHES, "annotate again")
-    matches = [Match(**row) for row in rows]
-    counts = [region_count(labels) for labels in references]
-    whole = about["schema"] == ANNOTATION_SCHEMA and sorted(match.content_region for match in matches) == list(
-        range(1, region_count(content) + 1)
-    )
-    if not whole or any(
-        match.reference > len(counts) or match.reference_region > counts[match.reference - 1] for match in matches
-    ):
-        raise InputError(f"{folder}: regions and matches do not fit together; delete it and annotate again")
-    return Annotation(content, references, matches)
-
-
-def read_labels(path: Path) -> Tensor:
-    """Label map (h, w), int64, with the labels 1..R or 0 too, of an indexed PNG.
-
-    Raises:
-        InputError: it is missing, damaged or no such map.
-    """
-    image = open_image(path)
-    labels = torch.from_numpy(np.asarray(image).astype(np.int64))
-    if image.mode != "P" or not torch.equal(labels, without_gaps(labels)):
-        raise InputError(f"{path} is no label map of regions 1, 2, ...; delete its folder and annotate again")
-    return labels
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from evaluation.results import metric_info
+from evaluation.registry import metric_info
 
 IDENTITY, COPY = "identity", "reference_copy"
 CALIBRATION = (IDENTITY, COPY)

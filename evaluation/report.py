@@ -24,9 +24,10 @@ from evaluation.calibration import CALIBRATION, out_of_order
 from evaluation.generated import require_own
 from evaluation.metric import ANNOTATORS
 from evaluation.records import Records, read_records
+from evaluation.registry import metric_info
 from evaluation.report_pictures import COLOURS, annotation_block, thumbnail
 from evaluation.reported import other_scales, read_reported
-from evaluation.results import Results, embedded, metric_info, read_results
+from evaluation.results import Results, embedded, read_results
 from evaluation.table_notes import above, notes
 from evaluation.table_page import KINDS, number, reported_notes
 from evaluation.tables import build, require_known

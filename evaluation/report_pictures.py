@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from evaluation.annotations import read_annotation
+from evaluation.annotation_files import read_annotation
 from harness.provenance import file_digest
 from stylegallery.errors import InputError
 from stylegallery.figures import deepest_point

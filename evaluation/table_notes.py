@@ -5,7 +5,8 @@ from collections import Counter
 import pandas as pd
 
 from evaluation.calibration import CALIBRATION, different_items
-from evaluation.results import COSTS, Results
+from evaluation.registry import COSTS
+from evaluation.results import Results
 from evaluation.statistics import FEWEST
 
 INFERENCE = (

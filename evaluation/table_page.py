@@ -8,8 +8,8 @@ from itertools import zip_longest
 
 import pandas as pd
 
+from evaluation.registry import metric_info
 from evaluation.reported import columns, other_scales, read_reported
-from evaluation.results import metric_info
 
 TITLES = {  # kinds of metrics in the order of their sections
     "structure": "Structure", "style": "Style", "regional": "Style by region", "set": "Sets", "cost": "Cost",

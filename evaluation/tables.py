@@ -17,8 +17,9 @@ import pandas as pd
 from evaluation.calibration import CALIBRATION, different_items, out_of_order, wrong_artfid
 from evaluation.generated import require_own
 from evaluation.latex import latex
+from evaluation.registry import metric_info
 from evaluation.reported import of_benchmark, of_other_size, reported_rows
-from evaluation.results import Results, embedded, metric_info, read_results
+from evaluation.results import Results, embedded, read_results
 from evaluation.statistics import Estimate, common_items, estimate, mean_ranks, paired_tests
 from evaluation.table_notes import above, notes
 from evaluation.table_page import Page, number

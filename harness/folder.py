@@ -106,6 +106,11 @@ class RunFolder:
         """The folders of an annotator that hold an annotation, sorted."""
         return sorted(path.parent for path in (self.path / "annotations" / annotator).glob(f"*/{ANNOTATION}"))
 
+    @property
+    def outdated_annotations(self) -> Path:
+        """Where earlier versions of this code kept those of StyleGallery; nothing reads them."""
+        return self.path / "questions"
+
     # --- what is made from them ---
 
     @property

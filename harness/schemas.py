@@ -3,15 +3,12 @@ here, once, so that whoever uses it need not doubt it."""
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, PlainValidator, Strict, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 from stylegallery.errors import InputError, printable
 from stylegallery.files import read_json
-
-ANNOTATION_SCHEMA = 1
 
 
 def text(value: Any) -> str:
@@ -36,60 +33,8 @@ Integer = Annotated[int, Strict()]
 Count = Annotated[Integer, Field(ge=0, lt=2**31)]
 Number = Annotated[Integer, Field(ge=1, lt=2**31)]
 Amount = Annotated[float, Strict(), Field(ge=0, le=1e12)]  # what is added up stays finite
-Value = Annotated[float, Field(ge=-1e30, le=1e30)]
 
 
-class Score(TypedDict):
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    value: Value | None
-    version: Count
-    reason: Text | None
-    annotation: NotRequired[Text | None]  # of a regional score: the digest of the annotation it is about
-    low: NotRequired[Value | None]  # of the score of a set: its interval
-    high: NotRequired[Value | None]
-    clusters: NotRequired[Count | None]
-
-
-class Scores(TypedDict):
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    metrics: dict[str, Score]
-    pictures: dict[str, Text | None]
-    size: Number | None
-
-
-class Sets(TypedDict):
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    metrics: dict[str, Score]
-    pictures: dict[str, dict[str, Text | None]]
-    items: Text
-    size: Number | None
-    n: Count
-
-
-class About(TypedDict):
-    """annotation.json."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
-    schema: int
-    digest: Text
-    references: Annotated[int, Field(ge=1, lt=1000)]
-    config: dict[str, Any]
-
-
-class MatchRow(TypedDict):
-    __pydantic_config__ = STRICT | ConfigDict(extra="forbid")  # type: ignore[misc]
-    content_region: Number
-    reference: Number
-    reference_region: Number
-    score: float
-    statistics: float
-    semantics: float
-    geometry: float
-    pinned: bool
-
-
-SCORED, SETS_SCORED, ANNOTATED = TypeAdapter(Scores), TypeAdapter(Sets), TypeAdapter(About)
-MATCHES = TypeAdapter(list[MatchRow])
 Shape = TypeVar("Shape")
 
 

@@ -32,7 +32,8 @@ from rich.console import Console
 import stylegallery
 from evaluation.annotations import annotate_with_stylegallery
 from evaluation.calibration import CALIBRATION
-from evaluation.results import COSTS, metric_files, metric_info, read_results
+from evaluation.registry import COSTS, metric_files, metric_info
+from evaluation.results import read_results
 from evaluation.score import score
 from evaluation.statistics import estimate
 from evaluation.table_page import lay_out

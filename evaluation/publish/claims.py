@@ -12,7 +12,8 @@ import yaml
 from evaluation.calibration import IDENTITY
 from evaluation.publish.studies import Study, Sweep, model_lines
 from evaluation.publish.text import bullets, page, pipe_table
-from evaluation.results import embedded, metric_info
+from evaluation.registry import metric_info
+from evaluation.results import embedded
 from evaluation.statistics import ALPHA, FEWEST, Comparison, compare, estimate, side, with_holm
 from evaluation.table_notes import INFERENCE
 from evaluation.table_page import items_of, number

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 
 from evaluation.annotations import annotated_with, deciding
 from evaluation.publish.studies import OURS, Study
+from evaluation.score_files import Scores, read_scores
 from harness.folder import RunFolder
 from harness.frozen import differences
-from harness.schemas import SCORED, read
 
 CONFIGS = Path(__file__).parents[2] / "conf"
 GROUPS = {"model": "embedded", "encoder": "efficientnet"}  # with their defaults, which commands leave out
@@ -37,7 +37,7 @@ def commands(study: Study) -> list[str]:
     others = [config for config in annotated_with(sweep.out) if differences(config, deciding(frozen["method"]))]
     annotation = [*overrides(others[0]), "--anew"] if others else []
     scored = next((place.scores for place in RunFolder(sweep.out).results() if place.scores.is_file()), None)
-    size = read(scored, SCORED, "score again")["size"] if scored else None
+    size = read_scores(scored, Scores).size if scored else None
     return [
         shlex.join(["python", "run.py", *run, f"out={out}"]),
         shlex.join(["python", "-m", "evaluation.annotations", out, *annotation]),

@@ -10,8 +10,8 @@ from evaluation.calibration import CALIBRATION, different_items, out_of_order, w
 from evaluation.publish.commands import commands
 from evaluation.publish.studies import OURS, Study, model_lines, same_but_seed
 from evaluation.publish.text import bullets, page, pipe_table
+from evaluation.registry import COSTS, metric_info
 from evaluation.reported import other_scales, read_reported
-from evaluation.results import COSTS, metric_info
 from evaluation.statistics import ALPHA, common_items, estimate, side
 from evaluation.table_notes import above, notes
 from evaluation.table_page import cell, header, paper_cell

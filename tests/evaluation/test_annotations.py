@@ -1,5 +1,6 @@
 """With which settings annotations are made: those of the run, or what the user says on purpose."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from evaluation import annotations
 from evaluation.annotations import annotate_with_stylegallery, deciding
 from evaluation.metric import Annotation
 from evaluation.publish.commands import commands
+from harness.folder import RunFolder
 from harness.frozen import freeze, read_frozen
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
@@ -82,6 +84,13 @@ def test_other_settings_than_those_of_the_run_are_refused(
         assert difference.format(model=tiny_model) in str(refused.value)
         assert annotate(out) == 0
     assert len(built_with) == 1 and configs(out)[0]["model"]["path"] == str(tiny_model)
+
+
+def test_annotations_of_earlier_versions_are_said_to_be_outdated(out: Path, built_with: list[dict[str, Any]]) -> None:
+    RunFolder(out).outdated_annotations.mkdir()
+    console = Console(file=io.StringIO(), width=500)
+    assert annotate_with_stylegallery(out, [], console) == 0
+    assert isinstance(console.file, io.StringIO) and f"{out}/questions is outdated" in console.file.getvalue()
 
 
 def test_annotations_are_replaced_on_purpose_only(

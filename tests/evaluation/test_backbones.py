@@ -28,7 +28,7 @@ from evaluation.features import MissingWeights
 from evaluation.metric import Sample
 from evaluation.metrics.cfsd import Cfsd
 from evaluation.metrics.lpips import Lpips
-from evaluation.score import build_metrics
+from evaluation.registry import build_metrics
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
 from stylegallery.weights import table

@@ -17,10 +17,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from data.custom import custom_item
 from evaluation import annotations, independent
-from evaluation.annotations import read_annotation
+from evaluation.annotation_files import read_annotation
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.publish.claims import read_claims
-from evaluation.results import METRICS, metric_info
+from evaluation.registry import METRICS, metric_info
 from harness.frozen import freeze
 from harness.provenance import ROOT, reachable
 from stylegallery.contract import Item

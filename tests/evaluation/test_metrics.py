@@ -26,9 +26,8 @@ from evaluation.metrics.histogram import hellinger, rgb_uv
 from evaluation.metrics.kid import Kid
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.metrics.structure import self_similarity
+from evaluation.registry import build_metrics, metric_info
 from evaluation.resampling import estimate_set
-from evaluation.results import metric_info
-from evaluation.score import build_metrics
 from stylegallery.images import read_image
 
 PUBLISHED = SHARED / "data" / "published_outputs"
@@ -470,7 +469,7 @@ def test_a_metric_says_itself_what_it_measures(monkeypatch: pytest.MonkeyPatch, 
     assert {metric_info(name).kind for name in ("fid_inception", "fid_art", "kid")} == {"style"}
     assert metric_info("artfid").kind == "set"
     (tmp_path / "distance.yaml").write_text("_target_: evaluation.metrics.kid.Kid\n")  # whatever its file is called
-    monkeypatch.setattr("evaluation.results.metric_files", lambda: {"distance": tmp_path / "distance.yaml"})
+    monkeypatch.setattr("evaluation.registry.metric_files", lambda: {"distance": tmp_path / "distance.yaml"})
     assert metric_info.__wrapped__("distance").kind == "style"
 
 

@@ -28,7 +28,8 @@ from evaluation.publish.grids import COLUMNS, GAP, STRIP, choose_items
 from evaluation.publish.studies import Study, find_studies, read_experiments, read_sweep
 from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, pipe_table
-from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results, metric_info
+from evaluation.registry import metric_info
+from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results
 from evaluation.statistics import compare, estimate
 from evaluation.table_notes import INFERENCE
 from evaluation.tables import COLUMNS as TABLE_COLUMNS

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from data.custom import custom_item
 from evaluation import annotations
-from evaluation.annotations import annotation_digest, read_annotation, regions_and_matches, write_annotation
+from evaluation.annotation_files import annotation_digest, read_annotation, write_annotation
+from evaluation.annotations import regions_and_matches
 from evaluation.metric import Annotation, Sample
 from evaluation.metrics.regional import (
     EfficientNetGrams,

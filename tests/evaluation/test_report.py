@@ -18,10 +18,11 @@ from conftest import paint, result_record
 from PIL import Image
 
 from evaluation import report
-from evaluation.annotations import annotation_digest, write_annotation
+from evaluation.annotation_files import annotation_digest, write_annotation
 from evaluation.metric import Annotation
+from evaluation.registry import metric_info
 from evaluation.reported import read_reported
-from evaluation.results import metric_info, read_results
+from evaluation.results import read_results
 from evaluation.table_notes import above
 from evaluation.table_page import number
 from evaluation.tables import build

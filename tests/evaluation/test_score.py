@@ -14,15 +14,16 @@ import torch
 from conftest import BROKEN_PICTURES, paint, result_record
 from rich.console import Console
 
-from evaluation import score as module
-from evaluation.annotations import write_annotation
+from evaluation import samples
+from evaluation.annotation_files import write_annotation
 from evaluation.features import MissingWeights
 from evaluation.metric import Annotation
 from evaluation.metrics.fid import Fid
 from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.results import read_results
-from evaluation.score import Cell, main, read_picture, score
+from evaluation.samples import Result, read_picture
+from evaluation.score import main, score
 from harness.folder import ResultFolder, RunFolder
 from harness.pictures import Pictures
 from harness.provenance import file_digest
@@ -94,7 +95,7 @@ def test_regional_scores_are_computed_again_when_the_annotation_changes(
     out: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = {"digest": "first"}
-    monkeypatch.setattr(module, "annotation_digest", lambda folder: digests["digest"])
+    monkeypatch.setattr(samples, "annotation_digest", lambda folder: digests["digest"])
     assert score(out, ["regional_style_efficientnet", "ms_ssim"], None, console)
     folder = next(out.glob("cells/identity/*"))
     assert rows(folder)["regional_style_efficientnet"]["annotation"] == "first"
@@ -162,7 +163,7 @@ def test_every_cell_gets_its_values(out: Path, console: Console) -> None:
         digests = {"result": file_digest(folder / "stylised.png")} | {r: e["sha256"] for r, e in inputs.items()}
         assert found["pictures"] == digests
         assert list(found["metrics"]) == ["histogram", "ms_ssim"]
-        sample = Cell(ResultFolder(folder), Pictures(out)).sample(None)
+        sample = Result(ResultFolder(folder), Pictures(out)).sample(None)
         assert sample.content.shape == sample.references[1].shape == sample.image.shape == (1, 3, 64, 80)
         expected = {"value": MsSsim()([sample])[0], "version": MsSsim.version, "reason": None}
         assert found["metrics"]["ms_ssim"] == expected
@@ -176,7 +177,7 @@ def test_size_resizes_everything_and_is_part_of_what_is_scored(out: Path, consol
     score(out, ["ms_ssim"], 48, console, anew=True)
     assert scored(folder)["size"] == 48
     assert rows(folder)["ms_ssim"]["value"] != native
-    assert Cell(ResultFolder(folder), Pictures(out)).sample(48).references[0].shape == (1, 3, 48, 48)
+    assert Result(ResultFolder(folder), Pictures(out)).sample(48).references[0].shape == (1, 3, 48, 48)
 
 
 def test_scores_of_another_size_are_replaced_on_purpose_only(out: Path, console: Console) -> None:
@@ -397,15 +398,15 @@ def test_a_set_has_the_interval_of_its_contents(
     shutil.rmtree(out / "cells" / "m" / "09")
     assert score(out, ["fid_efficientnet"], None, console)
     row = rows(out / "cells" / "m", "sets.json")["fid_efficientnet"]
-    assert (row["value"], row["low"], row["high"], row["contents"]) == (10.0, None, None, 9)
+    assert (row["value"], row.get("low"), row.get("high"), row["contents"]) == (10.0, None, None, 9)
     assert row["reason"] == "no interval: 9 different contents, fewer than 10"
 
 
 def test_shared_pictures_are_read_once(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     read_picture.cache_clear()
     read: list[Path] = []
-    original = module.read_image
-    monkeypatch.setattr(module, "read_image", lambda path: read.append(path) or original(path))
+    original = samples.read_image
+    monkeypatch.setattr(samples, "read_image", lambda path: read.append(path) or original(path))
     score(out, NAMES, None, console)
     assert len(read) == 4 + 2 + 2  # four results, two contents, two references
 
@@ -416,8 +417,8 @@ def test_order_of_ten_references(tmp_path: Path) -> None:
         name: entry(paint(tmp_path / f"{name}.png", 10 + index)) for index, name in enumerate(names)
     }
     folder = cell(tmp_path / "out", "m", "many", inputs=dict(sorted(inputs.items())))
-    references = Cell(ResultFolder(folder), Pictures(out)).sample(64).references
-    expected = [module.picture(tmp_path / f"{name}.png", (64, 64)) for name in names]
+    references = Result(ResultFolder(folder), Pictures(out)).sample(64).references
+    expected = [samples.picture(tmp_path / f"{name}.png", (64, 64)) for name in names]
     assert all(torch.equal(a, b) for a, b in zip(references, expected, strict=True))
 
 

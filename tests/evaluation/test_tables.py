@@ -15,8 +15,9 @@ import yaml
 from conftest import result_record
 from hydra.utils import get_class
 
+from evaluation.registry import METRICS, metric_info
 from evaluation.reported import read_reported
-from evaluation.results import METRICS, metric_info, read_results
+from evaluation.results import read_results
 from evaluation.statistics import estimate
 from evaluation.table_page import number
 from evaluation.tables import build, main, write_tables
@@ -444,8 +445,8 @@ def test_scores_of_another_version_do_not_count_and_those_of_retired_metrics_are
 
 
 def test_regional_scores_of_another_annotation_do_not_count(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digests = {"annotation": "first"}
-    monkeypatch.setattr("evaluation.annotations.annotation_digest", lambda folder: digests["annotation"])
+    digests: dict[str, str | None] = {"annotation": "first"}
+    monkeypatch.setattr("evaluation.results.annotation_digest", lambda folder: digests["annotation"])
     rescore(out, "stytr2", "regional_style_efficientnet", score(0.5) | {"annotation": "first"})
 
     def row() -> pd.Series:
@@ -455,6 +456,9 @@ def test_regional_scores_of_another_annotation_do_not_count(out: Path, monkeypat
     digests["annotation"] = "second"
     assert np.isnan(row()["value"])
     assert row()["reason"] == "not scored on the present regions and matches: python -m evaluation.score OUT"
+    rescore(out, "stytr2", "regional_style_efficientnet", score(0.5))  # of an earlier version, which has no annotation
+    digests["annotation"] = None
+    assert np.isnan(row()["value"]) and row()["reason"].startswith("not scored on the present regions and matches")
 
 
 def test_damaged_files_and_unknown_metrics_are_refused(out: Path) -> None:

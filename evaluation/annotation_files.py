@@ -1,0 +1,135 @@
+"""An annotation on disk: content.png and reference_1.png ... (indexed label maps, index = label), matches.json, and
+annotation.json, which is written last and says what the annotation was made from."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter
+from torch import Tensor
+from typing_extensions import TypedDict
+
+from evaluation.metric import Annotation
+from harness.folder import ANNOTATION, prepare_folder
+from harness.request import Request
+from harness.schemas import CHECKED, STRICT, Integer, Number, Text, read
+from stylegallery.contract import Match
+from stylegallery.errors import InputError
+from stylegallery.files import clear_partial, replacing_together
+from stylegallery.images import open_image
+from stylegallery.regions import region_count, without_gaps, write_indexed_png
+
+SCHEMA = 1  # raised whenever annotations of before can no longer be read
+AGAIN = "annotate again"
+WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of an annotation
+
+
+@dataclass(frozen=True)
+class Source:
+    """annotation.json: what an annotation was made from. Its other keys are those of `harness.request.Request`."""
+
+    __pydantic_config__ = CHECKED
+    schema: Integer
+    digest: Text
+    references: Annotated[Integer, Field(ge=1, lt=1000)]
+    config: dict[str, Any]
+
+
+class MatchRow(TypedDict):
+    """A row of matches.json."""
+
+    __pydantic_config__ = STRICT | ConfigDict(extra="forbid")  # type: ignore[misc]
+    content_region: Number
+    reference: Number
+    reference_region: Number
+    score: float
+    statistics: float
+    semantics: float
+    geometry: float
+    pinned: bool
+
+
+SOURCE_FILE, MATCHES_FILE = TypeAdapter(Source), TypeAdapter(list[MatchRow])
+
+
+def write_annotation(folder: Path, annotation: Annotation, request: Request) -> None:
+    """Write an annotation so that a reader sees all of it or none; `request` (inputs, config, code) addresses it.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    prepare_folder(folder, folder.parent)
+    try:
+        clear_partial(folder, WRITTEN, ANNOTATION)
+        with replacing_together(folder, WRITTEN, ANNOTATION) as partial:
+            for name, labels in named_maps(annotation).items():
+                write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
+            matches = [asdict(match) for match in annotation.matches]
+            (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
+            source = Source(SCHEMA, request.digest(), len(annotation.reference_labels), request.config)
+            text = json.dumps(asdict(source) | asdict(request), indent=1) + "\n"
+            (partial / ANNOTATION).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror or error}); make room or pass another out="
+        ) from error
+
+
+def named_maps(annotation: Annotation) -> dict[str, Tensor]:
+    """File name -> label map."""
+    references = {f"reference_{number}.png": labels for number, labels in enumerate(annotation.reference_labels, 1)}
+    return {"content.png": annotation.content_labels} | references
+
+
+def read_source(folder: Path) -> Source:
+    """Raises InputError where there is none, or another version of this code wrote it."""
+    source = read(folder / ANNOTATION, SOURCE_FILE, AGAIN)
+    if source.schema != SCHEMA:
+        raise InputError(f"{folder} is outdated: another version of this code wrote it; {AGAIN}")
+    return source
+
+
+def annotation_digest(folder: Path) -> str | None:
+    """What the annotation in a folder was made from; None where there is no whole annotation."""
+    try:
+        read_annotation(folder)
+        return read_source(folder).digest
+    except InputError:
+        return None
+
+
+def read_annotation(folder: Path) -> Annotation:
+    """The annotation of a folder.
+
+    Raises:
+        InputError: there is none, or its files are damaged or do not fit together.
+    """
+    source = read_source(folder)
+    content = read_labels(folder / "content.png")
+    references = [read_labels(folder / f"reference_{n}.png") for n in range(1, source.references + 1)]
+    rows: list[Any] = read(folder / "matches.json", MATCHES_FILE, AGAIN)
+    matches = [Match(**row) for row in rows]
+    counts = [region_count(labels) for labels in references]
+    matched = sorted(match.content_region for match in matches)
+    if matched != list(range(1, region_count(content) + 1)) or any(
+        match.reference > len(counts) or match.reference_region > counts[match.reference - 1] for match in matches
+    ):
+        raise InputError(f"{folder}: regions and matches do not fit together; delete it and {AGAIN}")
+    return Annotation(content, references, matches)
+
+
+def read_labels(path: Path) -> Tensor:
+    """Label map (h, w), int64, with the labels 1..R or 0 too, of an indexed PNG.
+
+    Raises:
+        InputError: it is missing, damaged or no such map.
+    """
+    image = open_image(path)
+    labels = torch.from_numpy(np.asarray(image).astype(np.int64))
+    if image.mode != "P" or not torch.equal(labels, without_gaps(labels)):
+        raise InputError(f"{path} is no label map of regions 1, 2, ...; delete its folder and {AGAIN}")
+    return labels
