@@ -162,11 +162,15 @@ class Cancelled(Exception):
     """The user stopped a method: it has no result."""
 
 
+def ignored(energy: Energy | None = None, picture: Callable[[], Tensor] | None = None) -> None:
+    """The call for steps that nobody follows."""
+
+
 class Silent:
     """A progress that shows nothing."""
 
     def stage(self, name: str, steps: int) -> Advance:
-        return lambda energy=None, picture=None: None
+        return ignored
 
 
 class Method(Protocol):

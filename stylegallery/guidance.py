@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegallery.contract import Advance, Energy, Match, Silent
+from stylegallery.contract import Advance, Energy, Match, ignored
 from stylegallery.errors import SettingsError
 from stylegallery.extras.small_models import ExtrasConfig, finished, learning_rate, mean_of_regions
 from stylegallery.models.attention import SelfAttention
@@ -50,7 +50,7 @@ def optimise(
     references: Sequence[Segmentation],
     matches: Sequence[Match],
     config: GuidanceConfig,
-    advance: Advance = Silent().stage("", 0),
+    advance: Advance = ignored,
 ) -> tuple[Tensor, list[Energy]]:
     """The stylised latent (1, C, h, w) and the energy of every update.
 

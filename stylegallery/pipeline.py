@@ -69,7 +69,8 @@ class StyleGallery:
 
     @classmethod
     def from_config(cls, *overrides: str) -> "StyleGallery":
-        """The method as the command line builds it, with settings as there: "model=sd15", "encoder=dinov2".
+        """The method as the command line builds it, with settings as there: "model=sd15", "encoder=dinov2". Pictures,
+        masks and the seed are what `analyse` takes, pins what `match` takes.
 
         Raises:
             InputError: a setting cannot be used, or weights are not on this machine.

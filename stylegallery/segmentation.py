@@ -19,7 +19,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor
 
-from stylegallery.contract import Advance, Silent
+from stylegallery.contract import Advance, ignored
 from stylegallery.errors import InputError, require
 from stylegallery.extras.borders import follow_edges
 from stylegallery.models.diffusion import DiffusionModel
@@ -34,7 +34,7 @@ from stylegallery.regions import (
 )
 from stylegallery.settings import Count, NotNegative, Number, Steps, check_fields
 
-Clusters = Annotated[int, Field(ge=2, le=254)]  # a label map has 255 labels at most
+Clusters = Annotated[int, Field(ge=2, le=254)]  # a region map is written with 255 labels at most
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class SegmentationConfig:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What stages 2 and 3 need to know of an image.
+    """What stage 1 finds in a picture.
 
-    labels (h, w) int64; features F_mix (C', h, w); latent the clean one and inverted the last of the inversion,
-    both (1, C, h, w).
+    labels is the region map (h, w), features are F_mix (C', h, w); latent is the clean latent and inverted the last of
+    the inversion, both (1, C, h, w).
     """
 
     labels: Tensor
@@ -77,9 +77,9 @@ class Segmentation:
     _tokens: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def tokens(self, region: int, layer: Tensor) -> Tensor:
-        """Which tokens (n,) of a layer's queries, keys or values (B, H, N, D) are a region's, on the layer's device.
+        """Indices (n,) of a region's tokens in a layer's queries, keys or values (B, H, N, D), on the layer's device.
 
-        Computed once: stage 3 asks at every update, and a GPU would wait for every answer from the CPU.
+        Computed once for all updates of stage 3: a GPU would wait for the CPU at each of them.
         """
         key = (region, layer.shape[2], layer.device)
         if key not in self._tokens:
@@ -96,7 +96,7 @@ def find_regions(
     mask: Tensor | None = None,
     depth: Tensor | None = None,
     proposals: Tensor | None = None,
-    advance: Advance = Silent().stage("", 0),
+    advance: Advance = ignored,
 ) -> Segmentation:
     """Stage 1 for one image (1, 3, H, W) in [0, 1].
 
@@ -147,7 +147,7 @@ def segment(
     depth: Tensor | None = None,
     proposals: Tensor | None = None,
 ) -> Tensor:
-    """Label map (h, w), 1..R, of features (C', h, w), the clean latent (C, h, w) and the image (1, 3, H, W).
+    """Region map (h, w) of features (C', h, w), the clean latent (C, h, w) and the image (1, 3, H, W).
 
     Cells that no proposal covers (0) are a region like the others.
     """
