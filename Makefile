@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export IPYTHONDIR := $(abspath $(VENV))/share/ipython
 export JUPYTER_RUNTIME_DIR := $(abspath $(VENV))/share/jupyter/runtime
 
-.PHONY: venv demo test pytest lint
+.PHONY: venv demo test test-fast pytest lint
 
 venv: $(VENV)/.installed
 
@@ -41,8 +41,14 @@ $(VENV)/.imported: $(VENV)/.installed
 test: venv
 	$(MAKE) --jobs 2 lint pytest
 
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist
+
 pytest: $(VENV)/.collected
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) loadfile --no-loadscope-reorder
+
+# Without the tests that are marked slow: those that run whole commands or models of real size.
+test-fast: $(VENV)/.collected
+	$(PYTEST) worksteal -m 'not slow'
 
 # And once what all workers of the tests import.
 $(VENV)/.collected: $(VENV)/.installed

@@ -38,6 +38,8 @@ from stylegallery.errors import InputError
 from stylegallery.files import PARTIAL
 from stylegallery.regions import region_count
 
+pytestmark = pytest.mark.slow  # processes, or many runs of the whole program
+
 FILES = {
     "stylised.png", "overview.png", "matches.json", "matches.png", "energies.csv", "energies.png",
     "regions_content.png", "regions_reference_1.png", "regions_reference_2.png",

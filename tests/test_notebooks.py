@@ -7,6 +7,8 @@ import pytest
 from conftest import ROOT
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.slow  # processes, or many runs of the whole program
+
 FOLDER = ROOT / "notebooks"
 NAMES = sorted({path.stem for pattern in ("*.py", "*.ipynb") for path in FOLDER.glob(pattern)})
 REMEDY = "edit the .py and run: jupytext --sync notebooks/*.py"

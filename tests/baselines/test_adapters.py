@@ -88,6 +88,7 @@ def test_numbering_of_the_adapters_of_stable_diffusion_15() -> None:
     assert names[6].startswith("up_blocks.1.attentions.0") and names[15].startswith("mid_block")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ip_adapter", "instantstyle", "aligned"])
 def test_runs_and_repeats(name: str, request: pytest.FixtureRequest, pictures: Pictures) -> None:
     """End to end from files; A, B, A gives the same bytes; reference, content and seed each decide the picture."""
@@ -104,6 +105,7 @@ def test_runs_and_repeats(name: str, request: pytest.FixtureRequest, pictures: P
         assert not torch.equal(other, first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ip_adapter", "instantstyle"])
 def test_every_reference_counts(name: str, request: pytest.FixtureRequest, pictures: Pictures) -> None:
     """Tokens of all references are attended to: adding one changes the picture, their order does not."""
@@ -114,6 +116,7 @@ def test_every_reference_counts(name: str, request: pytest.FixtureRequest, pictu
     assert (stylised(method, Item("a", pictures.content, (pictures.first,))) - both).abs().max() > 2e-3
 
 
+@pytest.mark.slow
 def test_one_reference_of_style_aligned(aligned: Any, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first by default; `reference` takes another."""
     both = stylised(aligned, Item("a", pictures.content, (pictures.first, pictures.second)))
@@ -131,6 +134,7 @@ def test_missing_weights(name: str) -> None:
         build_method(name, *SMALL, "method.resolution=128")
 
 
+@pytest.mark.slow
 def test_adapter_of_another_model(folders: dict[str, Path]) -> None:
     overrides = [*paths(folders, "sd")[:2], f"method.adapter={folders['xl_adapter']}"]
     with pytest.raises(InputError, match=r"sdxl.safetensors is not a readable IP-Adapter of this model"):
@@ -139,6 +143,7 @@ def test_adapter_of_another_model(folders: dict[str, Path]) -> None:
         build_method("ip_adapter", *SMALL, *paths(folders, "sd"), "method.weights=models/none.bin")
 
 
+@pytest.mark.slow
 def test_parts_nobody_needs(folders: dict[str, Path], tmp_path: Path, pictures: Pictures, ip_adapter: Any) -> None:
     """The published index lists a safety checker and its preprocessor: the run needs neither."""
     for part in folders["sd"].iterdir():
@@ -169,6 +174,7 @@ def scales(method: Any) -> dict[str, float]:
     return {name: processor.scale[0] for name, processor in processors.items() if name.endswith("attn2.processor")}
 
 
+@pytest.mark.slow
 def test_instantstyle_blocks_of_sdxl(instantstyle: Any, folders: dict[str, Path]) -> None:
     """Only up_blocks.0.attentions.1; with layout also down_blocks.2.attentions.1."""
     style = {name for name, scale in scales(instantstyle).items() if scale}
@@ -179,6 +185,7 @@ def test_instantstyle_blocks_of_sdxl(instantstyle: Any, folders: dict[str, Path]
     assert set(scales(layout).values()) == {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_instantstyle_blocks_of_stable_diffusion_15(folders: dict[str, Path], ip_adapter: Any) -> None:
     """up_blocks.1; with layout also down_blocks.2 and the middle. IP-Adapter itself: every block."""
     weights = "method.weights=models/ip-adapter_sd15.safetensors"
@@ -270,6 +277,7 @@ def test_inversion_against_ddim_written_out(aligned: Any, pictures: Pictures) ->
         torch.testing.assert_close(latents[1 - number][None], latent, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_style_aligned_leaves_the_model_as_it_was(aligned: Any, pictures: Pictures) -> None:
     """Processors and hooks are gone after a run, also after one that fails."""
     unet, controlnet = aligned.pipeline.unet, aligned.pipeline.controlnet
@@ -289,6 +297,7 @@ def test_style_aligned_leaves_the_model_as_it_was(aligned: Any, pictures: Pictur
     assert unet.attn_processors == before and not controlnet._forward_hooks
 
 
+@pytest.mark.slow
 def test_style_aligned_on_sdxl(folders: dict[str, Path], pictures: Pictures) -> None:
     method = build_method("style_aligned", *paths(folders, "xl", adapter=False), *ALIGNED, "method.offset=1")
     image = stylised(method, Item("a", pictures.content, (pictures.first,)))

@@ -355,6 +355,7 @@ def test_a_label_no_reference_has_is_named(tmp_path: Path) -> None:
         read(stripes(tmp_path / "c.png", [(0, 0, 0), (255, 0, 1)]), reference, None)
 
 
+@pytest.mark.slow
 def test_masks_change_the_picture(model: DiffusionModel, pictures: Pictures, tmp_path: Path) -> None:
     mask, other = stripes(tmp_path / "m.png", [1, 2]), stripes(tmp_path / "o.png", [2, 1])
     item = Item("x", pictures.first, (pictures.first,))
@@ -366,6 +367,7 @@ def test_masks_change_the_picture(model: DiffusionModel, pictures: Pictures, tmp
 # --- settings ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

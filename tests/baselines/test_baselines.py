@@ -59,6 +59,7 @@ def swatch(path: Path, colour: tuple[int, int, int]) -> Path:
 # --- what holds for all ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_method_answers_with_a_picture_of_the_contents_size(name: str, tiny_model: Path, item: Item) -> None:
     method = small(name, tiny_model)
@@ -76,11 +77,13 @@ def test_a_method_answers_with_a_picture_of_the_contents_size(name: str, tiny_mo
     assert torch.equal(torch.get_rng_state(), state)  # every draw is the generator's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_square_pictures_where_asked(name: str, tiny_model: Path, item: Item) -> None:
     assert stylised(small(name, tiny_model, "resizing=square"), item).shape == (1, 3, 64, 64)
 
 
+@pytest.mark.slow
 def test_methods_in_turn_leave_no_trace_on_the_model(tiny_model: Path, item: Item) -> None:
     """A, B, A on one model: the same bytes, and the processors the model came with."""
     methods = {name: small(name, tiny_model) for name in WITH_MODEL}
@@ -98,6 +101,7 @@ def test_methods_in_turn_leave_no_trace_on_the_model(tiny_model: Path, item: Ite
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.unet.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "override"),
     [
@@ -207,6 +211,7 @@ def test_gatys_mean_gram_and_losses() -> None:
     assert total_variation(ramp) == 1
 
 
+@pytest.mark.slow
 def test_gatys_names_its_file_where_that_is_damaged(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +223,7 @@ def test_gatys_names_its_file_where_that_is_damaged(
         small("gatys", tiny_model, "method.features=vgg19")
 
 
+@pytest.mark.slow
 def test_gatys_lowers_the_distance_to_the_style(tiny_model: Path, item: Item) -> None:
     method = small("gatys", tiny_model, "method.steps=20", "method.content_weight=0", "method.smoothness=0")
     content, references = method.read(item)
@@ -233,6 +239,7 @@ def test_gatys_lowers_the_distance_to_the_style(tiny_model: Path, item: Item) ->
 # --- SDEdit ---
 
 
+@pytest.mark.slow
 def test_img2img_draws_from_the_generator_and_ignores_references(
     tiny_model: Path, item: Item, pictures: Pictures
 ) -> None:
@@ -257,6 +264,7 @@ def test_img2img_with_an_exact_model_returns_the_content(tiny_model: Path, item:
 # --- global style ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", ["tokens", "regions"])
 def test_global_style_takes_all_references(normalise: str, tiny_model: Path, item: Item, pictures: Pictures) -> None:
     method = small("global_style", tiny_model, f"method.guidance.extras.normalise={normalise}")

@@ -258,6 +258,7 @@ def test_the_original_leaves_out_the_first_step(model: DiffusionModel) -> None:
     assert list(port.layers) == [11, 12, 13, 14, 15]
 
 
+@pytest.mark.slow
 def test_features_are_those_of_the_inversion(model: DiffusionModel) -> None:
     """Recomputed features equal those a recording of the inversion itself would have stored."""
     for mode in ("paper", "port"):
@@ -307,6 +308,7 @@ def styled(styleid: StyleID, item: Item, seed: int = 0) -> Tensor:
     return styleid.stylize(item, torch.Generator().manual_seed(seed)).image
 
 
+@pytest.mark.slow
 def test_only_the_original_draws(model: DiffusionModel, item: Item) -> None:
     paper, port = method(model, "paper"), method(model, "port")
     assert torch.equal(styled(paper, item, 1), styled(paper, item, 1))
@@ -322,6 +324,7 @@ def test_the_labels_of_the_documented_command() -> None:
     assert label == "styleid@reference=2" and re.fullmatch(LABEL, label)
 
 
+@pytest.mark.slow
 def test_one_reference_is_used_and_chosen_by_number(model: DiffusionModel, item: Item, pictures: Pictures) -> None:
     alone = Item("x", pictures.content, (pictures.second,))
     assert torch.equal(styled(method(model, reference=2), item), styled(method(model), alone))
@@ -330,6 +333,7 @@ def test_one_reference_is_used_and_chosen_by_number(model: DiffusionModel, item:
         styled(method(model, reference=3), item)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -281,6 +281,7 @@ def stylised(method: Any, item: Item, seed: int = 0) -> Tensor:
     return method.stylize(item, torch.Generator().manual_seed(seed)).image
 
 
+@pytest.mark.slow
 def test_run_from_files(method: Any, pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     """End to end; A, B, A gives the same bytes whatever the global generator; one reference counts."""
     a = Item("a", pictures.content, (pictures.first, pictures.second))
@@ -301,6 +302,7 @@ def test_run_from_files(method: Any, pictures: Pictures, monkeypatch: pytest.Mon
         stylised(method, Item("b", pictures.content, (pictures.second,)))
 
 
+@pytest.mark.slow
 def test_lineart_checkpoint(overrides: list[str], pictures: Pictures) -> None:
     """The second config differs from the first in its files and its detector alone."""
     first, second = (compose_config(name).method for name in ("styleshot", "styleshot_lineart"))
@@ -363,6 +365,7 @@ def test_order_of_patches_matters(method: Any, pictures: Pictures) -> None:
     assert not torch.equal(first[1], second[1])
 
 
+@pytest.mark.slow
 def test_surplus_keys(overrides: list[str], repository: Path, tmp_path: Path) -> None:
     """Files saved with an older transformers also hold `position_ids`; any other surplus key is refused."""
     folder = tmp_path / "pretrained_weight"

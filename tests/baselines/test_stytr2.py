@@ -98,6 +98,7 @@ def stylised(method: StyTR2, item: Item) -> Any:
     return method.stylize(item, torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_run_from_files(method: StyTR2, checkpoints: Path, pictures: Pictures, tmp_path: Path) -> None:
     """End to end; A, B, A gives the same bytes; the second reference is not used and the first is."""
     a, b = (
@@ -171,6 +172,7 @@ def test_style_has_no_position() -> None:
         assert (network(style, moved).roll(-1, -1) - result).abs().max() > 1e-3  # a shift does not: pooled code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["embedding", "transformer", "decoder"])
 def test_files_that_do_not_fit(checkpoints: Path, tmp_path: Path, name: str) -> None:
     for file in checkpoints.iterdir():

@@ -93,6 +93,7 @@ def test_annotations_of_earlier_versions_are_said_to_be_outdated(out: Path, buil
     assert isinstance(console.file, io.StringIO) and f"{out}/questions is outdated" in console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_annotations_are_replaced_on_purpose_only(
     out: Path, built_with: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_settings_of_stage_3_change_no_annotation(
     assert annotate(out) == 0 and len(built_with) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_say_what_to_annotate_with_is_refused(
     out: Path, built_with: list[dict[str, Any]], composed: Callable[..., DictConfig], gallery: Gallery
 ) -> None:
@@ -155,6 +157,7 @@ def test_settings_that_find_no_regions_or_draw_matches_are_refused(
     assert not built_with and not (out / "annotations").exists()
 
 
+@pytest.mark.slow
 def test_published_commands_annotate_with_the_same_settings(out: Path, built_with: list[dict[str, Any]]) -> None:
     """With the settings of the run none are given, and with others those that make them."""
     sweep = SimpleNamespace(out=out, frozen={"stylegallery": read_frozen(out / "config" / "stylegallery.yaml")})

@@ -116,6 +116,7 @@ def random_vgg(kind: str = "E") -> torch.nn.Sequential:
     return layers.requires_grad_(False)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 def test_lpips_equals_the_package(net: str, place: Place) -> None:
@@ -129,6 +130,7 @@ def test_lpips_equals_the_package(net: str, place: Place) -> None:
     assert same == 0 and found[0] > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
 def test_lpips_of_a_batch_of_several_sizes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
@@ -141,6 +143,7 @@ def test_lpips_of_a_batch_of_several_sizes(place: Place, monkeypatch: pytest.Mon
     assert together == pytest.approx([network([sample(side)])[0] for side in (64, 80, 64)], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_vgg19_features_gram_and_cfsd(place: Place) -> None:
     layers = random_vgg()
     torch.save(named(layers) | {"classifier.0.bias": torch.zeros(4096)}, place("vgg19"))
@@ -179,6 +182,7 @@ def test_identity_is_exact_within_a_batch(place: Place, monkeypatch: pytest.Monk
     assert Cfsd()([sample(), same])[1] == 0.0
 
 
+@pytest.mark.slow
 def test_cfsd_in_chunks_equals_whole(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(named(random_vgg()), place("vgg19"))
     whole = Cfsd()([sample()])
@@ -186,6 +190,7 @@ def test_cfsd_in_chunks_equals_whole(place: Place, monkeypatch: pytest.MonkeyPat
     assert Cfsd()([sample()]) == pytest.approx(whole, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_inception_of_fid_gets_bytes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:  # the package has no way to build it without its file
         patch.setattr(torch, "load", lambda *_, **__: {})
@@ -201,6 +206,7 @@ def test_inception_of_fid_gets_bytes(place: Place, monkeypatch: pytest.MonkeyPat
     compare(found, expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_inception_of_artfid_takes_pictures_as_they_are(place: Place) -> None:
     reference = torchvision.models.inception_v3(init_weights=False, transform_input=False).eval()
     awaken(reference)
@@ -365,6 +371,7 @@ def test_dino_is_whole_or_refused(damage: str, place: Place) -> None:
 FILES = [metric for metric, weights in NEEDS.items() if weights != "dino_vitb8"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
 @pytest.mark.parametrize("metric", FILES)
 def test_weights_of_another_network_are_refused(metric: str, place: Place) -> None:

@@ -53,6 +53,7 @@ def label(path: Path, *shapes: tuple[str, list[list[int]]], size: int = 192) -> 
 LEFT, RIGHT = [[0, 0], [95, 191]], [[96, 0], [191, 191]]
 
 
+@pytest.mark.slow
 def test_regions_follow_what_differs(annotator: IndependentAnnotator, tmp_path: Path) -> None:
     """Where a mosaic meets a pencil drawing there is a border, and twice the same picture gives the same regions."""
     picture = halves(tmp_path / "picture.png", "mosaic_bay", "pencil_still_life")
@@ -124,6 +125,7 @@ def test_no_stage_of_stylegallery_takes_part() -> None:
 # --- the command ---
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_beside_the_annotation_of_stylegallery(
     fake_config: Callable[..., DictConfig], gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -227,6 +227,7 @@ GOOD = {  # from 0 to 1, of the untouched photo, of noise, and of a method that 
 TESTED = [one for one in read_claims() if {metric_info(metric).kind for metric in one.metrics} & set(GOOD)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ["photo", "noise"])
 @pytest.mark.parametrize("one", TESTED, ids=lambda claim: claim.id)
 def test_every_claim_can_fail(one: Claim, row: str) -> None:
@@ -271,6 +272,7 @@ def test_many_small_losses_and_few_large_gains_hold_nothing(make: Maker) -> None
     assert row["gain"] > 0 > row["rank_biserial"] and row["verdict"] == "undecided"
 
 
+@pytest.mark.slow
 def test_items_of_few_contents_decide_nothing(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same scores as in a comparison that holds, of four contents."""
     monkeypatch.setattr(make, "content_of", lambda item: Maker.content_of(make, f"{int(item[:4]) % 4}"))
@@ -312,6 +314,7 @@ def test_regions_of_other_references_count_as_gains_over_the_photo(make: Maker) 
     assert table["tolerated"].tolist() == pytest.approx([0.1, 0.1])  # half of 0.2
 
 
+@pytest.mark.slow
 def test_labels_of_equal_settings_are_no_comparison(make: Maker) -> None:
     """As `stylegallery` and `stylegallery@28x3` with model=sd15_lcm, whose preset has 28 steps of 3 updates."""
     method = {"_target_": "fake", "model": {"path": "embedded"}}
@@ -385,6 +388,7 @@ def test_damaged_claims_are_one_sentence(text: str, tmp_path: Path) -> None:
         read_claims(path)
 
 
+@pytest.mark.slow
 def test_the_page_of_claims_states_the_failing_ones(table1: Path, tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -409,6 +413,7 @@ def test_the_page_of_claims_states_the_failing_ones(table1: Path, tmp_path: Path
 # --- pages of experiments ---
 
 
+@pytest.mark.slow
 def test_planned_rows_stay_with_a_dash_and_their_reason(table1: Path) -> None:
     (study,) = studies(table1)
     text = study_page(make_sheet(study))
@@ -423,6 +428,7 @@ def test_planned_rows_stay_with_a_dash_and_their_reason(table1: Path) -> None:
     )  # the paper's numbers are of all 750 items
 
 
+@pytest.mark.slow
 def test_a_page_says_first_which_model_made_it(table1: Path, tmp_path: Path) -> None:
     publish([table1], tmp_path / "docs", grids=2, side=64, machine="two cores")
     for path in (tmp_path / "docs").glob("*.md"):
@@ -430,6 +436,7 @@ def test_a_page_says_first_which_model_made_it(table1: Path, tmp_path: Path) -> 
         assert lines[0] == GENERATED and "small embedded model" in lines[2], path.name
 
 
+@pytest.mark.slow
 def test_marks_and_tests_follow_the_rules_of_the_tables(table1: Path) -> None:
     (study,) = studies(table1)
     sheet = make_sheet(study)
@@ -442,6 +449,7 @@ def test_marks_and_tests_follow_the_rules_of_the_tables(table1: Path) -> None:
     assert "| seconds" not in text[text.index("## Paired tests") :]
 
 
+@pytest.mark.slow
 def test_reported_ablation_rows_are_those_of_the_experiment(make: Maker) -> None:
     labels = {"stylegallery": {STYLE: listed(0.6 + STEP)}, "stylegallery@style_weight=0": {STYLE: listed(0.5 + STEP)}}
     (study,) = studies(make.sweep("losses", "stylegallery60", labels))
@@ -453,6 +461,7 @@ def test_reported_ablation_rows_are_those_of_the_experiment(make: Maker) -> None
     assert set(table[table["source"] != "ours"]["label"]) == {*labels, "stylegallery@content_weight=0"}
 
 
+@pytest.mark.slow
 def test_an_experiment_takes_the_sweep_of_its_own_benchmark(make: Maker, table1: Path) -> None:
     one = {STYLE: listed(0.6 + STEP)}
     mixed = make.sweep("mixed", "mixed60", {"stylegallery": one, "global_style": one, "stylegallery_released": one})
@@ -465,6 +474,7 @@ def test_an_experiment_takes_the_sweep_of_its_own_benchmark(make: Maker, table1:
     assert [study.experiment.name for study in studies(whole)] == ["ablation_regions"]
 
 
+@pytest.mark.slow
 def test_the_spread_over_seeds_is_that_of_the_means(make: Maker, tmp_path: Path) -> None:
     out, means = tmp_path / "seeds", [0.5, 0.6, 0.8]
     for label, scores in CALIBRATION.items():
@@ -481,6 +491,7 @@ def test_the_spread_over_seeds_is_that_of_the_means(make: Maker, tmp_path: Path)
     assert row == f"| {STYLE} | 3 | {np.mean(means):.5g} | {np.std(means, ddof=1):.3g} | ±{half:.3g} |"
 
 
+@pytest.mark.slow
 def test_the_spread_over_seeds_is_of_scores_of_the_same_items(make: Maker) -> None:
     out, method = make.sweep("seeds", "stylegallery60", {}), {"_target_": "fake", "model": {"path": "embedded"}}
     for seed, label in enumerate(("stylegallery", "stylegallery@seed=1")):
@@ -497,6 +508,7 @@ def test_the_spread_over_seeds_is_of_scores_of_the_same_items(make: Maker) -> No
     assert metrics() == [STYLE]
 
 
+@pytest.mark.slow
 def test_runs_on_other_data_are_no_seeds(make: Maker) -> None:
     """As `stylegallery@user_masks`, whose method and seed are those of `stylegallery`."""
     scores: Scores = {STYLE: [0.5] * N}
@@ -512,6 +524,7 @@ def test_runs_on_other_data_are_no_seeds(make: Maker) -> None:
     assert "## Spread" not in study_page(make_sheet(study))
 
 
+@pytest.mark.slow
 def test_the_oracle_takes_the_best_run_of_every_item_and_no_rank(make: Maker) -> None:
     """Odd items are best at random-0, even ones with StyleGallery; the style of the picked run comes along."""
     odd = np.arange(N) % 2
@@ -566,6 +579,7 @@ def test_commands_name_what_differs_from_the_defaults(settings: Callable[..., di
 # --- costs and pictures ---
 
 
+@pytest.mark.slow
 def test_costs_are_means_and_largest_values(table1: Path, tmp_path: Path) -> None:
     publish([table1], tmp_path / "docs", grids=0, side=64, machine="two cores")
     text = (tmp_path / "docs" / "costs.md").read_text()
@@ -573,6 +587,7 @@ def test_costs_are_means_and_largest_values(table1: Path, tmp_path: Path) -> Non
     assert "Machine: two cores." in text and f"{6 * N} records: torch 9.9" in text
 
 
+@pytest.mark.slow
 def test_index_counts_what_all_runs_have_not_what_is_planned(table1: Path, tmp_path: Path) -> None:
     first, second = ids("stylegallery60")[:2]
     shutil.rmtree(table1 / "cells" / "gatys" / first)
@@ -586,6 +601,7 @@ def test_index_counts_what_all_runs_have_not_what_is_planned(table1: Path, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_a_set_of_other_items_says_how_many(table1: Path, tmp_path: Path) -> None:
     sets = table1 / "cells" / "styleid" / "sets.json"
     sets.write_text(json.dumps(json.loads(sets.read_text()) | {"n": 5}))
@@ -608,6 +624,7 @@ def test_items_that_most_methods_have_get_the_pictures(table1: Path) -> None:
     assert choose_items(study, N) == [first, *others]
 
 
+@pytest.mark.slow
 def test_every_chosen_item_has_a_picture_and_old_ones_go(table1: Path, tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     publish([table1], docs, grids=5, side=64, machine="")
@@ -623,6 +640,7 @@ def test_every_chosen_item_has_a_picture_and_old_ones_go(table1: Path, tmp_path:
     assert all(f"![{item}](grids/{item}.jpg)" in page for item in items)
 
 
+@pytest.mark.slow
 def test_a_missing_picture_is_a_grey_tile(table1: Path, make: Maker, tmp_path: Path) -> None:
     shutil.rmtree(make.root / "contents")
     publish([table1], tmp_path / "docs", grids=1, side=64, machine="")
@@ -634,6 +652,7 @@ def test_a_missing_picture_is_a_grey_tile(table1: Path, make: Maker, tmp_path: P
 # --- the command ---
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(table1: Path, tmp_path: Path) -> None:
     found = []
     docs = tmp_path / "a"
@@ -648,6 +667,7 @@ def test_the_same_records_give_the_same_bytes(table1: Path, tmp_path: Path) -> N
     assert "Not run: ablation_content_weight" in (tmp_path / "a" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_printed_command_makes_the_same_pages_in_the_same_place(
     table1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -669,6 +689,7 @@ def test_the_printed_command_makes_the_same_pages_in_the_same_place(
     assert "left out on purpose" in (docs / "table1.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_label_that_is_left_out_shrinks_nothing(table1: Path, tmp_path: Path) -> None:
     for item in ids("stylegallery60")[2:]:
         shutil.rmtree(table1 / "cells" / "gatys" / item)
@@ -683,6 +704,7 @@ def test_a_label_that_is_left_out_shrinks_nothing(table1: Path, tmp_path: Path) 
         publish([table1], docs, grids=0, side=64, machine="", without=["nobody"])
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_sentence_and_code_2(
     table1: Path, tmp_path: Path, make: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -708,6 +730,7 @@ def test_bad_input_is_one_sentence_and_code_2(
     fails("is not the frozen settings of a label", str(table1), "--docs", str(tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_files_of_the_user_in_the_folder_of_pages_stay(table1: Path, tmp_path: Path) -> None:
     """A picture that no page names is not deleted, a table or a grid that none has is not replaced."""
     docs = tmp_path / "docs"

@@ -287,6 +287,7 @@ def test_a_damaged_annotation_is_none(pasted: Sample, tmp_path: Path) -> None:
     assert annotation_digest(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_one_item_that_cannot_be_annotated_does_not_keep_the_others(
     fake_config: Callable[..., DictConfig], gallery: Gallery, pasted: Sample, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -342,6 +343,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     )
 
 
+@pytest.mark.slow
 def test_annotations_have_the_regions_and_matches_of_the_pipeline(built: object, pictures: Pictures) -> None:
     assert isinstance(built, StyleGallery)
     item = custom_item(str(pictures.content), [str(pictures.first), str(pictures.second)])

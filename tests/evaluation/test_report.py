@@ -242,6 +242,7 @@ def test_a_page_of_the_user_is_not_replaced(tmp_path: Path, capsys: pytest.Captu
     assert page.read_text() == "<!doctype html>mine"
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_page(results: Path) -> None:
     before = (results / "report.html").read_bytes()
     report.main([str(results)])

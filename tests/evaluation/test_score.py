@@ -114,6 +114,7 @@ def test_regional_scores_are_computed_again_when_the_annotation_changes(
     assert now["regional_style_efficientnet"]["value"] is None  # there is no annotation on disk
 
 
+@pytest.mark.slow
 def test_scores_of_regions_are_about_their_own_annotation(out: Path, console: Console) -> None:
     """Each has its own regions and digest; another annotation makes the scores about it stale and no others."""
     names = ["regional_style_efficientnet", INDEPENDENT]

@@ -40,6 +40,7 @@ def test_error_of_contents_of_all_sizes_is_the_cluster_robust_one() -> None:
     assert found.p == pytest.approx(1.33067108e-6)
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_tests_reject_as_often_as_they_say() -> None:
     """15 contents of 50 items, correlation 0.1: an interval over items would cover 58 %, its test reject 40 %."""
     rng = np.random.default_rng(0)

@@ -125,6 +125,7 @@ def test_costs_stand_beside_the_scores(out: Path) -> None:
     assert ours(table, "peak_memory_mib").loc["stytr2", "value"] == 800
 
 
+@pytest.mark.slow
 def test_methods_are_compared_on_the_items_all_have(out: Path) -> None:
     rescore(out, "styleid", "lpips_alex", score(None, "failed: the image is damaged"), ITEMS[:3])
     write_tables(out, "stylegallery")
@@ -136,6 +137,7 @@ def test_methods_are_compared_on_the_items_all_have(out: Path) -> None:
     assert "styleid: lpips_alex failed: the image is damaged (3 items: 0000__VanGogh__1__a" in text
 
 
+@pytest.mark.slow
 def test_failed_and_unscored_items_have_their_reason(out: Path) -> None:
     write_cell(out, "ccpl", ITEMS[0], None, error="out of memory")
     for item in ITEMS[1:3]:
@@ -162,6 +164,7 @@ def test_best_and_second_are_marked_by_rule_and_calibration_and_paper_rows_never
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "says"), [({"n": 4}, "(N 4 and 12)"), ({"items": "others"}, "(other items of the same number)")]
 )
@@ -189,6 +192,7 @@ def test_scores_of_an_earlier_picture_do_not_count(out: Path) -> None:
     assert found.set_index("metric")["reason"][""] == "not scored: python -m evaluation.score OUT"
 
 
+@pytest.mark.slow
 def test_scores_of_a_set_end_with_any_of_its_pictures(out: Path) -> None:
     def found() -> dict[str, float]:
         return ours(build(read_results(out)), "fid_art")["value"].dropna().to_dict()
@@ -229,6 +233,7 @@ def test_scores_at_two_sizes_are_refused(out: Path, name: str) -> None:
 # --- pages ---
 
 
+@pytest.mark.slow
 def test_markdown_has_arrows_marks_dashes_and_rules(out: Path) -> None:
     assert write_tables(out, "stylegallery")[0] == []
     rescore(out, "styleid", "lpips_alex", score(None, COMMAND))
@@ -246,6 +251,7 @@ def test_markdown_has_arrows_marks_dashes_and_rules(out: Path) -> None:
     assert re.search(r"\| StyTR-2 \(reported\) +\| 0\.3856 ", text)  # no difference: ours is of 12 of 750 items
 
 
+@pytest.mark.slow
 def test_latex_names_model_benchmark_and_units_and_fits_a_page(out: Path) -> None:
     for metric in ("lpips_vgg", "ms_ssim", "edge_f1", "structure_dino"):
         for label in VALUES:
@@ -266,6 +272,7 @@ def test_latex_names_model_benchmark_and_units_and_fits_a_page(out: Path) -> Non
     assert text.isascii()
 
 
+@pytest.mark.slow
 def test_a_page_shows_the_rows_and_columns_that_are_chosen(out: Path) -> None:
     chosen = {"rows": ["styleid", "cast"], "columns": ["lpips_alex", "fid_art"]}
     write_tables(out, "stylegallery", **chosen)
@@ -279,6 +286,7 @@ def test_a_page_shows_the_rows_and_columns_that_are_chosen(out: Path) -> None:
             write_tables(out, "stylegallery", **wrong)
 
 
+@pytest.mark.slow
 def test_text_fits_into_eighty_columns_whatever_the_labels(out: Path) -> None:
     long = [f"stylegallery@matching.semantics_weight={number / 10}" for number in range(11)]
     for label in long:
@@ -309,6 +317,7 @@ def change(out: Path, label: str, item: str, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+@pytest.mark.slow
 def test_what_one_label_mixes_is_said_above_the_tables(out: Path) -> None:
     for place, item in enumerate(ITEMS):
         versions = {"torch": "2.6" if place < 5 else "2.7", "device": "H200" if place else "EPYC", "numpy": "2.0"}
@@ -331,6 +340,7 @@ def test_what_one_label_mixes_is_said_above_the_tables(out: Path) -> None:
         assert line.replace("_", r"\_") in latex
 
 
+@pytest.mark.slow
 def test_the_label_with_fewest_items_is_named_and_can_be_left_out(out: Path) -> None:
     for item in ITEMS[2:]:
         shutil.rmtree(out / "cells" / "stytr2" / item)
@@ -348,6 +358,7 @@ def test_the_label_with_fewest_items_is_named_and_can_be_left_out(out: Path) -> 
         write_tables(out, "stylegallery", without=list(VALUES))
 
 
+@pytest.mark.slow
 def test_frames_on_disk_agree_and_equal_records_give_equal_bytes(out: Path) -> None:
     write_tables(out, "stylegallery")
     folder = out / "tables"
@@ -373,6 +384,7 @@ def test_tables_of_the_user_are_not_replaced(out: Path, name: str) -> None:
     assert {path.name: path.read_text() for path in (out / "tables").iterdir()} == {name: "mine"}
 
 
+@pytest.mark.slow
 def test_paired_tests_against_the_chosen_method(out: Path) -> None:
     write_tables(out, "styleid")
     tests = pd.read_csv(out / "tables" / "tests.csv").set_index(["metric", "method"])
@@ -444,6 +456,7 @@ def test_scores_of_another_version_do_not_count_and_those_of_retired_metrics_are
     assert np.isnan(row["value"]) and row["reason"] == "not scored in version 2: python -m evaluation.score OUT"
 
 
+@pytest.mark.slow
 def test_regional_scores_of_another_annotation_do_not_count(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digests: dict[str, str | None] = {"annotation": "first"}
     monkeypatch.setattr("evaluation.results.annotation_digest", lambda folder: digests["annotation"])
@@ -493,6 +506,7 @@ def twelve_items(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(read_reported()["benchmark"], key, value)
 
 
+@pytest.mark.slow
 def test_all_reported_rows_stand_in_the_table_with_the_difference(out: Path, twelve_items: None) -> None:
     table = build(read_results(out))
     comparison, ablation = table[table["source"] == "comparison"], table[table["source"] == "ablation"]
@@ -539,6 +553,7 @@ def target(metric: str) -> str:
     return str(yaml.safe_load((METRICS / f"{metric}.yaml").read_text())["_target_"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manifest", ["stylegallery60", "mixed", "styleid"])
 def test_reported_rows_stand_beside_their_own_benchmark_only(out: Path, manifest: str) -> None:
     freeze(out, "styleid", manifest)
@@ -549,6 +564,7 @@ def test_reported_rows_stand_beside_their_own_benchmark_only(out: Path, manifest
     assert set(build(read_results(out))["source"]) == {"ours"}
 
 
+@pytest.mark.slow
 def test_no_difference_is_shown_across_backbones_or_from_the_embedded_model(out: Path, twelve_items: None) -> None:
     """Style stands in the column of its twin; `stylegallery` is of the embedded model, the others say of none."""
     for item in ITEMS:
@@ -568,6 +584,7 @@ def test_reported_artfid_is_that_of_its_parts(label: str) -> None:
     assert (1 + values["LPIPS"]) * (1 + values["FID"]) == pytest.approx(values["ArtFID"], abs=0.006)
 
 
+@pytest.mark.slow
 def test_our_artfid_must_be_that_of_its_parts(out: Path) -> None:
     path = out / "cells" / "stytr2" / "sets.json"
     content = json.loads(path.read_text())

@@ -50,6 +50,7 @@ def test_a_constant_shift_of_all_patches_is_their_distance_along_the_directions(
     assert far == pytest.approx(2 * near, rel=1e-3) and near > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [None, 1, 2, 3, 4])
 def test_copies_are_0_and_a_palette_of_equal_luminance_changes_nothing(level: int | None) -> None:
     metric, reference, other = Texture(level), picture(0, grain=2), picture(1, grain=4)
@@ -64,6 +65,7 @@ def test_copies_are_0_and_a_palette_of_equal_luminance_changes_nothing(level: in
     assert plain > 1
 
 
+@pytest.mark.slow
 def test_other_patches_of_the_same_texture_are_near_and_blur_is_far() -> None:
     first, second = picture(0, 160), picture(1, 160)
     (floor,) = Texture()([sample(first, first, second)])
@@ -76,6 +78,7 @@ def test_other_patches_of_the_same_texture_are_near_and_blur_is_far() -> None:
     assert soft == pytest.approx(sum(levels) / LEVELS)
 
 
+@pytest.mark.slow
 def test_regional_texture_counts_the_way_that_is_left() -> None:
     content, rough, fine = picture(0, grain=8), picture(1, grain=4), picture(2, grain=2)
     reference = torch.cat([rough[..., :48], fine[..., 48:]], dim=-1)
@@ -95,6 +98,7 @@ def test_regional_texture_counts_the_way_that_is_left() -> None:
     assert worse > 0.5
 
 
+@pytest.mark.slow
 def test_regional_texture_weighs_regions_by_their_pixels() -> None:
     """Two thirds have the texture of their match in the second reference, the rest is the untouched photo."""
     content, reference = picture(0, 288, grain=8), picture(1, 288, grain=2)

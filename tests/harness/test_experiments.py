@@ -24,6 +24,8 @@ from harness.frozen import freeze
 from stylegallery.errors import InputError
 from stylegallery.models.factory import from_directory
 
+pytestmark = pytest.mark.slow  # processes, or many runs of the whole program
+
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml") if path.stem != "none")
 NEEDS_WEIGHTS = {
     "stytr2", "styleshot", "ip_adapter", "instantstyle", "style_aligned", "stylegallery@depth", "stylegallery@sam",

@@ -105,6 +105,7 @@ def test_only_what_the_repository_declares_as_a_benchmark_is_one(out: Path, data
         read_frozen(freeze(out, FROZEN | {"data": data}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
@@ -235,6 +236,7 @@ FILES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("kind", SHAPES)
 def test_damaged_files_are_named_and_nothing_is_lost(
@@ -314,6 +316,7 @@ def test_records_of_another_version_are_outdated(whole: Path, call: Call, monkey
     assert "outdated: another version of this code made it" in (whole / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_others_wrote_does_not_steer_the_terminal(whole: Path, call: Call) -> None:
     steering = "\x1b]0;theirs\x07\x9b2J"
     (path,) = whole.glob("cells/*/*/record.json")

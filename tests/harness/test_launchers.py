@@ -35,6 +35,8 @@ from harness.launchers.submitit import Submitit
 from harness.runs import run_job
 from stylegallery.errors import InputError
 
+pytestmark = pytest.mark.slow  # processes, or many runs of the whole program
+
 ITEMS = 12
 
 

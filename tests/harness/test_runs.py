@@ -226,6 +226,7 @@ def test_settings_keep_the_overrides_they_come_from(
     assert read_frozen(path)["overrides"] == []
 
 
+@pytest.mark.slow
 def test_changed_settings_are_refused_by_name(fake_config: Compose, out: Path) -> None:
     run(Job.of(fake_config(f"out={out}", "limit=1"), "fake"))
     before = (out / "config" / "fake.yaml").read_bytes()
@@ -238,6 +239,7 @@ def test_changed_settings_are_refused_by_name(fake_config: Compose, out: Path) -
     Job.of(fake_config(f"out={out}", "method.strength=0.7"), "fake@strength=0.7")
 
 
+@pytest.mark.slow
 def test_settings_without_a_result_may_change(fake_config: Compose, out: Path) -> None:
     """What could not work does not keep the label from what does; a process at work on it does."""
     job = Job.of(fake_config(f"out={out}", "limit=1", "method.strength=2"), "fake")
@@ -310,6 +312,7 @@ def test_bad_limit(fake_config: Compose, out: Path, limit: str) -> None:
         Job.of(fake_config(f"out={out}", f"limit={limit}"), "fake")
 
 
+@pytest.mark.slow
 def test_damaged_frozen_settings(fake_config: Compose, out: Path) -> None:
     Job.of(fake_config(f"out={out}"), "fake")
     for text in ("{", "label: fake\n", "- 1\n"):
@@ -625,6 +628,7 @@ def test_number_as_a_label(fake_config: Compose, out: Path) -> None:
     assert [path.name for path in (out / "cells").iterdir()] == ["2024"]
 
 
+@pytest.mark.slow
 def test_sweep_on_the_command_line(gallery: Gallery, out: Path, environment: dict[str, str]) -> None:
     """The label is the method's name; a job of a multirun that fails does not keep the next from running, and the exit
     code tells."""
@@ -653,6 +657,7 @@ class Unlucky(Counting):
         return super().stylize(item, *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "at"),
     [
@@ -761,6 +766,7 @@ def ids_of(job: Job) -> dict[str, str]:
 # --- places and spellings ---
 
 
+@pytest.mark.slow
 def test_the_spelling_of_a_place_changes_nothing(
     fake_config: Compose, gallery: Gallery, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -778,6 +784,7 @@ def test_the_spelling_of_a_place_changes_nothing(
     assert all(Path(path).is_absolute() for path in (data["contents"], *data["references"]))
 
 
+@pytest.mark.slow
 def test_a_moved_folder_is_the_same_and_another_one_is_not(fake_config: Compose, gallery: Gallery, out: Path) -> None:
     run(Job.of(fake_config(f"out={out}"), "fake"))
     moved = gallery.contents.rename(gallery.contents.parent / "moved")

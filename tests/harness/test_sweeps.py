@@ -13,6 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from harness.frozen import read_frozen
 
+pytestmark = pytest.mark.slow  # processes, or many runs of the whole program
+
 Sweep = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

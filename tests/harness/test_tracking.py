@@ -42,6 +42,7 @@ def run(job: Job, tracker: WandbTracker, broken: list[str]) -> str:
     return console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_offline_run_holds_all_that_sync_needs(job: Job, tmp_path: Path, gallery: Gallery) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -120,6 +121,7 @@ def test_run_id_is_that_of_the_job(job: Job) -> None:
     assert ids[0] == ids[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["init", "log", "Table", "finish"])
 def test_failure_of_wandb_costs_nothing(job: Job, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     def fail(*_: Any, **__: Any) -> None:

@@ -45,6 +45,7 @@ def test_ctrl_c_ends_a_command_with_a_sentence(tmp_path: Path, command: str) -> 
     assert (ended.returncode, ended.stderr) == (130, INTERRUPTED)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

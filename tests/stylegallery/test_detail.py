@@ -66,6 +66,7 @@ def test_any_size_and_aspect(size: tuple[int, int]) -> None:
     assert large.min() >= 0 and large.max() <= 1
 
 
+@pytest.mark.slow
 def test_output_size(run_inside: RunInside, pictures: Pictures, tmp_path: Path) -> None:
     for name, options in (("plain", ["method.detail=0"]), ("sharp", ["method.detail=1"])):
         run_inside(*pictures.overrides(), "output_size=content", *options, f"out={tmp_path / name}")

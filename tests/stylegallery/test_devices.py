@@ -85,6 +85,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_what_is_differentiated_runs_where_pytorch_fails_rather_than_varies(
     tiny_model: Path, pictures: Pictures, name: str
@@ -144,6 +145,7 @@ def old_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_used_is_named_before_stage_1_in_record_and_summary(
     run_built: RunInside, pictures: Pictures, tmp_path: Path, old_driver: None
 ) -> None:

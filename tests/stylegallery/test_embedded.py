@@ -44,6 +44,7 @@ def test_topology_is_stable_diffusions() -> None:
     assert model.scheduler.config["prediction_type"] == "epsilon"
 
 
+@pytest.mark.slow
 def test_autoencoder_keeps_the_samples() -> None:
     autoencoder = LappedAutoencoder.from_pretrained(WEIGHTS / "vae", torch_dtype=torch.float32)
     images = [resize(read_image(path), 256, "square", 8) for path in list_images(str(SAMPLES / "content"))]
@@ -68,6 +69,7 @@ def test_the_measure_of_the_grid_knows_a_pattern_of_its_own() -> None:
     assert grid(np.full((64, 64), 128.0)) == (1, 0)
 
 
+@pytest.mark.slow
 def test_unet_predicts_the_noise_of_a_photo_better_than_nothing() -> None:
     """Predicting zero has mean squared error 1."""
     model = from_directory("embedded")
@@ -81,6 +83,7 @@ def test_unet_predicts_the_noise_of_a_photo_better_than_nothing() -> None:
         assert (predicted - noise).square().mean() < bound
 
 
+@pytest.mark.slow
 def test_last_layers_attend_selectively() -> None:
     """A thousand keys weighed alike make an average in which no stroke survives: before the attention stage of the
     training the median entropy was that of 690 to 850 of 1024."""
@@ -126,6 +129,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_stage_trains_resumes_and_exports(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +200,7 @@ def test_painters_keep_size_and_place_and_repeat(index: int) -> None:
     assert painted[:, :, 72:].float().mean() > painted[:, :, :24].float().mean() + 10
 
 
+@pytest.mark.slow
 def test_semantic_maps_are_those_of_the_pictures_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = torch.Generator().manual_seed(0)
     pictures = [torch.randint(0, 256, (3, 64, 64), generator=draw, dtype=torch.uint8) for _ in range(4)]

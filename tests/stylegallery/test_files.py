@@ -70,6 +70,7 @@ def test_parent_that_is_a_file(tmp_path: Path) -> None:
 # --- texts ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -409,6 +409,7 @@ def test_attention_of_each_is_attention_of_one_at_a_time(model: DiffusionModel) 
                 torch.testing.assert_close(tensor, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_energy_goes_down(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8), (8, 8))
     # Twenty updates at one timestep: energies of different timesteps cannot be compared.
@@ -421,6 +422,7 @@ def test_the_energy_goes_down(model: DiffusionModel) -> None:
         assert energy.energy == pytest.approx(energy.style + 0.26 * energy.content, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_energies_over_many_timesteps_end_lower_than_they_would_unoptimised(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8))
     config = replace(QUICK, steps=20, learning_rate=0.01)
@@ -431,6 +433,7 @@ def test_energies_over_many_timesteps_end_lower_than_they_would_unoptimised(mode
     assert all(a.energy < b.energy for a, b in zip(moving[1:], still[1:], strict=True))
 
 
+@pytest.mark.slow
 def test_the_first_energy_is_the_losses_at_the_start(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8), (8, 8))
     _, energies = optimise(model, content, references, matches, QUICK)
@@ -468,6 +471,7 @@ def test_an_update_moves_a_latent_by_the_learning_rate(model: DiffusionModel) ->
     )
 
 
+@pytest.mark.slow
 def test_the_run_is_deterministic_and_reads_no_global_generator(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8), (8, 8))
     before = [analysis.latent.clone() for analysis in (content, *references)]
@@ -493,6 +497,7 @@ def test_starting_at_the_content_leaves_the_content_latent_alone(model: Diffusio
     assert energies[0].content == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_linearly_to_its_final_value(
     model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -510,6 +515,7 @@ def test_the_learning_rate_falls_linearly_to_its_final_value(
     assert rates == pytest.approx([0.06, 0.05, 0.04, 0.03, 0.02, 0.01])
 
 
+@pytest.mark.slow
 def test_calls_of_the_network(model: DiffusionModel) -> None:
     content, references, _ = scene((8, 8), (8, 8), (8, 8), (8, 8))
     matches = [pair(1, 2, 1), pair(2, 2, 2), pair(3, 2, 1)]
@@ -546,6 +552,7 @@ def test_an_error_of_progress_ends_the_optimisation_and_leaves_the_model_as_it_w
     assert model.unet.attn_processors == processors and torch.get_deterministic_debug_mode() == mode
 
 
+@pytest.mark.slow
 def test_a_reference_without_a_match_changes_nothing(model: DiffusionModel) -> None:
     content, references, _ = scene((8, 8), (8, 8), (8, 8))
     broken = replace(references[1], latent=torch.full_like(references[1].latent, torch.nan))
@@ -577,6 +584,7 @@ def test_pictures_of_different_and_odd_sides(model: DiffusionModel, shapes: tupl
     assert region_count(content.labels) == 3
 
 
+@pytest.mark.slow
 def test_a_projection_ends_the_run(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8))
     plain, _ = optimise(model, content, references, matches, QUICK)
@@ -634,6 +642,7 @@ def test_a_start_at_the_content_has_no_content_loss_however_references_are_batch
         assert energies[0].content == 0
 
 
+@pytest.mark.slow
 def test_the_learning_rate_stays_where_no_other_end_is_asked_for(model: DiffusionModel) -> None:
     content, references = analysis(halves(8, 8), 0), [analysis(halves(8, 8), 10)]
     runs = [

@@ -423,6 +423,7 @@ def test_the_published_conversion_allows_a_mask_without_regions() -> None:
         read_mask(black)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method,error", [("stylegallery", None), ("stylegallery_released", "wants 512x512")])
 def test_only_the_released_variant_wants_512_pixels(
     composed: Callable[..., DictConfig], pictures: Pictures, tmp_path: Path, method: str, error: str | None

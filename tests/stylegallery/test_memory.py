@@ -18,6 +18,7 @@ linux = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("library", ["torch", "numpy"])
 def test_what_linux_would_promise_is_refused(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
@@ -32,6 +33,7 @@ def test_what_linux_would_promise_is_refused(monkeypatch: pytest.MonkeyPatch, li
     take()
 
 
+@pytest.mark.slow
 @linux
 def test_what_is_there_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "memory_left", lambda: 3 * 2**30)

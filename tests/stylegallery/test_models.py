@@ -121,6 +121,7 @@ def test_every_config_of_a_network_is_run_here_or_by_the_tests_of_run() -> None:
     assert configs == models | OTHERS.keys() | COVERED_ELSEWHERE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_runs_end_to_end(name: str, tiny: Tiny, stylise: Stylise, tmp_path: Path) -> None:
     record = stylise("encoder=efficientnet", *(entry.format(**vars(tiny)) for entry in MODELS[name]))
@@ -130,6 +131,7 @@ def test_every_model_runs_end_to_end(name: str, tiny: Tiny, stylise: Stylise, tm
     assert record["size"] == [72, 56]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_encoder_depth_and_segmenter_runs_end_to_end(name: str, tiny: Tiny, stylise: Stylise) -> None:
     overrides = [entry.format(**vars(tiny)) for entry in OTHERS[name]]
@@ -138,6 +140,7 @@ def test_every_encoder_depth_and_segmenter_runs_end_to_end(name: str, tiny: Tiny
     assert f"{name.partition('/')[0]}.path" in record["weights"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model,steps,rate,weight", [("sd15_lcm", 28, 0.25, 0.33), ("sd15_hyper", 28, 0.15, 0.38), ("sd15", 150, 0.05, 0.26)]
 )
@@ -173,6 +176,7 @@ def test_the_last_six_layers_of_the_real_topologies() -> None:
 # --- LoRA ---
 
 
+@pytest.mark.slow
 def test_a_lora_is_fused_for_guidance_and_leaves_the_inversion_alone(tiny: Tiny, tmp_path: Path) -> None:
     expected = save_lora(tiny.sd, tmp_path / "lora.safetensors")
     plain = from_directory(str(tiny.sd), device="cpu")
@@ -242,6 +246,7 @@ def test_a_lora_that_is_not_there(tiny: Tiny) -> None:
 # --- SDXL's conditions ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zeros", [True, False])
 def test_the_null_prompt_of_sdxl_is_what_diffusers_conditions_on(tiny: Tiny, tmp_path: Path, zeros: bool) -> None:
     folder = tmp_path / "sdxl"
@@ -295,6 +300,7 @@ def test_noise_of_either_prediction_type_is_that_of_diffusers(
 # --- dtypes ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype,closeness", [("bfloat16", 0.98), ("float16", 0.998)])
 def test_half_precision_keeps_everything_outside_the_networks_in_float32(
     tiny: Tiny, dtype: str, closeness: float
@@ -327,11 +333,13 @@ def test_half_precision_without_gradients(tiny: Tiny) -> None:
     assert not any(tensor.requires_grad for tensor in layer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_runs_end_to_end(dtype: str, tiny: Tiny, stylise: Stylise) -> None:
     stylise("encoder=efficientnet", "model=sd15", f"model.path={tiny.sd}", f"model.dtype={dtype}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part,call,says", [
     ("decoder", lambda model: model.decode(torch.ones(1, 4, 8, 8)), "decoded picture"),
     ("encoder", lambda model: model.encode(torch.ones(1, 3, 64, 64)), "encoded latent"),
@@ -357,6 +365,7 @@ def test_an_autoencoder_that_overflows_is_never_a_black_picture(
 # --- layout and compilation ---
 
 
+@pytest.mark.slow
 def test_channels_last_changes_the_layout_only(tiny: Tiny) -> None:
     plain, last = (from_directory(str(tiny.sd), device="cpu", channels_last=value) for value in (False, True))
     assert last.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
@@ -379,6 +388,7 @@ class Blocks(nn.Module):
         return self.feed_forward(features.flatten(2).mT)
 
 
+@pytest.mark.slow
 def test_compiled_blocks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     # Traced and differentiated as for the real compiler; generating C++ would only add minutes.
     compile_module = nn.Module.compile
@@ -475,6 +485,7 @@ def test_sam_labels_the_picture_by_its_masks(tiny: Tiny) -> None:
     assert not strict.any()  # no mask is good enough: nothing is labelled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build,path", [(DINOv2Encoder, "clip"), (CLIPEncoder, "dinov2"), (DepthAnything, "sam"), (SAM, "depth")]
 )

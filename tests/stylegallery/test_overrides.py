@@ -36,6 +36,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "says"), CASES.values(), ids=CASES.keys())
 def test_settings_that_hydra_cannot_use(
     run_script: RunCli, monkeypatch: pytest.MonkeyPatch, overrides: Sequence[str], says: str
@@ -54,6 +55,7 @@ def test_everything_is_shown_where_it_is_asked_for(run_script: RunCli, monkeypat
         run_script("foo=1")
 
 
+@pytest.mark.slow
 def test_help_explains_what_is_asked_most(run_script: RunCli) -> None:
     printed = run_script("--help").stdout
     for name in (

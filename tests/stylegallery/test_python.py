@@ -26,6 +26,7 @@ from stylegallery.pipeline import StyleGallery
 from stylegallery.segmentation import SegmentationConfig
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a smaller size than printed; what they save is what a method makes of an item with that pin."""
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -67,6 +68,7 @@ def test_no_references(references: object) -> None:
         Item("a", Path("a.png"), references)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "says"),
     [
@@ -82,6 +84,7 @@ def test_settings_from_python(override: str, says: str) -> None:
         StyleGallery.from_config(override)
 
 
+@pytest.mark.slow
 def test_a_size_that_no_memory_holds_is_refused_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """32 x 32 cells of 256 px: 4 MiB of distances."""
     monkeypatch.setattr(memory, "memory_left", lambda: 4 * 2**20 - 1)
@@ -98,6 +101,7 @@ def test_a_size_that_no_memory_holds_is_refused_before_anything_is_computed(monk
         StyleGallery.from_config("resolution=8192")
 
 
+@pytest.mark.slow
 def test_defaults_of_the_classes_on_the_embedded_model(caplog: pytest.LogCaptureFixture) -> None:
     """They are Stable Diffusion's: the picture would be noise."""
     notice.cache_clear()

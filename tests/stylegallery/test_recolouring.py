@@ -112,6 +112,7 @@ def test_strength_fades_between_content_and_recoloured() -> None:
     assert (full - content).abs().mean() > 0.1
 
 
+@pytest.mark.slow
 def test_colours_that_the_optimisation_would_not_start_from_are_refused(tiny_model: Path) -> None:
     model = from_directory(str(tiny_model), device="cpu")
 

@@ -55,6 +55,7 @@ def shared_case(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_file(SHARED / "stylegallery" / case["file"]), case["scalars"]
 
 
+@pytest.mark.slow
 def test_the_method_is_the_variant(composed: Callable[..., DictConfig]) -> None:
     method = instantiate(composed("method=stylegallery_released").method, _convert_="all")
     assert method.matching == RELEASED_MATCHING
@@ -132,6 +133,7 @@ def test_circles_around_the_centroid_as_published() -> None:
         assert found.tolist() == pytest.approx([*row["center"], row["radius"]], rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant,aggregation", [("identity", "none"), ("random_transformer", "random_transformer")])
 def test_scores_and_matches_as_published(variant: str, aggregation: str) -> None:
     case, scalars = load_file(VECTORS / "case05_match.safetensors"), SCALARS["case05_match"]

@@ -337,6 +337,7 @@ def test_the_stage_is_deterministic_and_leaves_the_global_generators_alone() -> 
     assert torch.equal(*runs)
 
 
+@pytest.mark.slow
 def test_analyse_on_a_model(tiny_model: str | Path) -> None:
     model = from_directory(str(tiny_model), device="cpu")
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))

@@ -94,6 +94,7 @@ def wrong_values(name: str, value: object, option: str) -> list[Any]:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "group", ["method", "condition", "encoder", "depth", "segmenter", "model", "launcher", "tracker"]
 )

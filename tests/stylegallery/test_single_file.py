@@ -62,6 +62,7 @@ def load(path: Path) -> DiffusionModel:
 # --- one file ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_single_file_is_the_model_of_its_folder(
     tiny_topologies: Path, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -75,6 +76,7 @@ def test_single_file_is_the_model_of_its_folder(
     assert_same(model, load(tiny_topologies / kind))
 
 
+@pytest.mark.slow
 def test_single_file_in_half_precision(tiny_topologies: Path, tmp_path: Path) -> None:
     file = save_one_file(tiny_topologies / "sd1", tmp_path / "half.safetensors", dtype=torch.float16)
     model = load(file)
@@ -84,6 +86,7 @@ def test_single_file_in_half_precision(tiny_topologies: Path, tmp_path: Path) ->
     assert torch.allclose(model.predict_noise(latents, 401), expected, atol=1e-2, rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::FutureWarning")  # what the libraries call deprecated
 def test_the_pipeline_of_the_baselines_reads_one_file(tiny_topologies: Path, tiny_model: Path, tmp_path: Path) -> None:
     file = save_one_file(tiny_model, tmp_path / "traded.safetensors")
@@ -108,6 +111,7 @@ def test_the_digest_of_one_file_is_that_of_its_weights(tiny_model: Path, tmp_pat
     assert digests[0] != digests[1]
 
 
+@pytest.mark.slow
 def test_the_topologies_are_those_of_the_published_models() -> None:
     """Numbers of weights as the repositories of Stable Diffusion 1.5 and XL have them."""
     counts = {}
@@ -138,6 +142,7 @@ def test_the_vocabulary_is_clips() -> None:
 FIRST, TEXT = single_file.FIRST, single_file.TEXT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "says"),
     [
@@ -163,6 +168,7 @@ def test_single_file_of_another_kind(weights: dict[str, torch.Tensor], says: str
     assert "restore" not in message or "weights are missing of the unet" in message
 
 
+@pytest.mark.slow
 def test_single_file_without_its_autoencoder_or_cut_short(tiny_topologies: Path, tmp_path: Path) -> None:
     file = save_one_file(tiny_topologies / "sd1", tmp_path / "traded.safetensors")
     whole = file.read_bytes()
@@ -194,6 +200,7 @@ def copied(tiny_model: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_model, tmp_path / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["10GB", "100KB"])
 def test_a_folder_that_holds_only_a_variant(copied: Path, tiny_model: Path, size: str) -> None:
     """Whole and in shards, as `save_pretrained(variant="fp16")` writes it."""
@@ -205,11 +212,13 @@ def test_a_folder_that_holds_only_a_variant(copied: Path, tiny_model: Path, size
     assert_same(load(copied), load(tiny_model))
 
 
+@pytest.mark.slow
 def test_a_variant_beside_the_weights_is_left_alone(copied: Path, tiny_model: Path) -> None:
     (copied / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"not read")
     assert_same(load(copied), load(tiny_model))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::FutureWarning")  # what the libraries call deprecated
 def test_a_pipeline_and_a_controlnet_of_variants(copied: Path, tiny_model: Path, tmp_path: Path) -> None:
     controlnet = save_controlnet(tiny_model, tmp_path / "controlnet")
