@@ -3,19 +3,19 @@
 Official code: xugao97/AttentionDistillation at 142800c (MIT), its `optimize` mode; nothing of it is here. Settings as
 published: Stable Diffusion 1.5, null prompt, 200 DDIM timesteps that only condition the UNet (no noise is added), one
 Adam update each with learning rate 0.05, layers 10 to 15, content weight 0.25, latents in float32, start at the
-content's latent. Latents are posterior means and nothing is drawn: the generator is not used.
+content's latent. Latents are posterior means; no random numbers are used.
 
 Several references are native: their keys and values are joined along the tokens, one softmax over all of them.
 Masks: a cell attends only to reference cells of the same index (grey and palette pictures), colour or labelme label,
 background included; a reference without a mask is background. Masks on one side only have no effect, as
-published. Pins and vetoes of an item have no meaning here.
+published. Match constraints of an item are ignored.
 
 What differs: UNet in `model.dtype` (published default bfloat16); pictures resized by `resizing` (published: 512x512);
 references may have different sizes, those of one size share a UNet call as published; masks need no square latents; a
 label that the masks of the references lack is an error (published: attention output 0), and one that vanishes on the
 coarser grid of a layer takes no part in that layer. The VAE decoder is not fine-tuned (optional, off as published).
-No slip of the published code is preserved. Its optional content terms `attention_map` (weight about 200) and `output`
-(weight about 1) are there. `recolouring` (the content takes the pooled colours of the references first, as StyleGallery
+Slips of the published code are not reproduced. Its optional content terms are `attention_map` (weight about 200) and
+`output` (weight about 1). `recolouring` (the content takes the pooled colours of the references first, as StyleGallery
 does on that model), `highest_timestep` and `projection_timestep` are ours, for the embedded model.
 """
 

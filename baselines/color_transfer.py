@@ -4,7 +4,7 @@
 of the paper's lαβ. `monge_kantorovich` is the linear map that takes the content's mean and covariance in RGB to the
 references' at the least cost (Pitié & Kokaram, CVMP 2007); its gains are bounded by 3, so that a flat content does not
 turn its noise into texture. No official code was used. The pixels of several references are pooled. Needs no weights
-and draws nothing. Masks, pins and vetoes of an item have no meaning here.
+and no random numbers. Masks and match constraints of an item are ignored.
 """
 
 from collections.abc import Sequence

@@ -40,7 +40,7 @@ def load_controlnet(base: str, controlnet: str | None, precision: torch.dtype) -
 def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision: torch.dtype) -> Any:
     """The text-to-image pipeline with ControlNet of a Stable Diffusion 1.x or SDXL model: a directory or one file.
 
-    No safety checker, which blackens art, no watermark, no progress bar of its own.
+    The safety checker is off, since it blackens art; so are watermark and progress bar.
 
     Raises:
         InputError: the model is missing or cannot be read.

@@ -1,9 +1,9 @@
-"""Global style: StyleGallery without regions, to show what they buy.
+"""Global style: StyleGallery without regions, an ablation that shows what they contribute.
 
 Every picture is one region and the content takes its style from all references. Settings, start and energy are
 StyleGallery's own; the style loss is the mean over the references, each with a softmax of its own (one softmax over
-all references together is Attention Distillation, a baseline of its own). Masks, pins and vetoes of an item have no
-meaning here.
+all references together is Attention Distillation, a baseline of its own). Masks and match constraints of an item are
+ignored.
 """
 
 import copy

@@ -10,7 +10,7 @@ from stylegallery.settings import Resolution, checked
 
 
 class Identity:
-    """Needs no weights and draws nothing. Masks, pins and vetoes of an item have no meaning here."""
+    """Needs no weights and no random numbers. Masks and match constraints of an item are ignored."""
 
     @checked
     def __init__(self, resolution: Resolution, resizing: Literal["square", "keep"]) -> None:

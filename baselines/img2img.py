@@ -1,9 +1,9 @@
-"""Image to image (SDEdit, Meng et al., ICLR 2022) with the null prompt: what the diffusion model does to the content
-without any style. A floor: style scores above its own come from the references.
+"""Image to image (SDEdit, Meng et al., ICLR 2022) with the null prompt: the diffusion model without any style.
 
+A calibration row: only style scores better than this one's can come from the references, which it does not use.
 Written from the paper's formulas with diffusers' schedule; no official code was used. `strength` is the share of the
-`steps` DDIM steps (η = 0) that are run. Noise comes from the item's generator. The references are not used. Masks,
-pins and vetoes of an item have no meaning here.
+`steps` DDIM steps (η = 0) that are run. Noise comes from the item's generator. Masks and match constraints of an item
+are ignored.
 """
 
 from itertools import pairwise

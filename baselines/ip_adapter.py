@@ -4,8 +4,8 @@ Official code: tencent-ailab/IP-Adapter; weights h94/IP-Adapter (Apache-2.0), lo
 Settings: adapter scale 1, guidance 7.5, 50 steps, prompt "best quality, high quality" and the negative prompt of the
 official library. Several references are native: the image tokens of all of them are attended to together.
 
-IP-Adapter by itself does not keep the content. The rule here, the same for IP-Adapter and InstantStyle: a ControlNet on
-Canny edges of the content (thresholds 50 and 200, as InstantStyle's ControlNet demo), which needs no further weights.
+IP-Adapter by itself does not keep the content. Here a ControlNet on Canny edges of the content does so, for IP-Adapter
+and InstantStyle alike (thresholds 50 and 200, as InstantStyle's ControlNet demo); the edges need no further weights.
 
 What differs from the official ControlNet demo: Canny instead of depth, the model's own scheduler instead of DDIM,
 prompts by the rule of baselines/captions.py, safety checker off.

@@ -1,9 +1,9 @@
 """Latent AdaIN: the channel statistics of the content's latent set to the references' (Huang & Belongie, ICCV 2017).
 
 No official code: AdaIN is defined on VGG features with a trained decoder; here its formula acts on the latents of
-the diffusion model's autoencoder and its decoder draws the picture. StyleID and Attention Distillation use the same
-operation as a part; alone it shows what colour statistics give. Several references: the statistics of all their cells
-together. No draw is made. Masks, pins and vetoes of an item have no meaning here.
+the diffusion model's autoencoder, whose decoder makes the picture. StyleID and Attention Distillation use the same
+operation as a part; by itself it shows how much channel statistics alone contribute. Several references: the statistics
+of all their cells together. Uses no random numbers. Masks and match constraints of an item are ignored.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
 A picture belongs to an item by its name: `pattern` with {item} (the item's id), {content} (name of the content file
 without suffix) and {references} (those of the references in order, joined by `_`). The results on the project page of
-StyleGallery (iiiiiiiword/SG-project-page at b3ba770) are `pattern=res_{content}_{references}.png`. What model and
-settings made the pictures is not known here: say so beside their scores.
+StyleGallery (iiiiiiiword/SG-project-page at b3ba770) are `pattern=res_{content}_{references}.png`. The model and the
+settings that made the pictures are unknown; a table with their scores has to say so.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from stylegallery.settings import Resolution, Weights, checked
 
 
 class Published:
-    """Draws nothing. Masks, pins and vetoes of an item have no meaning here."""
+    """Uses no random numbers. Masks and match constraints of an item are ignored."""
 
     @checked
     def __init__(

@@ -13,7 +13,7 @@ from stylegallery.settings import Count, Resolution, checked
 class ReferenceCopy:
     """Returns reference number `reference`, counted from 1, at the content's size (bicubic).
 
-    Needs no weights and draws nothing. Masks, pins and vetoes of an item have no meaning here.
+    Needs no weights and no random numbers. Masks and match constraints of an item are ignored.
     """
 
     @checked

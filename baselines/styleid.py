@@ -7,9 +7,9 @@ Null prompt, no guidance, η = 0, γ = 0.75, T = 1.5.
 
 `paper`, the original: Stable Diffusion 1.4, layers 10 to 15, 50 steps, latents sampled from the posterior (style
 first), inversion asks the UNet at the latent's own timestep and ends at the last training timestep, AdaIN without ε.
-Slip preserved: sampling leaves out its first step, so that a latent of level 999 is taken for one of level 961.
+The original's slip is kept: sampling leaves out its first step, and takes a latent of level 999 for one of level 961.
 `port`: layers 11 to 15, 20 steps, posterior mean, inversion asks the UNet at the timestep it goes to, AdaIN with
-ε = 1e-4, every step is run; as there, the result is the clean latent that the last step predicts, not its output.
+ε = 1e-4, every step is run; the result is the clean latent that the last step predicts, not its output, as published.
 With `layers` null each mode takes its own layers; they are for UNets of Stable Diffusion 1.x and 2.x.
 
 What differs: UNet in `model.dtype` (published: float16 sampling, port float16 throughout), pictures resized by
@@ -20,8 +20,8 @@ which gives the same numbers. Of Stable Diffusion 1.x at 512 px one step of feat
 
 One reference: number `reference`, by default the first; items that have fewer are recorded as failed. For the mean of
 the scores over references run the benchmark once for each, under labels of their own:
-`method.reference=1,2,3 'label="styleid@reference=${method.reference}"' -m`. Masks, pins and vetoes of an item have no
-meaning here.
+`method.reference=1,2,3 'label="styleid@reference=${method.reference}"' -m`. Masks and match constraints of an item are
+ignored.
 """
 
 import math

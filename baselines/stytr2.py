@@ -6,7 +6,7 @@ the VGG checkpoint is for training only). Settings: short side 512, centre crop 
 
 What differs: the result is clamped to [0, 1] and written as PNG (published: JPEG); only the forward pass to the picture
 runs (published: two reconstructions and every loss as well). One reference only: of several, number `reference`
-is taken, by default the first. Deterministic: no draw is made.
+is taken, by default the first. Uses no random numbers.
 """
 
 from typing import NamedTuple
