@@ -29,7 +29,7 @@ from evaluation.metrics.regional import (
     similarities,
 )
 from harness.frozen import freeze
-from harness.request import Request
+from harness.request import Input, Request
 from stylegallery.contract import Item, Match
 from stylegallery.errors import InputError
 from stylegallery.images import read_image
@@ -237,7 +237,7 @@ def test_configs_build_the_metric_they_are_named_after(path: Path) -> None:
 # --- annotations on disk ---
 
 
-REQUEST = Request("item", 0, {"method": {"a": 1}}, {"content": {"path": "c.png", "sha256": "00"}}, {}, {}, "code")
+REQUEST = Request("item", 0, {"method": {"a": 1}}, {"content": Input("c.png", "00")}, {}, {}, "code")
 
 
 def test_an_annotation_comes_back_as_it_was_written(pasted: Sample, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from evaluation.table_page import number
 from evaluation.tables import build
 from harness.environment import LIBRARIES
 from harness.folder import RunFolder
-from harness.request import Request
+from harness.request import Input, Request
 from stylegallery.contract import Match
 
 HOSTILE_ITEM = "0009__a@b=c+d,e.f__1__a"
@@ -42,7 +42,7 @@ MISSING = "missing: python -m stylegallery.weights fetch csd"
 def request_of(item: str, content: Path, references: list[Path], path: str = "embedded") -> Request:
     roles = {"content": content} | {f"reference {number}": path for number, path in enumerate(references, 1)}
     inputs = {
-        role: {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "0"}
+        role: Input(str(path), hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "0")
         for role, path in roles.items()
     }
     config = {"_target_": "stylegallery.pipeline.StyleGallery", "model": {"path": path}}
