@@ -13,10 +13,10 @@ from stylegallery.settings import check
 
 
 def build(node: Any, name: str = "method") -> Any:
-    """Instantiate a node of the config; hydra wraps what a constructor raises, the user gets one sentence.
+    """Instantiate a node of the config. Errors of its constructor become one sentence.
 
     Raises:
-        InputError: it cannot be built, whatever item it is for.
+        InputError: it cannot be built.
     """
     settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     check(settings, name)

@@ -16,9 +16,9 @@ LIBRARIES = ("torch", "diffusers", "transformers", "scikit-learn", "numpy")
 
 
 def environment(config: Mapping[str, Any]) -> dict[str, str]:
-    """Versions, and what computes by the settings of a method: the device by its maker's name, precision, threads.
+    """Versions of libraries, and the device (by its maker's name), precision and threads that a method computes with.
 
-    `gpu` is there where one seems to be in the machine and `device: auto` does not use it, and says why. A method
+    `gpu` says why `device: auto` does not use a GPU that the machine seems to have. A method
     without the setting `device` has no network and computes on the CPU, one without `dtype` in float32.
     """
     found = [node for _, node in nodes(config)]
@@ -52,5 +52,5 @@ def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # another system, or another architecture
+    except (OSError, StopIteration):  # not Linux, or another architecture
         return platform.processor() or platform.machine()

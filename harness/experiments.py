@@ -1,4 +1,4 @@
-"""What is asked for: one item, or the runs of an experiment or of a command line, each under a label of its own."""
+"""What a command line runs: one item, or the runs of an experiment, each under a label of its own."""
 
 import hashlib
 import sys
@@ -23,13 +23,13 @@ from harness.request import Request
 from harness.runs import run_job
 from stylegallery.errors import InputError
 
-# What a sweep may go over without its jobs' results being others: parts and places of one run.
+# Settings that jobs of a sweep may differ in without having other results: parts and places of one run.
 SHARED = ("shard", "limit", "only", "launcher", "tracker")
 LONGEST = 150  # characters of a name
 
 
 def is_single(config: DictConfig) -> bool:
-    """Whether one content picture is asked for, rather than a benchmark."""
+    """Whether a config is of one content picture, not of a benchmark."""
     return "content" in config and config.experiment is None
 
 
@@ -54,7 +54,7 @@ def single_job(config: DictConfig) -> Job:
 
 
 def run_labels(config: DictConfig, console: Console) -> tuple[list[Job], Counter[str]]:
-    """Do the runs that are asked for, one after the other in this process or all by a launcher.
+    """Do the runs of a config, one after the other in this process or all by a launcher.
 
     Returns their jobs and, over all of them, the number of items that were `done` now, were `there` or `failed`, of
     tasks that were `lost`, and of labels of an experiment that were `not run`, for want of weights for example.
@@ -130,7 +130,7 @@ def key_of(override: str) -> str:
 
 
 def difference(*but: str) -> str:
-    """`seed=1,content_weight=0.26`: what this job of a sweep differs in from the others, as a name; empty without one.
+    """`seed=1,content_weight=0.26`: a name of the settings that tell this job of a sweep from the others; else empty.
 
     Settings named in `but` are left out: they tell the jobs apart already.
     """

@@ -1,4 +1,4 @@
-"""The layout of a run folder. Nothing else of the project knows where in it a file is.
+"""The layout of a run folder. No other module knows where in it a file is.
 
     OUT/config/<label>.yaml                 the frozen settings of a label: one method with its settings
     OUT/cells/<label>/<item>/               a result: record.json, stylised.png, ...; scores.json once it is scored
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from stylegallery.errors import InputError, MachineError
 
-RECORD, ANNOTATION = "record.json", "annotation.json"  # written last: they vouch for the other files beside them
+RECORD, ANNOTATION = "record.json", "annotation.json"  # written last: the files beside them are whole if these exist
 SCORES, SETS = "scores.json", "sets.json"
-LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@=+,-]*")  # the name of a folder, and no formula of a spreadsheet
+LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@=+,-]*")  # safe as the name of a folder and as a cell of a spreadsheet
 RESULT_FILES = re.compile(  # beside the record of a result
     r"stylised\.png|overview\.png|(matches|energies)\.png|matches\.json|energies\.csv"
     r"|(regions|overlay)_(content|reference_[1-9][0-9]*)\.png"

@@ -1,8 +1,8 @@
 """Settings of a label, resolved and frozen in OUT/config/<label>.yaml: all its results are made with the same.
 
 Frozen settings may come from anybody, so nothing in them chooses code or reaches outside. They name the function that
-lists their items; it is called only where a file of conf/data declares it. The class of a method is in them a name to
-compare and to show: who builds a method takes the settings of the command line, or asks `require_declared` first.
+lists their items; it is called only where a file of conf/data declares it. The class of a method is in them only
+a name to compare and to show: methods are built from the command line, or after `require_declared`.
 """
 
 import hashlib
@@ -74,9 +74,9 @@ def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()
 
     Returns seed, data, method (resolved, paths absolute), limit and overrides, and under `settings` the digest of what
     is frozen. The root of a benchmark's pictures is left out. The overrides are those that were given last; limit, the
-    number of items that are planned, may change, where things lie too, as long as they are the same things (`items` are
-    all of the benchmark), and everything as long as there are no results. While processes work with other places, on
-    other machines perhaps, theirs stay in the file.
+    number of planned items, may change. Paths may change as long as the contents stay (`items` are all of the
+    benchmark). Everything may change as long as there are no results. While other processes work with other paths,
+    perhaps on other machines, the file keeps theirs.
 
     Raises:
         InputError: the label was made with other settings, which the message names, or OUT cannot be written.
@@ -116,8 +116,8 @@ def deciding(frozen: Mapping[str, Any], weights: Collection[str]) -> dict[str, A
 
 
 def same_things(out: Path, label: str, old: Mapping[str, Any], now: Mapping[str, Any], items: Sequence[Item]) -> bool:
-    """Whether settings differ in places alone and the results of a label were made of the pictures and the weights that
-    are there now: a folder that was moved, or is spelled differently."""
+    """Whether settings differ in paths alone and the results of a label were made of the pictures and weights that are
+    there now, as after a folder was moved."""
     weights = weights_digests(now["method"])
     if differences(deciding(old, weights), deciding(now, weights)):
         return False
@@ -150,13 +150,13 @@ def digest_of(values: object) -> str:
 
 
 def in_use(out: Path, label: str) -> bool:
-    """Whether a label has a result or a process at work on one; failures are done again with any settings."""
+    """Whether a label has a result, or a process that makes one. Failures do not count: they are done again anyway."""
     records = (read_record(place.path) for place in RunFolder(out).results(label))
     return any(record and not record.failed for record in records) or at_work(out, label)
 
 
 def at_work(out: Path, label: str) -> bool:
-    """Whether a process has an item of a label."""
+    """Whether a process has the lock of an item of a label."""
     return any(holder(out, label, item) for item in RunFolder(out).locked_items(label))
 
 
@@ -198,7 +198,7 @@ def read_frozen(path: Path) -> dict[str, Any]:
 
 
 def is_frozen(values: dict[str, Any]) -> bool:
-    """Whether every value is of its type, and resolved: nothing is to be looked up in the environment."""
+    """Whether every value is of its type and resolved, so that none is looked up in the environment."""
     limit, seed, data, method = (values[key] for key in ("limit", "seed", "data", "method"))
     plain = (limit is None or (type(limit) is int and limit > 0)) and type(seed) is int
     named = isinstance(method, dict) and isinstance(data, dict) and "_target_" in data
@@ -212,7 +212,7 @@ def is_list_of_texts(value: object) -> bool:
 
 
 def is_plain(value: object) -> bool:
-    """Whether a value is made of what JSON knows, and of no text that OmegaConf would replace."""
+    """Whether a value holds types of JSON alone, and no text that OmegaConf would replace."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and is_plain(key) and is_plain(inner) for key, inner in value.items())
     if isinstance(value, list):

@@ -29,7 +29,7 @@ class Job:
     root: str | None = None  # of the benchmark's pictures, where it has one
 
     def __post_init__(self) -> None:
-        code_digest(self.method)  # of the sources as they are now, although other jobs may run before this one
+        code_digest(self.method)  # cached now: the sources may be edited while jobs before this one run
 
     @classmethod
     def of(cls, config: DictConfig, label: str) -> "Job":

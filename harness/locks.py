@@ -38,7 +38,7 @@ def writable(out: Path) -> Iterator[None]:
 
 
 class NoLock:
-    """In place of a lock where the file system has none: everybody gets it."""
+    """Stands in for a lock on a file system without locks: every process gets it."""
 
     def __init__(self, path: Path) -> None:
         self.lock_file = str(path)
@@ -58,7 +58,7 @@ class NoLock:
 
 @cache
 def has_locks(out: Path) -> bool:
-    """Whether the file system of a folder has locks; where it has none, what to do about that is said once."""
+    """Whether the file system of a folder has locks; where it has none, a notice says once what to do."""
     if fcntl is None:  # Windows locks by other means
         return True
     try:
@@ -107,12 +107,12 @@ def holder(out: Path, label: str, item: str) -> str | None:
         return None
     try:
         return path.read_text(encoding="utf-8").strip() or "starting"
-    except PermissionError:  # on Windows nobody reads it either
+    except PermissionError:  # on Windows the file of a held lock cannot be read
         return "a process"
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process has a lock. Its file is only read, so that this can be asked of a folder that nobody writes."""
+    """Whether a process has a lock. The file is only read, so that this works in a folder that cannot be written."""
     if fcntl is None:
         try:
             with FileLock(path, blocking=False) if path.exists() else nullcontext():

@@ -1,4 +1,4 @@
-"""Pictures that lie elsewhere than when a result was made of them: found again by their digests."""
+"""Pictures that were moved since a result was made of them, found again by their digests."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ class Pictures:
 
     def __init__(self, out: Path, root: str | None = None) -> None:
         self.out, self.root = out, root
-        self.by_digest = lru_cache(maxsize=1)(self.read)  # asked for the first time when one is missed
+        self.by_digest = lru_cache(maxsize=1)(self.read)  # read when the first picture is missing
 
     def read(self) -> dict[str, Path]:
         """SHA-256 -> path of every picture that can be read."""
@@ -54,7 +54,7 @@ class Pictures:
 
 
 def root_of(places: Sequence[str]) -> str | None:
-    """The folder of `data.root=FOLDER`, as a command line may end with. Raises InputError for anything else."""
+    """The folder in `data.root=FOLDER` at the end of a command line. Raises InputError for any other argument."""
     root = None
     for place in places:
         key, _, root = place.partition("=")

@@ -21,7 +21,7 @@ from stylegallery.weights import EMBEDDED, find, local_path, locate, table
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json", ".txt", *SUFFIXES}  # pictures: published
-KEPT = Path("~/.cache/stylegallery/digests")  # of large files, not to read gigabytes at every start
+KEPT = Path("~/.cache/stylegallery/digests")  # digests of large files, so that gigabytes are not read at every start
 LARGE, SETTLED = 2**20, 2.0  # bytes; seconds since the last change, longer than any file system's clock ticks
 MODULE = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 
@@ -89,7 +89,7 @@ def without_places(config: Any, weights: Collection[str], name: str = "") -> Any
 
 
 def with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings whose weights that lie on this machine are named from the root on: for processes in other folders."""
+    """Settings with absolute paths of the weights on this machine, for processes in other working directories."""
     local = {name for name, value in weights_settings(config).items() if value != EMBEDDED and local_path(value)}
 
     def absolute(value: Any, name: str) -> Any:
@@ -103,7 +103,7 @@ def with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
     return absolutes
 
 
-@cache  # a process loads weights once: later changes on disk are not what it computes with
+@cache  # a process loads weights once, so later changes on disk do not count
 def weights_digest(name: str) -> str:
     """Digest of every file that decides what is loaded, whole; in a folder its name there counts too.
 
@@ -133,9 +133,8 @@ def readable_digest(path: Path) -> str:
 def kept_digest(path: Path) -> str:
     """SHA-256 of a file that may be gigabytes, kept in the user's cache under all that tells whether it changed.
 
-    Whatever is in doubt is computed again: a file that was touched a moment ago, whose clock may not show the next
-    change, or while it was read; an entry of the cache that is not whole. One entry is one file: any number of
-    processes may write it.
+    A digest is not kept for a file that changed a moment ago, as its time may not show the next change, or while it was
+    read. A damaged entry of the cache is ignored. One entry is one file, which any number of processes may write.
 
     Raises:
         OSError: the file cannot be read.
@@ -160,7 +159,7 @@ def kept_digest(path: Path) -> str:
 
 
 def identity_of(stat: os.stat_result) -> tuple[int, ...]:
-    """What changes with a file: content that is replaced under its old time has another time of change (ctime)."""
+    """Values that change with a file. Its ctime changes even where somebody restores its modification time."""
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
 
 
@@ -171,14 +170,14 @@ def is_weights(path: Path) -> bool:
 def code_digest(config: object) -> str:
     """Digest of the sources that the `_target_`s of a config reach by imports inside this repository.
 
-    A change of one method leaves the results of the others valid; scores and tables are in nobody's reach. What the
-    harness draws for an item, whichever method takes it, counts for all.
+    A change of one method leaves the results of the others valid, and a change of scores or tables those of all. The
+    code that draws random numbers for an item counts for every method.
     """
     targets = {str(node["_target_"]) for _, node in nodes(config) if "_target_" in node}
     return sources_digest(frozenset(targets | {item_generator.__module__}))
 
 
-@cache  # a process runs what it imported: later edits are not what made its results
+@cache  # a process runs what it imported, so later edits do not count
 def sources_digest(targets: frozenset[str]) -> str:
     digest = hashlib.sha256()
     for path in sorted(reachable(targets)):

@@ -1,4 +1,4 @@
-"""The record of a result: what was asked, what ran, what came out. Everything else is a view of records on disk.
+"""The record of a result: its request, what ran, what came out. Everything else is a view of records on disk.
 
 Anybody may have written or damaged a record. What is read is checked here, once, so that its users need not doubt it.
 """
@@ -16,7 +16,7 @@ from harness.request import Input
 from harness.schemas import CHECKED, Amount, Count, Integer, Number, Text, checked, read_any
 from stylegallery.errors import InputError
 
-SCHEMA = 2  # raised whenever records of before can no longer be read
+SCHEMA = 2  # raised whenever earlier records can no longer be read
 AGAIN = "run the item again"
 OUTDATED = f"outdated: another version of this code made it; {AGAIN}"
 
@@ -33,7 +33,7 @@ def file_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A file of a result as it was written: another size or digest is another file."""
+    """A file of a result as it was written; a file of another size or digest is not that file."""
 
     __pydantic_config__ = CHECKED
     bytes: Count
@@ -46,7 +46,7 @@ class Record:
 
     digest: address of the request, None where not even an input could be read; settings: digest of the frozen settings
     of the label, None for a single picture; size: width and height; seconds: by stage; files: name -> as written. The
-    others are those of `harness.request.Request`. Keys of a file that are none of these are not looked at.
+    others are those of `harness.request.Request`. Other keys of a file are ignored.
     """
 
     __pydantic_config__ = CHECKED
@@ -113,7 +113,7 @@ RECORD_FILE = TypeAdapter(Record)
 
 
 def load_record(folder: Path) -> Record:
-    """The record in a folder, whatever became of its files.
+    """The record in a folder, even where files of the result are missing.
 
     Raises:
         OutdatedRecord: it is of another version of this code.
@@ -127,7 +127,7 @@ def load_record(folder: Path) -> Record:
 
 
 def own_record(folder: Path) -> Record | None:
-    """A record of this program, whatever became of its files; None for anything else of that name."""
+    """As `load_record`; None where there is no record of this version that can be read."""
     try:
         return load_record(folder)
     except InputError:

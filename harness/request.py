@@ -1,4 +1,4 @@
-"""What a result answers to: an item, a seed and resolved settings, with digests of all that decides the result."""
+"""The request of a result: item, seed and resolved settings, with digests of all that decides the result."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from harness.schemas import CHECKED, PathText, Text
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 
-BY_NAMES = ("captions", "pattern")  # settings of methods that look something up by the names of an item's files
+BY_NAMES = ("captions", "pattern")  # settings of methods that read captions or pictures by the names of an item's files
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The files of a result: written together, the record last, and never in the place of somebody else's files."""
+"""The files of a result: written together, the record last, and never in place of files that no result wrote."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from stylegallery.regions import colours, region_count, write_indexed_png
 def require_free(folder: Path, item: Item, begun: bool) -> None:
     """Raises InputError where a result in a folder would replace a file that no result left there, or its own input.
 
-    begun: whether a run has begun in the folder before, which takes for its own what a kill or a damaged record left.
+    begun: whether a run began in the folder before; what it left at a kill, or beside a damaged record, is replaced.
     """
     require_apart(folder, item)
     record = own_record(folder)
@@ -81,7 +81,7 @@ def write_result(
 def write_failure(
     folder: Path, item: Item, seed: int, request: Request | None, error: str, settings: str | None = None
 ) -> Record:
-    """Record that an item failed and why; an older result in the folder, which answers to something else, goes.
+    """Record that an item failed and why; an older result in the folder, of another request, is removed.
 
     `request` is None where an input could not even be read; `settings` as in `write_result`.
 
@@ -123,7 +123,7 @@ def write_files(folder: Path, request: Request, result: Stylization, explain: bo
         with (folder / "energies.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([result.energies[0]._fields, *result.energies])
     if explain:
-        from stylegallery import figures  # matplotlib takes a second to import, which cells do without
+        from stylegallery import figures  # matplotlib takes a second to import, which benchmarks save
 
         figures.overview(result, request.item).savefig(ResultFolder(folder).overview, dpi=120)
         if result.matches:

@@ -49,7 +49,7 @@ def run_single(job: Job, console: Console) -> Record:
     """Do the one item of a job whose result lies in OUT itself; its record.
 
     Raises:
-        InputError: it cannot be done, for whatever reason; another process is at work in OUT, or a file there is not
+        InputError: it cannot be done; another process is at work in OUT, or a file there is not
             of a result.
         FloatingPointError: its numbers are not finite.
     """
@@ -76,14 +76,14 @@ def run_items(
 ) -> Counter[str]:
     """Do every item of a job that has no valid result yet; counts of `done`, `there` and `failed`.
 
-    `build` makes the method, once, when the first item needs it; `log` is told the record of every item.
+    `build` makes the method, once, when the first item needs it; `log` gets the record of every item.
 
     Raises:
         SettingsError, MachineError: what keeps every item from being done; see `stylegallery.errors`.
         InputError: the method cannot be built, or the settings of the job are no longer those of its label.
         Cancelled: the method was told to stop.
     """
-    weights_digests(job.method)  # missing weights are told before the first item
+    weights_digests(job.method)  # missing weights end the job before its first item
     tally: Counter[str] = Counter(done=0, there=0, failed=0)
     worker = Worker(job, build, console)
     with Bars(console) as bars, closing(in_turn(job)) as items:
@@ -91,7 +91,7 @@ def run_items(
         for item in items:
             state, record = worker.do(item)
             tally[state] += 1
-            # The time that is left is that of items which are not there yet.
+            # The estimated time counts only items that have no result yet.
             bars.update(bar, total=len(job.items) - tally["there"], completed=tally["done"] + tally["failed"])
             if log:
                 log(record)
@@ -150,7 +150,7 @@ class Worker:
 
 
 def present(folder: Path, request: Request) -> Record | None:
-    """The record of the result in a folder, where it answers to the request and its files are what was written."""
+    """The record of a folder, if it is of this request and the files are what was written."""
     record = read_record(folder)
     answers = record and not record.failed and record.digest == request.digest() and record.is_intact(folder)
     return record if answers else None
@@ -167,7 +167,7 @@ def make(job: Job, item: Item, request: Request, method: Method, progress: Progr
 def in_turn(job: Job) -> Generator[Item]:
     """Every item of a job, once, with its lock held until the next is asked for.
 
-    Those that other processes hold come last, as soon as they are let go: done by then, or left by a dead process.
+    Items that other processes hold come last, when their locks are free: these are done by then, or their process died.
 
     Raises:
         MachineError: a lock cannot be made.
@@ -182,7 +182,7 @@ def in_turn(job: Job) -> Generator[Item]:
                 continue
             with held:
                 with writable(job.out):
-                    with suppress(PermissionError):  # on Windows nobody writes to what is locked
+                    with suppress(PermissionError):  # on Windows a locked file cannot be written
                         job.lock_file(item).write_text(f"{socket.gethostname()} {os.getpid()}\n", encoding="utf-8")
                     require_settings(job)
                 yield item
@@ -191,7 +191,7 @@ def in_turn(job: Job) -> Generator[Item]:
 def require_settings(job: Job) -> None:
     """Raises InputError where the frozen settings of a job are no longer those that it was made with.
 
-    Asked with the lock of an item held: whoever freezes other settings meanwhile sees that lock, or is seen here.
+    Called with the lock of an item held: who freezes other settings meanwhile sees that lock, or is seen here.
     """
     if job.settings is not None:
         with lock(job.out, "config"):

@@ -1,5 +1,5 @@
-"""The shapes of the JSON files in an output folder. Anybody may have written or damaged them: what is read is checked
-here, once, so that whoever uses it need not doubt it."""
+"""Checked types of the JSON files in a run folder. Anybody may have written or damaged these files, so they are checked
+once, when they are read."""
 
 import os
 from pathlib import Path

@@ -16,7 +16,7 @@ def of_result(job: Job, record: Record) -> Table:
     (item,), folder = job.items, ResultFolder(job.out)
     table = Table(title=f"{item.id} · {'x'.join(map(str, record.size or ()))} px", show_header=False)
     table.add_column()
-    table.add_column(overflow="fold")  # a path is there to be copied: never shortened
+    table.add_column(overflow="fold")  # never shortened, so that the path can be copied
     table.add_row("result", str(folder.picture))
     table.add_row("at a glance", str(folder.overview))
     table.add_row("references", str(len(item.references)))

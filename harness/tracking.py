@@ -37,8 +37,8 @@ class WandbTracker:
         mode: Literal["online", "offline"],
         scores: Callable[[RunFolder, ResultFolder, Record], dict[str, float | None]],
     ) -> None:
-        """scores: by metrics, of a result in a run folder and its record; no part of the harness, so the config names
-        it."""
+        """scores: by metrics, of a result in a run folder and its record; the config names the
+        function, as the harness imports nothing of evaluation."""
         self.job, self.works, self.counts = job, True, {"done": 0, "failed": 0}
         self.scores = scores
         self.safely(lambda: within(START, lambda: self.start(project, entity, mode)))
@@ -54,7 +54,7 @@ class WandbTracker:
             mode=mode,
             id=self.run_id(),
             resume="allow" if mode == "online" else None,
-            reinit="create_new",  # even where the run of the job before could not be finished
+            reinit="create_new",  # the run of the job before may not be finished
             name=self.job.label,
             group=self.job.out.name,
             job_type=self.job.label,
@@ -82,11 +82,11 @@ class WandbTracker:
         self.safely(lambda: self.run.log(values))
 
     def finish(self, console: Console) -> None:
-        """Mirror all records of the job, of earlier processes too, close the run and let wandb's own process go, for
-        which the end of ours would wait."""
+        """Mirror all records of the job, also those of earlier processes, close the run and end wandb's own process,
+        which this process would wait for at its end."""
         self.safely(lambda: within(PATIENCE, self.mirror))
         self.safely(lambda: within(PATIENCE, self.run.finish))
-        with suppress(Exception):  # what it cannot do any more was said above
+        with suppress(Exception):  # what fails here was reported above
             within(LAST, let_go)
         if self.works and self.run.offline:
             console.print(f"upload to wandb with: wandb sync {Path(self.run.dir).parent}", soft_wrap=True)
@@ -119,7 +119,7 @@ class WandbTracker:
         return row
 
     def safely(self, call: Callable[[], object]) -> None:
-        """Say once what is wrong with wandb, and go on without it."""
+        """Report an error of wandb once, and go on without wandb."""
         if self.works:
             try:
                 call()
@@ -144,7 +144,7 @@ def within(seconds: float, call: Callable[[], object]) -> None:
         except Exception as error:
             errors.append(error)
 
-    thread = threading.Thread(target=attempt, daemon=True)  # does not keep the process from its end
+    thread = threading.Thread(target=attempt, daemon=True)  # the process can end without it
     thread.start()
     thread.join(seconds)
     if thread.is_alive():

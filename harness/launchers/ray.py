@@ -32,7 +32,7 @@ class Ray(Launcher):
             raise InputError(f"launcher needs Ray; install it with: pip install -e '.[ray]' ({error})") from error
         try:
             ray.init(address=self.address, log_to_driver=False, ignore_reinit_error=True)
-        except Exception as error:  # Ray raises bare ones where a node does not come up
+        except Exception as error:  # Ray raises bare exceptions where a node does not start
             raise InputError(
                 f"no Ray cluster at {self.address} ({first_line(error)}); start one with: ray start --head"
             ) from error
@@ -40,7 +40,7 @@ class Ray(Launcher):
             num_gpus=self.num_gpus,
             num_cpus=self.num_cpus,
             max_retries=self.retries,
-            max_calls=1,  # a process per task: nothing of a method stays behind for the next
+            max_calls=1,  # a process per task, so that nothing of a method stays in memory
         )(run_shard)
         tally: Counter[str] = Counter()
         pending = [task.remote(asdict(shard)) for shard in shards]

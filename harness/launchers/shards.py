@@ -30,8 +30,8 @@ from stylegallery.settings import Count, checked
 class Shard:
     """What one task of an engine does: a shard of a frozen job, with the pictures in `root`.
 
-    Holds plain values only, as it travels. It waits, perhaps for days, and starts on another machine: `settings` and
-    `items` (id -> digest of its inputs) are those of the start, and nothing else is done.
+    It holds plain values only, as it is sent to another machine, where it may start days later. It does nothing unless
+    `settings` and `items` (id -> digest of its inputs) are those of the moment when it was made.
     """
 
     out: str
@@ -66,7 +66,7 @@ class Shard:
 
 
 class TaskEnded(BaseException):
-    """The engine ended this task. No Exception: the item at work has not failed."""
+    """The engine ended this task. It is no Exception, as the item being done has not failed."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -76,7 +76,7 @@ class TaskEnded(BaseException):
 def ended_by_signals() -> Iterator[None]:
     """What the engine's handlers of signals raise, on a time-out for example, ends the task and goes to the engine.
 
-    Without this the method at work would seem to have raised it.
+    Without this the method that is running would seem to have raised it.
     """
 
     def ending(handler: Callable[..., Any]) -> Callable[..., None]:
