@@ -23,7 +23,7 @@ from stylegallery.files import clear_partial, replacing_together
 from stylegallery.images import open_image
 from stylegallery.regions import region_count, without_gaps, write_indexed_png
 
-SCHEMA = 1  # raised whenever annotations of before can no longer be read
+SCHEMA = 1  # raised whenever earlier annotations can no longer be read
 AGAIN = "annotate again"
 WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of an annotation
 
@@ -94,7 +94,7 @@ def read_source(folder: Path) -> Source:
 
 
 def annotation_digest(folder: Path) -> str | None:
-    """What the annotation in a folder was made from; None where there is no whole annotation."""
+    """Digest of what the annotation in a folder was made from; None where there is no whole annotation."""
     try:
         read_annotation(folder)
         return read_source(folder).digest

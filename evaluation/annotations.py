@@ -2,10 +2,10 @@
 
     python -m evaluation.annotations OUT [--annotator NAME] [--anew] [model=sd15 encoder=dinov2 ...]
 
-annotates every item of every method in OUT, twice. The annotator `stylegallery` is stages 1 and 2 of StyleGallery with
-the settings that its label in OUT was run with. Settings need to be given only where OUT has no such label. Other
-settings than those of the run, or of the annotations that are there, are refused; --anew replaces the annotations. The
-annotator `independent` (see `evaluation.independent`) has no settings.
+annotates every item of every method in OUT, twice. The annotator `stylegallery` runs stages 1 and 2 of StyleGallery
+with the settings of its label in OUT. Settings need to be given only where OUT has no such label. Other settings than
+those of the run, or of the annotations that are there, are refused; --anew replaces the annotations. The annotator
+`independent` (see `evaluation.independent`) has no settings.
 `evaluation.annotation_files` says what files an annotation has.
 """
 
@@ -126,15 +126,17 @@ def frozen_runs(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None, labelled: bool = False) -> list[Item]:
-    """Every item of every method, once, with the pictures in `root`; `labelled`: with the masks that data/masks has of
-    the benchmark's pictures, or the user's folder of his.
+    """Every item of every method, once, with the pictures in `root`. `labelled`: with masks, from data/masks for
+    pictures of a benchmark, from the folder `data.masks` for the user's own.
 
     Raises:
         InputError: the pictures of a benchmark are not all there.
     """
     items: dict[str, Item] = {}
     for run in runs:
-        data = {key: value for key, value in run["data"].items() if key != "masks"}  # those of one run, not of all
+        data = {
+            key: value for key, value in run["data"].items() if key != "masks"
+        }  # masks of one run do not count for all
         data |= {"root": root} if root else {}
         loaded = load_items(data)[: run["limit"]]
         masks = run["data"].get("masks")
@@ -163,7 +165,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def can_annotate(settings: Mapping[str, Any]) -> bool:
-    """Whether these are StyleGallery's, with matches that say something of an item: those drawn at random do not."""
+    """Whether settings are StyleGallery's and do not draw the matches at random, which would say nothing of an item."""
     return settings.get("_target_") == TARGET and settings["matching"].get("assignment") != "random"
 
 
@@ -213,7 +215,7 @@ def require_same(out: Path, runs: Mapping[str, Mapping[str, Any]], settings: Map
 
 
 def annotated_with(out: Path) -> list[dict[str, Any]]:
-    """The different settings that the annotations of OUT were made with; those that cannot be read have none."""
+    """The different settings that the annotations of OUT were made with; unreadable annotations are left out."""
     configs: dict[str, dict[str, Any]] = {}
     for folder in RunFolder(out).annotations(STYLEGALLERY):
         try:

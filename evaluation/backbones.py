@@ -160,7 +160,7 @@ class Inception(Backbone):
     (2048)."""
 
     def load(self) -> nn.Module:
-        # The package unpickles what it is given, code included: it gets what was read safely.
+        # The package unpickles the file that it is given, which may run code: it gets what was read safely.
         path, plain = weights_file("inception"), io.BytesIO()
         torch.save(read_checkpoint(path, "inception"), plain)
         plain.seek(0)

@@ -6,7 +6,7 @@ from evaluation.registry import metric_info
 
 IDENTITY, COPY = "identity", "reference_copy"
 CALIBRATION = (IDENTITY, COPY)
-ARTFID_TOLERANCE = 0.006  # what the rounding of published tables leaves
+ARTFID_TOLERANCE = 0.006  # differences up to it may come from the rounding of published tables
 
 
 def different_items(sets: pd.DataFrame) -> list[tuple[str, list[int]]]:

@@ -31,7 +31,7 @@ class MissingWeights(InputError):
 
 
 class Kept(Features):
-    """Features of a picture; unlike a plain dict they can be found again without being kept alive."""
+    """Features of a picture. Unlike a plain dict, this one can be referenced weakly."""
 
 
 class Extractor(ABC):
@@ -43,7 +43,7 @@ class Extractor(ABC):
 
     def __init__(self) -> None:
         self.kept = WeakTensorKeyDictionary()
-        self.known: WeakValueDictionary[bytes, Kept] = WeakValueDictionary()  # by pixels
+        self.known: WeakValueDictionary[bytes, Kept] = WeakValueDictionary()  # digest of the pixels -> features
 
     @abstractmethod
     def features(self, images: Tensor) -> Features:
@@ -65,7 +65,7 @@ class Extractor(ABC):
 
 
 def digest(image: Tensor) -> bytes:
-    """Of the pixels and the shape."""
+    """Digest of the pixels and the shape."""
     return hashlib.blake2b(image.numpy().tobytes(), digest_size=16, salt=str(image.shape[-1]).encode()).digest()
 
 

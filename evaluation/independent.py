@@ -1,4 +1,4 @@
-"""Regions and matches that owe nothing to StyleGallery: a second annotation for the regional scores.
+"""Regions and matches made without StyleGallery: a second annotation for the regional scores.
 
 Regions are labelled by hand where data/masks has the picture. Elsewhere they are superpixels (SLIC) joined by Ward's
 clustering of their colour, texture, place and features; their number follows from one threshold. Every region of the

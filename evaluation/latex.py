@@ -34,7 +34,7 @@ def floats(section: Section, page: Page) -> list[str]:
 
 
 def one_float(section: Section, cells: pd.DataFrame, place: int, count: int, page: Page) -> str:
-    """Its caption names benchmark and model; which items count, what is mixed and why there are dashes stands below."""
+    """One float. Its caption names benchmark and model; items, mixtures and reasons stand below."""
     part = f" ({place} of {count})" if count > 1 else ""
     caption = " ".join([f"{section.title}{part}.", page.above[0], LEGEND])
     used = {text.removeprefix("– ") for text in cells.to_numpy().ravel() if text.startswith("– [")}

@@ -59,12 +59,12 @@ class Metric(Protocol):
     kind: Literal["structure", "style", "regional"]
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
-        """One value per sample, in order; batched inside as the backbone likes. Raises ValueError where a sample
+        """One value per sample, in order; in batches of the metric's own. Raises ValueError where a sample
         lacks what the metric needs."""
         ...
 
 
-# Which of N items count, (N,) bool -> the score of these: all of them, or a part to see how far the score moves.
+# (N,) bool, which of N items count -> their score. Parts of a set show how far its score varies.
 ScoreOfPart = Callable[[Tensor], float]
 
 
@@ -79,7 +79,7 @@ class SetMetric(Protocol):
     bounds: tuple[float, float]
 
     def __call__(self, samples: Sequence[Sample]) -> ScoreOfPart:
-        """Sees every item once; `samples` may read items only when they are indexed: hold few.
+        """Sees every item once; `samples` may read an item when it is indexed, so few should be held at a time.
 
         Raises ValueError where the set is too small.
         """
@@ -92,6 +92,6 @@ def is_of_sets(metric: Metric | SetMetric) -> TypeGuard[SetMetric]:
 
 
 def clamped(value: float, low: float = -math.inf, high: float = math.inf) -> float:
-    """A value within the bounds that rounding may leave; one that is not finite stays, for `min` and `max` would make
-    a bound of it."""
+    """A value cut at bounds that rounding may leave it outside of. A value that is not finite stays, as `min` and `max`
+    would turn it into a bound."""
     return min(max(value, low), high) if math.isfinite(value) else value

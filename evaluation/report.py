@@ -1,6 +1,6 @@
 """The results of a folder as one page: `python -m evaluation.report OUT` writes OUT/report.html.
 
-The page holds everything it shows, asks for nothing from outside (its content security policy forbids it) and opens
+The page holds everything it shows, loads nothing from outside (its content security policy forbids it) and opens
 without a server. It is a view of the files in OUT and of the pictures they name; the same files give the same bytes.
 Pictures lie in inert JSON blocks, one per item, which the scripts of `report_page/` read when a row comes into view.
 """
@@ -124,7 +124,7 @@ def score_arrays(
 
 
 def warning(models: dict[str, str]) -> str:
-    """What must be said above all numbers; empty where nothing must."""
+    """The warning above all numbers; empty where there is none."""
     small = embedded(models)
     if not small:
         return ""

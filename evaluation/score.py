@@ -216,7 +216,7 @@ def score(
     out: Path, names: Sequence[str] | None, size: int | None, console: Console, root: str | None = None,
     anew: bool = False,
 ) -> bool:  # fmt: skip
-    """Score a run and print a summary; whether every result could be scored. `root` is where pictures were moved to;
+    """Score a run and print a summary; whether every result could be scored. `root`: where the pictures are now;
     `anew`: replace scores of another size.
 
     Raises:

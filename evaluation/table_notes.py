@@ -1,4 +1,4 @@
-"""What has to be said above and below a table."""
+"""The lines above and below a table."""
 
 from collections import Counter
 

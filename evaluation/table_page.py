@@ -1,4 +1,4 @@
-"""The long table as a page for people: methods down, metrics across, kind by kind; in Markdown and as plain text."""
+"""The table as a page to read: methods down, metrics across, one section per kind; in Markdown and as plain text."""
 
 import re
 import textwrap
@@ -37,8 +37,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """`above`: what has to be known first, benchmark and models before all; notes: what explains. Metrics without any
-    value are named in a note only."""
+    """above: lines to read first, such as benchmark and models; notes: explanations. Metrics without any value
+    are named in a note only."""
 
     above: list[str]
     sections: list[Section]
@@ -68,7 +68,7 @@ class Page:
                 mark = MARKS.get(section.marks.loc[row, column], "{}")
                 marked.loc[row, column] = mark.format(marked.loc[row, column])
             blocks.append(f"## {section.title}\n\n" + marked.to_markdown(disable_numparse=True))
-        notes = (note.replace("<", "&lt;") for note in self.notes)  # reasons come from anywhere
+        notes = (note.replace("<", "&lt;") for note in self.notes)  # reasons may hold any text
         blocks.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
         return "\n\n".join(blocks) + "\n"
 

@@ -180,7 +180,7 @@ def paired(claim: Claim, metric: str, better: str, worse: str, items: pd.DataFra
     values = items[items["metric"] == metric].pivot(index="item", columns="label", values="value")
     values = values.reindex(columns=sorted({*values.columns, better, worse, IDENTITY})).astype(float)
     if claim.better_items != claim.worse_items and metric_info(metric).kind == "regional":
-        values = values.sub(values[IDENTITY], axis=0)  # other references ask other questions
+        values = values.sub(values[IDENTITY], axis=0)  # with other references the same score means something else
     ends = {"better": claim.better_items, "worse": claim.worse_items}
     sides = {"better": better, "worse": worse}
     columns = {name: ending(values[sides[name]], end) for name, end in ends.items()}
@@ -268,7 +268,7 @@ def failure(claims: Sequence[Claim], row: pd.Series) -> str:
 
 
 def summary(claims: Sequence[Claim], table: pd.DataFrame) -> str:
-    """Claim by claim and metric by metric how many comparisons came out how; metrics nobody measured are left out."""
+    """Claim by claim and metric by metric how many comparisons came out how; metrics without values are left out."""
     rows = []
     for claim in claims:
         for metric in claim.metrics:

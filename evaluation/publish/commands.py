@@ -93,7 +93,7 @@ def leaves(node: Mapping[str, Any], name: str = "") -> dict[str, Any]:
 
 
 def as_override(value: object) -> str:
-    """A value as Hydra's command line reads it; a text stays one, whatever it looks like."""
+    """A value as Hydra's command line reads it; a text stays a text even if it looks like a number."""
     plain = isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in KEYWORDS
     written = str(value) if plain else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return written.replace("${", "\\${")

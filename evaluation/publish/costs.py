@@ -12,7 +12,7 @@ from harness.record import Record
 
 
 def costs_page(sweeps: Sequence[Sweep], machine: str) -> str:
-    """`machine`: what the records do not know, in words of whoever ran them."""
+    """`machine`: the user's description of the machine, which records do not have."""
     about = [
         "Seconds are wall-clock per item, without loading the model. Memory, in MiB: on a GPU the largest that PyTorch "
         "held during the item; on a CPU the largest that the process has ever held, which in a process of many items "

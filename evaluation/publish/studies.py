@@ -22,7 +22,7 @@ from stylegallery.weights import FETCH, find
 
 EXPERIMENTS = Path(__file__).parents[2] / "conf" / "experiment"
 OURS = "stylegallery"
-SHARED = {*CALIBRATION, OURS}  # runs of every experiment: they do not tell which one a sweep belongs to
+SHARED = {*CALIBRATION, OURS}  # runs of every experiment, which do not tell whose sweep it is
 FIRST = "table1"
 
 
@@ -57,7 +57,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment met with the sweep that holds most of it; `absent`: planned runs without any result, and why.
+    """An experiment with the sweep that holds most of it; `absent`: planned runs without any result, and why.
 
     `results` has only the labels of the experiment; absent ones are rows with their reason, so that tables keep them.
     """

@@ -221,7 +221,7 @@ def difference_cell(row: pd.Series) -> str:
 def spread_block(sheet: Sheet, labels: Sequence[str]) -> str:
     """Standard deviation over seeds of the mean of a metric, beside the interval over items of the first seed.
 
-    Costs are no matter of the seed, and scores of sets of different items none of the seed alone.
+    Costs are left out, which do not depend on the seed, and scores of sets of different items, which depend on more.
     """
     ours = sheet.table[(sheet.table["source"] == "ours") & sheet.table["label"].isin(labels)]
     sets = sheet.study.results.sets

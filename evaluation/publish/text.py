@@ -22,7 +22,7 @@ def pipe_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text on one line, in which nothing but the underline of second places is a tag: reasons come from anywhere."""
+    """A text on one line, whose only tags underline second places, as reasons may hold any text."""
     return re.sub(r"<(?!/?u>)", "&lt;", " ".join(text.split()))
 
 
@@ -51,7 +51,7 @@ def require_own(docs: Path, pages: Sequence[str], grids: Sequence[str]) -> list[
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file; nobody ever sees half of it.
+    """Write a file so that no reader sees half of it.
 
     Raises:
         InputError: it cannot be written, or is a page that somebody wrote by hand.
