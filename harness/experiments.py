@@ -114,7 +114,9 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
             f"{clash[0]} is what the runs of this experiment differ in, so it cannot be given for all of them; "
             "leave it out, or run without experiment="
         )
-    data = [] if any(override.startswith("data=") for override in given) else [f"data={config.experiment.data}"]
+    data = (
+        [] if any(override.startswith("data=") for override in given) else [f"data={config.experiment.benchmarks[0]}"]
+    )
     for label, overrides in config.experiment.runs.items():
         if str(label) not in only:
             continue

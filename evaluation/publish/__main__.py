@@ -17,7 +17,7 @@ from evaluation.generated import generated
 from evaluation.publish.claims import claims_page, decide, read_claims
 from evaluation.publish.costs import costs_page
 from evaluation.publish.grids import choose_items, draw_grid, grids_page
-from evaluation.publish.studies import FIRST, Experiment, Study, find_studies, model_lines, read_experiments, read_sweep
+from evaluation.publish.studies import Experiment, Study, find_studies, model_lines, read_experiments, read_sweep
 from evaluation.publish.study_page import item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, page, pipe_table, require_own, write
 from evaluation.tables import require_known
@@ -42,7 +42,7 @@ def publish(
     require_known(without, labels_with_results(outs), "label")
     experiments, sweeps = read_experiments(), [read_sweep(out, frozenset(without)) for out in outs]
     studies = find_studies(experiments, sweeps)
-    shown = next((study for study in studies if study.experiment.name == FIRST), None) if grids else None
+    shown = next((study for study in studies if study.experiment.pictures), None) if grids else None
     items = choose_items(shown, grids) if shown else []
     old = require_own(docs, ["claims", *(study.experiment.name for study in studies)], items)
     complaints = []

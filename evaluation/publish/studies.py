@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from omegaconf import OmegaConf
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from data.benchmark import load_items
 from evaluation.calibration import CALIBRATION
@@ -21,24 +22,42 @@ from stylegallery.errors import InputError
 from stylegallery.weights import FETCH, find
 
 EXPERIMENTS = Path(__file__).parents[2] / "conf" / "experiment"
-OURS = "stylegallery"
-SHARED = {*CALIBRATION, OURS}  # runs of every experiment, which do not tell whose sweep it is
-FIRST = "table1"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Rows of evaluation/reported.yaml that stand below an experiment's: of one of its tables, `all` or those of the
+    experiment's `runs`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    table: Literal["comparison", "ablation"]
+    rows: Literal["all", "runs"]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """conf/experiment/<name>.yaml; `about` is the comment at its head, `runs` maps labels to overrides, in order."""
+    """conf/experiment/<name>.yaml.
+
+    about: the comment at its head; benchmarks: those it is published on; against: the label that paired tests hold the
+    others against; runs: label -> overrides, in order; oracle: the score by which a row takes the best run of every
+    item; pictures: whether its items are shown.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     name: str
-    reproduces: str
     about: str
-    data: str
+    reproduces: str
+    benchmarks: list[str]
+    against: str
     runs: dict[str, list[str]]
+    reported: Reported | None = None
+    oracle: str | None = None
+    pictures: bool = False
 
-    def on(self, manifest: str) -> bool:
-        """Whether a benchmark is the experiment's: the one it names, or the whole of which that is a sample."""
-        return manifest in (self.data, self.data.removesuffix("60"))
+
+EXPERIMENT = TypeAdapter(Experiment)
 
 
 @dataclass(frozen=True)
@@ -98,19 +117,26 @@ class Study:
 
 
 def read_experiments() -> list[Experiment]:
-    """Everything in conf/experiment that has runs, Table 1 first."""
+    """Everything in conf/experiment that has runs, in the order of names, the one whose items are shown first.
+
+    Raises:
+        InputError: one lacks something or has what no experiment has.
+    """
     found = []
-    for path in sorted(EXPERIMENTS.glob("*.yaml"), key=lambda path: (path.stem != FIRST, path.stem)):
-        node: Any = OmegaConf.to_container(OmegaConf.load(path))
-        if node["experiment"]:
+    for path in sorted(EXPERIMENTS.glob("*.yaml")):
+        values: Any = OmegaConf.to_container(OmegaConf.load(path))
+        if values["experiment"]:
             comments = [
                 line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
             ]
             about = " ".join(comment for comment in comments if not comment.startswith("@package"))
-            runs = {str(label): list(overrides) for label, overrides in node["experiment"]["runs"].items()}
-            values = node["experiment"]
-            found.append(Experiment(path.stem, values["reproduces"], about, values["data"], runs))
-    return found
+            try:
+                found.append(EXPERIMENT.validate_python({"name": path.stem, "about": about, **values["experiment"]}))
+            except ValidationError as error:
+                problem = error.errors()[0]
+                where = ".".join(map(str, problem["loc"]))
+                raise InputError(f"{path}: experiment.{where}: {problem['msg']}; correct this line") from error
+    return sorted(found, key=lambda experiment: not experiment.pictures)
 
 
 def read_sweep(out: Path, without: frozenset[str] = frozenset()) -> Sweep:
@@ -121,7 +147,8 @@ def read_sweep(out: Path, without: frozenset[str] = frozenset()) -> Sweep:
 
 
 def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> list[Study]:
-    """One study for every experiment that a sweep holds runs of which not every experiment has.
+    """One study for every experiment that a sweep holds runs of; calibration rows and the run that others are held
+    against do not count, for other experiments have them too.
 
     Where several sweeps do, the one with most runs counts, the first of equals.
 
@@ -130,7 +157,10 @@ def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> 
     """
     studies = []
     for experiment in experiments:
-        held = {index: own_labels(experiment, sweep) - SHARED for index, sweep in enumerate(sweeps)}
+        held = {
+            index: own_labels(experiment, sweep) - {*CALIBRATION, experiment.against}
+            for index, sweep in enumerate(sweeps)
+        }
         best = max(held, key=lambda index: (len(held[index]), -index))
         if held[best]:
             studies.append(make_study(experiment, sweeps[best]))
@@ -138,14 +168,16 @@ def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> 
         outs = " and ".join(str(sweep.out) for sweep in sweeps)
         raise InputError(
             f"{outs}: none of the labels is a run of conf/experiment on its benchmark; "
-            f"start one with: python run.py experiment={FIRST} out={sweeps[0].out}"
+            f"start one with: python run.py experiment={experiments[0].name} out={sweeps[0].out}"
         )
     return studies
 
 
 def own_labels(experiment: Experiment, sweep: Sweep) -> set[str]:
     return {
-        label for label in experiment.runs if label in sweep.records.by_label and experiment.on(sweep.manifest(label))
+        label
+        for label in experiment.runs
+        if label in sweep.records.by_label and sweep.manifest(label) in experiment.benchmarks
     }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from evaluation.calibration import CALIBRATION, different_items, out_of_order, wrong_artfid
 from evaluation.publish.commands import commands
-from evaluation.publish.studies import OURS, Study, model_lines, same_but_seed
+from evaluation.publish.studies import Study, model_lines, same_but_seed
 from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.registry import COSTS, metric_info
 from evaluation.reported import other_scales, read_reported
@@ -17,20 +17,19 @@ from evaluation.table_notes import above, notes
 from evaluation.table_page import cell, header, paper_cell
 from evaluation.tables import build, mean_cells, paired_table
 
-REPORTED = {"table1": "comparison", "ablation_losses": "ablation", "ablation_content_weight": "ablation"}
 SECTIONS = {  # title -> kinds of metrics; ArtFID is the paper's summary of style and structure
     "Structure": ("structure",), "Style": ("style", "set"), "Style by region": ("regional",), "Cost": ("cost",),
 }  # fmt: skip
 KINDS = [kind for kinds in SECTIONS.values() for kind in kinds]
-ORACLE_OF, ORACLE_BY = "ablation_matching", "regional_style_efficientnet"
 NO_RUN = "picked from other rows: no run of its own"
 
 
 @dataclass(frozen=True)
 class Oracle:
-    """A row that takes for every item the run with the best ORACLE_BY; `picks`: item -> label."""
+    """A row that takes for every item the run with the best value of `by`; `picks`: item -> label."""
 
     label: str
+    by: str
     picks: dict[str, str]
     rows: pd.DataFrame
 
@@ -51,10 +50,11 @@ def make_sheet(study: Study) -> Sheet:
     table = build(study.results)
     complaints = out_of_order(table) + wrong_artfid(table)
     ours = table[table["source"] == "ours"]
-    papers = table[table["source"] == REPORTED.get(study.experiment.name)]
-    if REPORTED.get(study.experiment.name) == "ablation":
+    reported = study.experiment.reported
+    papers = table[table["source"] == (reported and reported.table)]
+    if reported and reported.rows == "runs":
         papers = papers[papers["label"].isin(study.experiment.runs)]
-    oracle = find_oracle(study, list(table.columns)) if study.experiment.name == ORACLE_OF else None
+    oracle = find_oracle(study, study.experiment.oracle, list(table.columns)) if study.experiment.oracle else None
     parts = [part for part in (ours, oracle and oracle.rows, papers) if part is not None]
     order = {label: position for position, label in enumerate(study.labels)}
     whole = pd.concat(parts, ignore_index=True)
@@ -65,20 +65,20 @@ def make_sheet(study: Study) -> Sheet:
     return Sheet(study, whole[table.columns], complaints, oracle)
 
 
-def find_oracle(study: Study, columns: Sequence[str]) -> Oracle | None:
-    """Best of all runs but the calibration rows, per item by ORACLE_BY; None where no item has that score of all.
+def find_oracle(study: Study, by: str, columns: Sequence[str]) -> Oracle | None:
+    """Best of all runs but the calibration rows, per item `by` a metric; None where no item has that score of all.
 
     Its other scores are those of the run that was picked, over the items that count in the other rows too.
     """
     items = study.results.items
     scored = items[~items["metric"].isin(["", *COSTS])]
     rivals = [label for label in study.ran if label not in CALIBRATION]
-    by = scored[(scored["metric"] == ORACLE_BY) & scored["label"].isin(rivals)]
-    order = [label for label in rivals if label in set(by["label"])]
-    values = common_items(by.pivot(index="item", columns="label", values="value")[order])
+    own = scored[(scored["metric"] == by) & scored["label"].isin(rivals)]
+    order = [label for label in rivals if label in set(own["label"])]
+    values = common_items(own.pivot(index="item", columns="label", values="value")[order])
     if values.empty:
         return None
-    best = values.idxmax(axis=1) if metric_info(ORACLE_BY).direction == "up" else values.idxmin(axis=1)
+    best = values.idxmax(axis=1) if metric_info(by).direction == "up" else values.idxmin(axis=1)
     picks = {str(item): str(label) for item, label in best.items()}
     label = f"oracle (best of {len(values.columns)})"
     rows: list[dict[str, object]] = []
@@ -97,7 +97,7 @@ def find_oracle(study: Study, columns: Sequence[str]) -> Oracle | None:
         row = {"source": "ours", "label": label, "metric": metric, "direction": metric_info(metric).direction}
         rows.append(row | {"reason": NO_RUN})
     table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("n", "contents", "version"), "Int64"))
-    return Oracle(label, picks, table)
+    return Oracle(label, by, picks, table)
 
 
 # --- blocks of the page ---
@@ -160,7 +160,7 @@ def oracle_name(sheet: Sheet) -> str:
 
 def shown(label: str, sheet: Sheet) -> str:
     if label == oracle_name(sheet):
-        return f"*{label}, upper bound of {ORACLE_BY}, not ranked*"
+        return f"*{label}, upper bound of {sheet.study.experiment.oracle}, not ranked*"
     return f"{label} (calibration)" if label in CALIBRATION else label
 
 
@@ -179,9 +179,9 @@ def sheet_notes(sheet: Sheet) -> list[str]:
         picked = pd.Series(list(sheet.oracle.picks.values())).value_counts()
         counts = ", ".join(f"{label} {picked[label]}" for label in sheet.study.labels if label in picked)
         lines.append(
-            f"{sheet.oracle.label} takes for every item the run with the best {ORACLE_BY}: an upper bound of that "
-            "score, which no choice made without it reaches. The other columns are those of the picked runs and bound "
-            f"nothing. It is left out of ranks and tests. Picked: {counts}."
+            f"{sheet.oracle.label} takes for every item the run with the best {sheet.oracle.by}: an upper bound of "
+            "that score, which no choice made without it reaches. The other columns are those of the picked runs and "
+            f"bound nothing. It is left out of ranks and tests. Picked: {counts}."
         )
     if len(table) > len(ours):
         lines.append(f"Reported rows: {read_reported()['source']}. Other model, resolution and items: compare orders.")
@@ -192,20 +192,21 @@ def sheet_notes(sheet: Sheet) -> list[str]:
 
 
 def paired_block(sheet: Sheet) -> str:
-    """Every run against StyleGallery: mean difference, Holm-corrected p and which is better, where it is certain."""
-    tests = paired_table(sheet.study.results, OURS)
+    """Every run against one: mean difference, Holm-corrected p and which is better, where it is certain."""
+    against = sheet.study.experiment.against
+    tests = paired_table(sheet.study.results, against)
     tests = tests[tests["n"] > 0]
     if tests.empty:
-        return f"## Paired tests\n\nNone: no run shares an item and a score with `{OURS}`."
+        return f"## Paired tests\n\nNone: no run shares an item and a score with `{against}`."
     metrics = sorted(set(tests["metric"]), key=lambda metric: (KINDS.index(metric_info(metric).kind), metric))
     rows = []
     for label in (label for label in sheet.study.labels if label in set(tests["method"])):
         own = tests[tests["method"] == label].set_index("metric")
         rows.append([label, *[difference_cell(own.loc[m]) if m in own.index else "–" for m in metrics]])
     about = (
-        f"Mean difference to `{OURS}` over the items both have, with the p of a two-sided signed-rank test, "
-        f"Holm-corrected over the runs of a metric; *better* or *worse* than `{OURS}` where p < {ALPHA} and the 95 % "
-        "interval of the difference and the ranks lie on one side of 0."
+        f"Mean difference to `{against}` over the items both have, with the p of a two-sided signed-rank test, "
+        f"Holm-corrected over the runs of a metric; *better* or *worse* than `{against}` where p < {ALPHA} and the "
+        "95 % interval of the difference and the ranks lie on one side of 0."
     )
     return f"## Paired tests\n\n{about}\n\n" + pipe_table(["", *metrics], rows)
 

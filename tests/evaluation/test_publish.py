@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, paint, result_record
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -23,9 +22,9 @@ from evaluation.latex import escape
 from evaluation.publish.__main__ import main, publish
 from evaluation.publish.claims import PATH as CLAIMS
 from evaluation.publish.claims import Claim, decide, read_claims
-from evaluation.publish.commands import CONFIGS, overrides
+from evaluation.publish.commands import commands
 from evaluation.publish.grids import COLUMNS, GAP, STRIP, choose_items
-from evaluation.publish.studies import Study, find_studies, read_experiments, read_sweep
+from evaluation.publish.studies import Reported, Study, find_studies, read_experiments, read_sweep
 from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, pipe_table
 from evaluation.registry import metric_info
@@ -555,25 +554,40 @@ def test_without_its_metric_there_is_no_oracle(make: Maker) -> None:
     (study,) = studies(make.sweep("matching", "mixed60", labels))
     items = study.results.items
     items.loc[(items["metric"] == REGIONAL) & ~items["label"].isin(list(CALIBRATION)), "value"] = np.nan
-    assert find_oracle(study, TABLE_COLUMNS) is None and make_sheet(study).oracle is None
+    assert find_oracle(study, REGIONAL, TABLE_COLUMNS) is None and make_sheet(study).oracle is None
 
 
-@pytest.fixture(scope="module")
-def settings() -> Callable[..., dict[str, Any]]:
-    def call(*chosen: str) -> dict[str, Any]:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            composed: Any = OmegaConf.to_container(compose("config", overrides=list(chosen)).method, resolve=True)
-        return composed
+def test_commands_are_those_that_were_given(make: Maker) -> None:
+    out = make.sweep("kept", "stylegallery60", {"stylegallery": {STYLE: [0.5] * N}, "styleid": {STYLE: [0.5] * N}})
+    given = ["experiment=table1", "model=sd15_lcm", "method.guidance.steps=7", "limit=12", "shard=0/2", "device=cuda"]
+    for path in (out / "config").glob("*.yaml"):
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(path), {"overrides": [*given, "out=elsewhere"]}), path)
+    (study,) = studies(out)
+    assert commands(study) == [
+        f"python run.py experiment=table1 model=sd15_lcm method.guidance.steps=7 limit=12 out={out}",
+        f"python -m evaluation.annotations {out}",
+        f"python -m evaluation.score {out}",
+    ]
 
-    return call
+
+def test_folders_that_keep_no_command_line_say_so(make: Maker) -> None:
+    (study,) = studies(out := make.sweep("old", "stylegallery", {"styleid": {STYLE: [0.5] * N}}))
+    run, remark, *_ = commands(study)
+    assert run == f"python run.py experiment=table1 data=stylegallery out={out}"
+    assert remark == f"# an older version ran styleid, identity, reference_copy: its settings are in {out}/config"
 
 
-def test_commands_name_what_differs_from_the_defaults(settings: Callable[..., dict[str, Any]]) -> None:
-    benchmark = "resizing=square"
-    assert overrides(settings(benchmark)) == []
-    large = settings(benchmark, "model=sd15_lcm", "encoder=dinov2", "method.guidance.steps=7", "device=cuda")
-    assert overrides(large) == ["model=sd15_lcm", "encoder=dinov2", "method.guidance.steps=7"]
-    assert overrides({"_target_": "baselines.gatys.Gatys"}) == []
+def test_an_experiment_says_what_it_reports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first, *others = read_experiments()
+    assert (first.name, first.reported, first.benchmarks) == (
+        "table1", Reported("comparison", "all"), ["stylegallery60", "stylegallery"],
+    )  # fmt: skip
+    assert [one.name for one in others if one.oracle] == ["ablation_matching"]
+    assert {one.against for one in (first, *others)} == {"stylegallery"}
+    (tmp_path / "mine.yaml").write_text("experiment: {benchmarks: [x], reproduces: y, against: z, runs: {}, orakle: w}")
+    monkeypatch.setattr("evaluation.publish.studies.EXPERIMENTS", tmp_path)
+    with pytest.raises(InputError, match=r"mine.yaml: experiment\.orakle: "):
+        read_experiments()
 
 
 # --- costs and pictures ---
