@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
+from harness.jobs import Job
 from harness.provenance import file_digest
 from harness.record import SCHEMA, Record, load_record
 from stylegallery.errors import InputError
@@ -458,3 +459,16 @@ def fake_config(gallery: Gallery) -> Callable[..., DictConfig]:
             return compose("config", overrides=[search, "method=fake", *gallery.overrides(), *overrides])
 
     return call
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def job(out: Path, gallery: Gallery) -> Job:
+    """12 items of the gallery, label `fake`."""
+    from running import job_of
+
+    return job_of(out, "fake", gallery.contents.parent, {})

@@ -1,15 +1,10 @@
-"""Cells: each item once, whatever happens to processes, disks and inputs; and what `harness.status` says of them."""
+"""Runs: each item once, whatever happens to processes, disks and inputs."""
 
-import errno
 import io
-import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,70 +12,25 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Gallery, paint, paint_gallery
+from conftest import Gallery, paint, paint_gallery
 from fake_method import Fake
-from filelock import FileLock
-from kill_cells import images, job_of, start, survive
+from harness.whole import PARTIAL
+from kill_runs import start, survive
 from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
+from running import Counting, Unlucky, images, job_of, record_of, run, stamps
 
-from harness import frozen, locks, status
-from harness.frozen import freeze, inputs_digest, read_frozen
-from harness.jobs import Job, parse_shard
-from harness.launchers.shards import Shard
-from harness.locks import holder, lock
-from harness.provenance import code_digest, sources_digest
-from harness.record import Record, read_record
+from harness.jobs import Job
+from harness.locks import holder
 from harness.result_files import not_written
-from harness.runs import in_turn, run_items
+from harness.runs import run_items
 from stylegallery.contract import Cancelled, Item, Stylization
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, MachineError, SettingsError
-from stylegallery.files import PARTIAL
 from stylegallery.images import read_image, to_pixels
 
 Compose = Callable[..., DictConfig]
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def job(out: Path, gallery: Gallery) -> Job:
-    """12 items of the gallery, label `fake`."""
-    return job_of(out, "fake", gallery.contents.parent, {})
-
-
-class Counting(Fake):
-    """Writes down the items it did."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"strength": 0.5, "seconds": 0.0, "broken": [], "log": None} | settings)
-        self.did: list[str] = []
-
-    def stylize(self, item: Item, *arguments: Any) -> Stylization:
-        result = super().stylize(item, *arguments)
-        self.did.append(item.id)
-        return result
-
-
-def run(job: Job, **settings: Any) -> tuple[Counter[str], list[str]]:
-    """Tally of a run and the items it computed."""
-    method = Counting(**settings)
-    return run_items(job, lambda: method, Console(quiet=True)), method.did
-
-
-def record_of(job: Job, item: str) -> Record:
-    record = read_record(job.out / "cells" / job.label / item)
-    assert record is not None
-    return record
-
-
-def stamps(job: Job) -> dict[str, int]:
-    return {path.parent.name: path.stat().st_mtime_ns for path in job.out.glob(f"cells/{job.label}/*/record.json")}
 
 
 # --- each item once ---
@@ -138,19 +88,6 @@ def test_clock_does_not_matter(job: Job) -> None:
     assert run(job)[0] == Counter(done=0, there=12, failed=0)
 
 
-@pytest.mark.parametrize("shards", [1, 2, 5, 12, 20])
-def test_shards_share_out_everything_once(job: Job, shards: int) -> None:
-    parts = [job.items[parse_shard(f"{k}/{shards}")] for k in range(shards)]
-    assert Counter(item.id for part in parts for item in part) == Counter(item.id for item in job.items)
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@pytest.mark.parametrize("shard", ["1/1", "4/4", "a/b", "1", "-1/2", "0/0"])
-def test_bad_shard(shard: str) -> None:
-    with pytest.raises(InputError, match="pass k/n with k from 0 to n-1"):
-        parse_shard(shard)
-
-
 def test_order_and_shard_do_not_change_bytes(job: Job) -> None:
     run(job)
     turned = Job(job.out, "turned", 0, job.method, job.items[::-1])
@@ -194,131 +131,6 @@ def test_input_that_changes_under_way_is_a_failure(job: Job, gallery: Gallery) -
     assert run_items(job, Changing, Console(quiet=True)) == Counter(done=11, there=0, failed=1)
     assert "c2.png changed while it was used" in str(record_of(job, "c2__set1").error)
     assert run(job) == (Counter(done=1, there=11, failed=0), ["c2__set1"])
-
-
-# --- frozen settings ---
-
-
-def test_settings_are_frozen(fake_config: Compose, out: Path) -> None:
-    config = fake_config(f"out={out}", "limit=3")
-    job = Job.of(config, "one@x=0.5")
-    settings = read_frozen(out / "config" / "one@x=0.5.yaml")
-    assert settings["method"] == job.method == {
-        "_target_": "fake_method.Fake", "strength": 0.5, "seconds": 0.0, "broken": [], "log": None,
-    }  # fmt: skip
-    assert (settings["limit"], settings["seed"], len(job.items)) == (3, 0, 3)
-    assert [path.name for path in (out / "config").iterdir()] == ["one@x=0.5.yaml"]
-    assert len(Job.of(fake_config(f"out={out}", "limit=5", "shard=1/2"), "one@x=0.5").items) == 2
-
-
-def test_settings_keep_the_overrides_they_come_from(
-    fake_config: Compose, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those given last, which decide nothing; a file that has none is one of an earlier version."""
-    path, config = out / "config" / "fake.yaml", fake_config(f"out={out}", "limit=1")
-    run(Job.of(config, "fake"))
-    assert read_frozen(path)["overrides"] == []
-    for given in (["experiment=table1", "limit=1"], ["content='a: b\udce9.png'", "limit=1", "shard=0/1"]):
-        monkeypatch.setattr(frozen, "command_line", lambda given=given: given)
-        assert run(Job.of(config, "fake"))[0]["there"] == 1
-        assert read_frozen(path)["overrides"] == given
-    path.write_text("".join(path.read_text().partition("overrides:")[::2]).replace("- ", "# "))
-    assert read_frozen(path)["overrides"] == []
-
-
-@pytest.mark.slow
-def test_changed_settings_are_refused_by_name(fake_config: Compose, out: Path) -> None:
-    run(Job.of(fake_config(f"out={out}", "limit=1"), "fake"))
-    before = (out / "config" / "fake.yaml").read_bytes()
-    with pytest.raises(InputError) as caught:
-        Job.of(fake_config(f"out={out}", "method.strength=0.7", "seed=3"), "fake")
-    message = str(caught.value)
-    assert "seed: 0 there, 3 now; method.strength: 0.5 there, 0.7 now" in message
-    assert "pass label= with a new name or another out=" in message
-    assert (out / "config" / "fake.yaml").read_bytes() == before
-    Job.of(fake_config(f"out={out}", "method.strength=0.7"), "fake@strength=0.7")
-
-
-@pytest.mark.slow
-def test_settings_without_a_result_may_change(fake_config: Compose, out: Path) -> None:
-    """What could not work does not keep the label from what does; a process at work on it does."""
-    job = Job.of(fake_config(f"out={out}", "limit=1", "method.strength=2"), "fake")
-    run(job, broken=[job.items[0].id])
-    assert record_of(job, job.items[0].id).failed
-    with lock(out, f"fake/{job.items[0].id}"), pytest.raises(InputError, match=r"strength: 2 there, 0\.7 now"):
-        Job.of(fake_config(f"out={out}", "method.strength=0.7"), "fake")
-    run(Job.of(fake_config(f"out={out}", "limit=1", "method.strength=0.7"), "fake"))
-    assert read_frozen(out / "config" / "fake.yaml")["method"]["strength"] == 0.7
-    with pytest.raises(InputError, match=r"strength: 0\.7 there, 2 now"):
-        Job.of(fake_config(f"out={out}", "method.strength=2"), "fake")
-
-
-def test_settings_differ_where_their_digests_do(fake_config: Compose, out: Path) -> None:
-    run(Job.of(fake_config(f"out={out}", "limit=1", "method.strength=1"), "fake"))
-    with pytest.raises(InputError, match=r"method\.strength: 1 there, 1\.0 now"):
-        Job.of(fake_config(f"out={out}", "method.strength=1.0"), "fake")
-
-
-@pytest.mark.parametrize("override", ["method.strength=nan", "method.broken=[a,[inf]]", "+data.x=-inf"])
-def test_settings_that_are_not_finite(fake_config: Compose, out: Path, override: str) -> None:
-    """A result of NaN would be recorded as one."""
-    name = override.partition("=")[0].lstrip("+")
-    with pytest.raises(InputError, match=f"^{name} is not a finite number; pass another {name}=$"):
-        Job.of(fake_config(f"out={out}", override), "fake")
-    assert not out.exists()
-
-
-def test_code_is_that_of_the_making_of_a_job(
-    fake_config: Compose, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An edit while the first of several jobs runs is not what the last one's records name."""
-    monkeypatch.setattr("harness.provenance.ROOT", tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "mine.py").write_text("def mine(strength, seconds, broken, log): ...")
-    job = Job.of(fake_config(f"out={out}", "method._target_=mine.mine"), "mine")
-    (tmp_path / "mine.py").write_text("new = 1")
-    old = code_digest(job.method)
-    sources_digest.cache_clear()
-    assert code_digest(job.method) != old
-
-
-def test_where_the_pictures_are_may_change(fake_config: Compose, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = fake_config(f"out={out}")
-    config.data = {
-        "_target_": "data.benchmark.manifest_items",
-        "manifest": "mixed",
-        "files": "stylegallery",
-        "root": "a",
-    }
-    settings = freeze(out, "x", config)
-    assert "root" not in settings["data"]
-    config.data.root = "b"
-    assert freeze(out, "x", config) == settings
-    monkeypatch.setattr(frozen, "in_use", lambda *_: True)
-    config.data.manifest = "stylegallery"
-    with pytest.raises(InputError, match=r"data\.manifest: mixed there, stylegallery now"):
-        freeze(out, "x", config)
-
-
-@pytest.mark.parametrize("label", ["a/b", "", "..\\x", "a b", "..", "."])
-def test_bad_label(fake_config: Compose, out: Path, label: str) -> None:
-    with pytest.raises(InputError, match="label consists of"):
-        Job.of(fake_config(f"out={out}"), label)
-
-
-@pytest.mark.parametrize("limit", ["0", "-1", "all"])
-def test_bad_limit(fake_config: Compose, out: Path, limit: str) -> None:
-    with pytest.raises(InputError, match=r"^limit is .*; it should be"):
-        Job.of(fake_config(f"out={out}", f"limit={limit}"), "fake")
-
-
-@pytest.mark.slow
-def test_damaged_frozen_settings(fake_config: Compose, out: Path) -> None:
-    Job.of(fake_config(f"out={out}"), "fake")
-    for text in ("{", "label: fake\n", "- 1\n"):
-        (out / "config" / "fake.yaml").write_text(text)
-        with pytest.raises(InputError, match="is not the frozen settings of a label"):
-            Job.of(fake_config(f"out={out}"), "fake")
 
 
 # --- failures ---
@@ -382,11 +194,8 @@ def test_settings_that_suit_no_item_stop_at_once(job: Job) -> None:
     assert stamps(job) == {}
 
 
-LOADER = "stylegallery.models.factory.from_directory"
-
-
 def test_missing_weights_stop_before_any_item(job: Job) -> None:
-    config = job.method | {"model": {"_target_": LOADER, "path": "nobody/nothing"}}
+    config = job.method | {"model": {"path": "nobody/nothing"}}
     with pytest.raises(InputError, match="download it with"):
         run(Job(job.out, "fake", 0, config, job.items))
     assert stamps(job) == {}
@@ -465,23 +274,6 @@ def test_kills_lose_and_spoil_nothing(out: Path, tmp_path: Path) -> None:
     assert seen["met a cell under way"] > 0
 
 
-def test_lock_of_another_is_waited_for(job: Job) -> None:
-    """While another process holds a cell everything else is done; then its result counts."""
-    held = lock(job.out, f"fake/{job.items[0].id}")
-    held.acquire()
-    order = []
-
-    class Releasing(Counting):
-        def stylize(self, item: Item, *arguments: Any) -> Stylization:
-            order.append(item.id)
-            if len(order) == 11:
-                held.release()
-            return super().stylize(item, *arguments)
-
-    assert run_items(job, Releasing, Console(quiet=True))["done"] == 12
-    assert order == [item.id for item in [*job.items[1:], job.items[0]]]
-
-
 def test_leftovers_of_the_dead_are_cleared(job: Job) -> None:
     """A lock file without a process is no lock, a half written folder no result."""
     item = job.items[0]
@@ -519,142 +311,9 @@ def test_full_disk_keeps_what_is_there(job: Job, mounted: Any) -> None:
     assert images(full.out, "fake") == expected
 
 
-def test_full_disk_has_no_room_for_settings(fake_config: Compose, mounted: Any) -> None:
-    place = mounted("full", "size=20k")
-    out = place / "out"
-    (out / "config").mkdir(parents=True)
-    (place / "filler").write_bytes(b"0" * 20 * 2**10)
-    with pytest.raises(InputError, match=r"out cannot be written \(No space left on device\); make room or pass"):
-        Job.of(fake_config(f"out={out}"), "fake")
-    assert list((out / "config").iterdir()) == []
-
-
 def test_output_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
     error = not_written(tmp_path / "gone" / "cell", OSError(2, "No such file or directory"))
     assert re.search(r"gone/cell \(No such file or directory, \d+ MiB free\); make room", str(error))
-
-
-def test_locks_that_cannot_be_made(job: Job, fake_config: Compose, out: Path) -> None:
-    out.mkdir()
-    (out / ".locks").write_text("")  # root may write everywhere, so that chmod would not do
-    for call in (lambda: Job.of(fake_config(f"out={out}"), "fake"), lambda: run(job)):
-        with pytest.raises(InputError, match=r"out cannot be written \(File exists|Not a directory\); make room or"):
-            call()
-
-
-# --- status ---
-
-
-def test_status_tells_every_state(fake_config: Compose, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job.of(fake_config(f"out={out}", "limit=10"), "fake")
-    ids = [item.id for item in job.items]
-    run(Job(out, "fake", 0, job.method, job.items[:5]), broken=[ids[1]])
-    with monkeypatch.context() as patch:
-        patch.setattr("harness.request.code_digest", lambda config: "older")
-        run(Job(out, "fake", 0, job.method, job.items[5:6]))
-    held = lock(out, f"fake/{ids[7]}")
-    with held:
-        Path(held.lock_file).write_text("host 42\n")
-        found = status.status_of(out, "fake")
-    assert (found.label, found.planned) == ("fake", 10)
-    assert found.done == [ids[0], *ids[2:5]]
-    assert found.running == {ids[7]: "host 42"}
-    assert found.failed == {ids[1]: f"RuntimeError: no luck with {ids[1]}"}
-    assert found.outdated == [ids[5]]
-    assert found.missing == [ids[6], *ids[8:]]
-    assert found.seconds_left == pytest.approx(6 * 0.25)  # one process, 0.25 s per item
-    assert status.status_of(out, "fake").running == {}
-
-
-def test_status_on_the_command_line(
-    fake_config: Compose, out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    job = Job.of(fake_config(f"out={out}"), "fake")
-    run(job, broken=["c0__set1", "c0__set2"])
-    status.main([str(out)])
-    printed = capsys.readouterr().out
-    row = next(line for line in printed.splitlines() if "fake" in line)
-    assert row.split() == ["fake", "12", "10", "0", "2", "0", "0", "0:00:00"]
-    assert "fake failed on c0__set1: RuntimeError: no luck with c0__set1" in printed
-    status.main([str(out), "--json"])
-    (found,) = json.loads(capsys.readouterr().out)[str(out)]
-    assert (len(found["done"]), sorted(found["failed"])) == (10, ["c0__set1", "c0__set2"])
-    with pytest.raises(SystemExit) as caught:
-        status.main([str(out / "nowhere")])
-    assert caught.value.code == 2
-    assert "holds no sweep; pass the out= of one" in capsys.readouterr().err
-
-
-def test_asking_for_a_holder_leaves_no_lock(out: Path, job: Job) -> None:
-    assert holder(out, "fake", "x") is None
-    assert not (out / ".locks").exists()
-    with lock(out, "fake/x"):
-        assert holder(out, "fake", "x") is not None
-    assert holder(out, "fake", "x") is None
-    with FileLock(out / ".locks/fake/x.lock", blocking=False):
-        pass
-
-
-# --- run.py ---
-
-
-def test_shard_for_a_launcher(fake_config: Compose, out: Path) -> None:
-    import run as script
-
-    with pytest.raises(InputError, match="launcher= shares out all items itself; leave out shard="):
-        script.run(fake_config(f"out={out}", "launcher=local", "shard=0/4"), Console(quiet=True))
-    assert not out.exists()
-
-
-def test_run_prints_a_table_and_fails_for_failed_items(fake_config: Compose, out: Path) -> None:
-    import run as script
-
-    console = Console(file=io.StringIO(), width=200)
-    overrides = (f"out={out}", "label=fake", "method.broken=[c3__set1]")
-    assert script.run(fake_config(*overrides), console) is False
-    assert isinstance(console.file, io.StringIO)
-    printed = console.file.getvalue()
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
-    assert {("done now", "11"), ("done before", "0"), ("failed", "1")} <= {tuple(row) for row in rows}
-    assert "c3__set1 failed: RuntimeError: no luck with c3__set1" in printed
-
-
-def test_number_as_a_label(fake_config: Compose, out: Path) -> None:
-    """Hydra reads `label=2024` as a number."""
-    import run as script
-
-    assert script.run(fake_config(f"out={out}", "label=2024", "limit=1"), Console(quiet=True))
-    assert [path.name for path in (out / "cells").iterdir()] == ["2024"]
-
-
-@pytest.mark.slow
-def test_sweep_on_the_command_line(gallery: Gallery, out: Path, environment: dict[str, str]) -> None:
-    """The label is the method's name; a job of a multirun that fails does not keep the next from running, and the exit
-    code tells."""
-    call = [sys.executable, str(ROOT / "run.py"), "--config-dir", str(ROOT / "tests" / "conf"), "-m", "method=fake"]
-    call += [*gallery.overrides(), f"out={out}", "shard=0/3,1/3", "method.broken=[c1__set1]"]
-    environment = environment | {"PYTHONPATH": str(ROOT / "tests")}
-    process = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert process.returncode == 1, process.stderr
-    done = sorted(path.name for path in (out / "cells" / "fake").iterdir())
-    assert done == sorted(f"c{number}__set{size}" for number in range(4) for size in (1, 2))
-    assert "error" in json.loads((out / "cells/fake/c1__set1/record.json").read_text())
-    assert "error" not in json.loads((out / "cells/fake/c3__set2/record.json").read_text())
-
-
-class Unlucky(Counting):
-    """Raises `error` on the items whose place in the sweep is in `at`."""
-
-    def __init__(self, error: Exception, at: set[int]) -> None:
-        super().__init__()
-        self.error, self.at, self.place = error, at, -1
-
-    def stylize(self, item: Item, *arguments: Any) -> Stylization:
-        self.place += 1
-        if self.place in self.at:
-            raise self.error
-        return super().stylize(item, *arguments)
 
 
 @pytest.mark.slow
@@ -673,141 +332,6 @@ def test_equal_failures_of_items_do_not_end_the_sweep(job: Job, error: Exception
     assert len(stamps(job)) == 12
 
 
-# --- what a label's settings are ---
-
-
-@pytest.mark.parametrize("moved", [False, True])
-@pytest.mark.parametrize("launched", [False, True])
-def test_two_starts_on_one_folder_never_mix(fake_config: Compose, out: Path, moved: bool, launched: bool) -> None:
-    """Whichever froze its settings last goes on; the other one stops at its next item, and so do its tasks."""
-    first = Job.of(fake_config(f"out={out}"), "fake")
-    shard = Shard(str(out), "fake", first.settings, ids_of(first), "0/1", None, None)
-    second = Job.of(fake_config(f"out={out}", "seed=1" if moved else "method.strength=0.25"), "fake")
-    says = "settings of a later start" if launched else "settings of another start, which came after this one"
-    with pytest.raises(InputError, match=says):
-        shard() if launched else run(first)
-    assert not list(out.glob("cells/*/*/record.json"))
-    run(second, broken=["c1__set2"])  # failures have a record too
-    with pytest.raises(InputError, match=says):
-        shard() if launched else run(first)
-    records = [json.loads(path.read_text()) for path in out.glob("cells/fake/*/record.json")]
-    assert {record["seed"] for record in records} == {second.seed}
-    assert {record["config"]["strength"] for record in records} == {second.method["strength"]}
-    assert {record["settings"] for record in records} == {second.settings} != {first.settings}
-
-
-def test_settings_cannot_change_under_the_first_item(fake_config: Compose, out: Path) -> None:
-    """Although nothing has been written yet: its lock is seen."""
-    job = Job.of(fake_config(f"out={out}"), "fake")
-    items = in_turn(job)
-    next(items)
-    with pytest.raises(InputError, match=r"fake with other settings \(seed: 0 there, 1 now\)"):
-        Job.of(fake_config(f"out={out}", "seed=1"), "fake")
-    items.close()
-    Job.of(fake_config(f"out={out}", "seed=1"), "fake")
-
-
-def test_a_task_does_only_what_it_was_started_for(fake_config: Compose, gallery: Gallery, out: Path) -> None:
-    """Pictures that came later, or are others on the machine of the task, are not recorded."""
-    job = Job.of(fake_config(f"out={out}", "limit=2"), "fake")
-    shard = Shard(str(out), "fake", job.settings, ids_of(job), "0/1", None, None)
-    paint(gallery.contents / "a_first.png", 77)
-    assert shard()["done"] == 2
-    assert sorted(path.name for path in out.glob("cells/fake/*")) == sorted(item.id for item in job.items)
-    paint(job.items[0].content, 78)
-    with pytest.raises(InputError, match="are not those that the task was started with"):
-        shard()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_the_end_of_a_task_is_no_failure_of_its_item(fake_config: Compose, out: Path) -> None:
-    """Slurm takes the machine back: submitit's handler of the signal raises inside the method."""
-    utils = pytest.importorskip("submitit.core.utils")
-    before = signal.getsignal(signal.SIGUSR2)
-    for error in (utils.UncompletedJobError("timed out"), subprocess.CalledProcessError(1, ["scontrol", "requeue"])):
-        job = Job.of(fake_config(f"out={out}", "method.seconds=30"), "fake")
-        shard = Shard(str(out), "fake", job.settings, ids_of(job), "0/1", None, None)
-
-        def handle(*_: object, error: Exception = error) -> None:
-            raise error
-
-        signal.signal(signal.SIGUSR2, handle)
-        try:
-            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR2)).start()
-            with pytest.raises(type(error)) as caught:
-                shard()
-            assert signal.getsignal(signal.SIGUSR2) is handle
-        finally:
-            signal.signal(signal.SIGUSR2, before)
-        assert caught.value is error
-        assert not stamps(job)
-        assert holder(out, "fake", job.items[0].id) is None
-
-
-def test_a_task_in_another_folder_reads_the_same_pictures(
-    fake_config: Compose, gallery: Gallery, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray starts its workers in folders of their own, where relative paths may even exist."""
-    monkeypatch.chdir(gallery.contents.parent)
-    job = Job.of(fake_config(f"out={out}", "data.contents=contents", "data.references=references", "limit=2"), "fake")
-    shard = Shard(str(out), "fake", job.settings, ids_of(job), "0/1", job.root, None)
-    worker = paint_gallery(tmp_path / "worker")
-    paint(worker.contents / "c0.png", 99)
-    monkeypatch.chdir(tmp_path / "worker")
-    assert shard()["done"] == 2
-    records = [json.loads(path.read_text()) for path in out.glob("cells/fake/*/record.json")]
-    assert {Path(record["inputs"]["content"]["path"]).parent for record in records} == {gallery.contents}
-
-
-def ids_of(job: Job) -> dict[str, str]:
-    return {item.id: inputs_digest(item) for item in job.items}
-
-
-# --- places and spellings ---
-
-
-@pytest.mark.slow
-def test_the_spelling_of_a_place_changes_nothing(
-    fake_config: Compose, gallery: Gallery, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(Job.of(fake_config(f"out={out}"), "fake"))
-    monkeypatch.chdir(gallery.contents.parent)
-    for contents, references in (
-        ("contents/", "references"), ("./contents", "references/"), (f"{gallery.contents}/../contents", "[references]"),
-        ("contents/*.png", "[references/set1,references/set2/,references/set3]"),
-    ):  # fmt: skip
-        again = Job.of(
-            fake_config(f"out={out}", f"data.contents='{contents}'", f"data.references={references}"), "fake"
-        )
-        assert run(again)[0] == {"done": 0, "there": 12, "failed": 0}
-    data = read_frozen(out / "config" / "fake.yaml")["data"]
-    assert all(Path(path).is_absolute() for path in (data["contents"], *data["references"]))
-
-
-@pytest.mark.slow
-def test_a_moved_folder_is_the_same_and_another_one_is_not(fake_config: Compose, gallery: Gallery, out: Path) -> None:
-    run(Job.of(fake_config(f"out={out}"), "fake"))
-    moved = gallery.contents.rename(gallery.contents.parent / "moved")
-    again = Job.of(fake_config(f"out={out}", f"data.contents={moved}"), "fake")
-    assert run(again)[0] == {"done": 0, "there": 12, "failed": 0}
-    assert read_frozen(out / "config" / "fake.yaml")["data"]["contents"] == str(moved)
-    items = in_turn(again)  # at work; meanwhile another machine starts, which has the folder elsewhere
-    next(items)
-    shutil.copytree(moved, out.parent / "mounted")
-    mounted = Job.of(fake_config(f"out={out}", f"data.contents={out.parent / 'mounted'}"), "fake")
-    next(items)
-    items.close()
-    assert run(mounted)[0]["there"] == 12
-    other = paint_gallery(out.parent / "other")
-    for picture in other.contents.iterdir():
-        paint(picture, 50)
-    with pytest.raises(InputError, match=r"fake with other settings \(data\.contents: .*moved there, .*other"):
-        Job.of(fake_config(f"out={out}", f"data.contents={other.contents}"), "fake")
-    (moved / "c0.png").unlink()
-    with pytest.raises(InputError, match="with other settings"):
-        Job.of(fake_config(f"out={out}", f"data.contents={moved.rename(out.parent / 'less')}"), "fake")
-
-
 # --- what a folder may lack, and what ends a run ---
 
 
@@ -820,39 +344,3 @@ def test_a_picture_that_is_not_what_was_written_is_done_again(job: Job, damage: 
     tally, _ = run(job)
     assert (tally["done"], tally["there"]) == (1, 11)
     assert images(job.out, "fake") == before
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks by other means")
-def test_a_file_system_without_locks_is_named(
-    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
-    assert run(job)[0]["done"] == 12
-    assert holder(job.out, "fake", job.items[0].id) is None
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith(f"{job.out} is on a file system without locks, so that two processes would do the same item")
-    assert "give each a shard of its own: shard=0/2, shard=1/2" in said
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks by other means")
-def test_asking_for_a_holder_writes_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder that may only be read, too; a link in the place of a lock is not followed."""
-    real, victim = os.open, out / "victim"
-    with lock(out, "fake/x"):
-        pass
-    victim.write_text("mine")
-    (out / ".locks" / "fake" / "link.lock").symlink_to(victim)
-
-    def only_read(path: Any, flags: int, *more: Any, **others: Any) -> int:
-        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
-            raise OSError(errno.EROFS, "Read-only file system")
-        return real(path, flags, *more, **others)
-
-    with lock(out, "fake/held"), monkeypatch.context() as patch:
-        patch.setattr(os, "open", only_read)
-        assert holder(out, "fake", "x") is holder(out, "fake", "absent") is holder(out, "fake", "link") is None
-        assert holder(out, "fake", "held") == "starting"
-    assert victim.read_text() == "mine"

@@ -13,10 +13,10 @@ import pytest
 import wandb
 from conftest import ROOT, Gallery
 from fake_method import Fake
-from kill_cells import images, job_of
 from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
+from running import images, job_of
 
 from evaluation.results import scores_of
 from harness import tracking

@@ -1,6 +1,6 @@
-"""Kill processes at work on cells with SIGKILL, again and again, and check what is left.
+"""Kill processes at work on items with SIGKILL, again and again, and check what is left.
 
-    python tests/kill_cells.py --kills 60        prints figures
+    python tests/kill_runs.py --kills 60        prints figures
 
 Two processes do the same items; after a random time one of them is killed and replaced by a new one. When all items
 are there, what they left is compared with what one undisturbed process wrote, and a new round begins.
@@ -19,20 +19,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rich.console import Console
+from running import images, job_of
 
-from data.benchmark import folder_items
-from harness.jobs import Job
 from harness.record import read_record
 from harness.runs import run_items
 from stylegallery.files import PARTIAL
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["harness.runs", "fake_method"])
-
-
-def job_of(out: Path, label: str, gallery: Path, method: dict[str, object]) -> Job:
-    items = folder_items(str(gallery / "contents"), str(gallery / "references"))
-    return Job(out, label, 0, {"_target_": "fake_method.Fake", "strength": 0.5, **method}, items)
 
 
 def work(out: Path, label: str, gallery: Path, method: dict[str, object]) -> None:
@@ -51,13 +45,7 @@ def start(*arguments: object) -> BaseProcess:
     return process
 
 
-def images(out: Path, label: str) -> dict[str, bytes]:
-    """The picture of every item that has a whole record."""
-    folders = sorted((out / "cells" / label).glob("*/"))
-    return {path.name: (path / "stylised.png").read_bytes() for path in folders if read_record(path)}
-
-
-def cells_of(out: Path, label: str, pid: int | None) -> list[Path]:
+def items_of(out: Path, label: str, pid: int | None) -> list[Path]:
     """The cells that a process had or has, by what it wrote in their locks."""
     locks = (out / ".locks" / label).glob("*.lock")
     return [out / "cells" / label / path.stem for path in locks if path.read_text().split()[-1:] == [str(pid)]]
@@ -77,14 +65,14 @@ def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]
             victim = workers[rng.randrange(2)]
             # Every other kill waits for the first cell: on a busy machine a process may take long to get there.
             waiting = seen["kills"] % 2 == 1
-            while waiting and victim.is_alive() and not cells_of(out, label, victim.pid):
+            while waiting and victim.is_alive() and not items_of(out, label, victim.pid):
                 time.sleep(0.001)
             time.sleep(rng.uniform(0, 0.05 if waiting else 0.25))
             if not victim.is_alive():
                 break
             assert victim.pid
             os.kill(victim.pid, signal.SIGSTOP)  # the other one would take over what it leaves before it is counted
-            begun = cells_of(out, label, victim.pid)
+            begun = items_of(out, label, victim.pid)
             seen["met a cell under way"] += any(read_record(cell) is None for cell in begun)
             os.kill(victim.pid, signal.SIGKILL)
             victim.join()
