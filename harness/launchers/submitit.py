@@ -121,12 +121,19 @@ class Submitit(Launcher):
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends this process as an exception would, so that what it started can be stopped."""
+    """SIGTERM ends this process as an exception would, so that what it started can be stopped.
+
+    Submitit stops it by SIGINT, which a script ignores for what it starts in the background, and so would the tasks.
+    """
     if threading.current_thread() is not threading.main_thread():  # only the main one gets signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    before = [
+        (signal.SIGTERM, signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))),
+        (signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)),
+    ]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from conftest import ROOT, Gallery, paint_gallery
@@ -447,6 +449,41 @@ def test_sigterm_stops_the_processes_of_this_machine(
     assert ended.value.code == 128 + signal.SIGTERM
     assert cancelled == ([False] if cluster == "local" else [])
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("interrupts", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_reaches_real_tasks(tmp_path: Path, interrupts: Any) -> None:
+    """Also where a script started run.py in the background, which then ignores SIGINT, with all that it starts."""
+    pytest.importorskip("submitit")
+    place = str(tmp_path / "process")
+
+    class Sleeping:  # a shard that its process need not import PyTorch for
+        def __call__(self) -> dict[str, int]:
+            __import__("pathlib").Path(place).write_text(str(__import__("os").getpid()))
+            __import__("time").sleep(120)
+            return {}
+
+    def stop() -> None:
+        while not Path(place).exists() or not Path(place).read_text():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    shards: list[Any] = [Sleeping()]
+    before = signal.signal(signal.SIGINT, interrupts)
+    try:
+        threading.Thread(target=stop, daemon=True).start()
+        with pytest.raises(SystemExit):
+            Submitit("local", 1, {"timeout_min": 5}, [0]).run(shards, tmp_path / "jobs", Console(quiet=True))
+        assert signal.getsignal(signal.SIGINT) is interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+    process = int(Path(place).read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    os.kill(process, signal.SIGKILL)
+    pytest.fail("the task goes on")
 
 
 def test_sigterm_between_two_submissions_stops_the_first(tmp_path: Path) -> None:
