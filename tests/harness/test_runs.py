@@ -14,7 +14,6 @@ import pytest
 import torch
 from conftest import Gallery, paint, paint_gallery
 from fake_method import Fake
-from harness.whole import PARTIAL
 from kill_runs import start, survive
 from omegaconf import DictConfig
 from PIL import Image
@@ -28,6 +27,7 @@ from harness.runs import run_items
 from stylegallery.contract import Cancelled, Item, Stylization
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, MachineError, SettingsError
+from stylegallery.files import PARTIAL
 from stylegallery.images import read_image, to_pixels
 
 Compose = Callable[..., DictConfig]
@@ -194,8 +194,11 @@ def test_settings_that_suit_no_item_stop_at_once(job: Job) -> None:
     assert stamps(job) == {}
 
 
+LOADER = "stylegallery.models.factory.from_directory"
+
+
 def test_missing_weights_stop_before_any_item(job: Job) -> None:
-    config = job.method | {"model": {"path": "nobody/nothing"}}
+    config = job.method | {"model": {"_target_": LOADER, "path": "nobody/nothing"}}
     with pytest.raises(InputError, match="download it with"):
         run(Job(job.out, "fake", 0, config, job.items))
     assert stamps(job) == {}
