@@ -510,7 +510,7 @@ def test_excluded_and_forbidden_are_left_alone(finished: Finished, run_built: Ru
 
 
 @pytest.mark.parametrize(
-    ("wish", "says"),
+    ("constraint", "says"),
     [
         ("pins={99:[1,1]}", r"pin names content region 99, but the content has regions 1\.\.\d"),
         ("pins={0:[1,1]}", "pins are written"),
@@ -537,9 +537,9 @@ def test_excluded_and_forbidden_are_left_alone(finished: Finished, run_built: Ru
         ("excluded=[1,2]", "content region 1 has no region left to match; exclude or forbid less"),
     ],
 )
-def test_bad_wish(run_built: RunInside, pictures: Pictures, tmp_path: Path, wish: str, says: str) -> None:
+def test_bad_constraint(run_built: RunInside, pictures: Pictures, tmp_path: Path, constraint: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        run_built(*pictures.overrides(), wish, f"out={tmp_path / 'out'}")
+        run_built(*pictures.overrides(), constraint, f"out={tmp_path / 'out'}")
     assert_nothing_in(tmp_path / "out")
 
 

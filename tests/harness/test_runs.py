@@ -23,8 +23,8 @@ from running import Counting, Unlucky, images, job_of, record_of, run, stamps
 from harness.jobs import Job
 from harness.locks import holder
 from harness.result_files import not_written
-from harness.runs import run_items
-from stylegallery.contract import Cancelled, Item, Stylization
+from harness.runs import run_items, run_single
+from stylegallery.contract import Cancelled, Item, Progress, Silent, Stylization
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, MachineError, SettingsError
 from stylegallery.files import PARTIAL
@@ -237,6 +237,27 @@ def test_interruption_is_not_a_failure(job: Job, kind: type[BaseException]) -> N
     assert holder(job.out, "fake", job.items[2].id) is None
     assert run(job)[0] == Counter(done=10, there=2, failed=0)
     assert caught.type is kind
+
+
+def test_a_cancelled_picture_leaves_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever follows the progress ends the method by an error; the lock is free however long that is kept."""
+
+    class Staged(Counting):
+        def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
+            progress.stage("3 energy", 2)()
+            return super().stylize(item, generator)
+
+    def cancel(energy: object = None, picture: object = None) -> None:
+        raise Cancelled
+
+    single = Job(job.out, "", 0, job.method, job.items[:1])
+    monkeypatch.setattr("harness.runs.build", lambda node: Staged())
+    with monkeypatch.context() as patch, pytest.raises(Cancelled) as caught:
+        patch.setattr("harness.progress.Bars.stage", lambda *_: cancel)
+        run_single(single, Console(quiet=True))
+    assert [path.name for path in job.out.iterdir()] == [".locks"]
+    assert run_single(single, Console(quiet=True)).item == job.items[0].id
+    assert caught.type is Cancelled
 
 
 @pytest.mark.parametrize("error", [SettingsError("steps is 9, but the model has 8"), MachineError("the disk is full")])
