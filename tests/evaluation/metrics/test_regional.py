@@ -36,7 +36,7 @@ from stylegallery.images import read_image
 from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import resize_labels
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 SIDE, GRID = 128, 16
 
 

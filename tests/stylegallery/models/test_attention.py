@@ -14,7 +14,7 @@ from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.models.factory import from_directory
 from stylegallery.models.unet import record_self_attention, self_attention_layers
 
-SHARED = Path(__file__).parents[3] / "shared" / "vectors"
+SHARED = Path(__file__).parents[4] / "shared" / "vectors"
 
 
 @pytest.fixture(scope="module")

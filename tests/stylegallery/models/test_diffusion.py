@@ -19,8 +19,8 @@ from stylegallery.models.factory import from_directory
 from stylegallery.models.unet import UNetModel
 from stylegallery.segmentation import fuse
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-SHARED = Path(__file__).parents[3] / "shared" / "vectors"
+VECTORS = Path(__file__).parents[2] / "vectors"
+SHARED = Path(__file__).parents[4] / "shared" / "vectors"
 needs_shared = pytest.mark.skipif(not (SHARED / "tiny-sd").exists(), reason="needs the shared tiny model and vectors")
 
 
