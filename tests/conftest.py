@@ -29,7 +29,7 @@ from harness.provenance import file_digest
 from harness.record import SCHEMA, Record, load_record
 from stylegallery.errors import InputError
 from stylegallery.regions import named_regions
-from stylegallery.weights import fetch
+from stylegallery.weights.download import fetch
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # beside the project where it is developed; users have none

@@ -113,7 +113,7 @@ def test_an_edit_of_a_stage_leaves_other_methods_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stage: str
 ) -> None:
     for name in ("stylegallery", "baselines", "data"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=lambda _, names: [n for n in names if n == "weights"])
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors"))
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     targets = frozenset({method}), frozenset({"stylegallery.pipeline.StyleGallery"})
     assert method.rpartition(".")[0].replace(".", "/") + ".py" in {

@@ -6,7 +6,8 @@ import pytest
 
 from harness.status import Status, show
 from stylegallery.command import listing, plain_console
-from stylegallery.weights import main, table
+from stylegallery.weights import table
+from stylegallery.weights.__main__ import main
 
 
 def test_weights_at_80_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,8 @@ from huggingface_hub.utils import close_session
 
 from harness.provenance import weights_digest
 from stylegallery import transfer, weights
-from stylegallery.weights import Entry, locate, main
+from stylegallery.weights import Entry, locate
+from stylegallery.weights.__main__ import main
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 NEWER = "89abcdef0123456789abcdef0123456789abcdef"

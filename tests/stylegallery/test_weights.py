@@ -21,7 +21,8 @@ from omegaconf import DictConfig
 
 from stylegallery import transfer, weights
 from stylegallery.errors import InputError
-from stylegallery.weights import Entry, find, locate, locate_file, main, table
+from stylegallery.weights import Entry, download, find, locate, locate_file, table
+from stylegallery.weights.__main__ import main
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -364,7 +365,7 @@ def test_what_is_here_already_needs_no_space(
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: usage._replace(free=549_999))
     assert "free space there" in refused("large")
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: usage._replace(free=550_001))
-    monkeypatch.setattr(weights, "download_repository", lambda *_: None)
+    monkeypatch.setattr(download, "download_repository", lambda *_: None)
     assert "lacks some of unet/*, a.bin, b.bin" in refused("large")
 
 
