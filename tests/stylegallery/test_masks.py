@@ -430,12 +430,12 @@ def test_only_the_released_variant_wants_512_pixels(
 ) -> None:
     built = instantiate(composed(f"method={method}").method, _convert_="all")
     Image.new("L", (40, 32), 1).save(tmp_path / "mask.png")  # of a content picture of 80 x 64
-    arguments = (tmp_path / "mask.png", torch.zeros(1, 3, 64, 80), torch.zeros(1, 3, 56, 72))
     if error:
         with pytest.raises(InputError, match=error):
-            built.read_mask(*arguments)
+            built.read(pictures.content, tmp_path / "mask.png", 0)
     else:
-        assert built.read_mask(*arguments).tolist() == [[1] * 9] * 7
+        given = built.read(pictures.content, tmp_path / "mask.png", 0)
+        assert given.image.shape == (1, 3, 56, 72) and given.mask.tolist() == [[1] * 9] * 7
 
 
 # --- there and back ---
