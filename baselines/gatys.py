@@ -76,7 +76,7 @@ class Gatys:
         style_weight: NotNegative,
         content_weight: NotNegative,
         smoothness: NotNegative,
-        device: str = "auto",
+        device: str,
     ) -> None:
         self.read = PictureReader(resolution, resizing)
         network = EfficientNetFeatures() if features == "efficientnet" else VGG19Features()

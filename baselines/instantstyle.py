@@ -30,7 +30,7 @@ LAYOUT: dict[bool, Scale] = {
 class InstantStyle(IPAdapter):
     """`layout` adds the blocks that carry the reference's composition. The other settings are IPAdapter's."""
 
-    def __init__(self, base: Weights, layout: bool = False, **settings: Any) -> None:
+    def __init__(self, base: Weights, layout: bool, **settings: Any) -> None:
         xl = is_xl(model_files(base))
         scale = STYLE[xl] | LAYOUT[xl] if layout else STYLE[xl]
         super().__init__(base=base, scale=scale, **settings)

@@ -52,9 +52,9 @@ class IPAdapter:
         prompt: str,
         negative_prompt: str,
         captions: Weights | None,
-        scale: NotNegative | dict[str, Any] = 1.0,
-        device: str = "auto",
-        dtype: Dtype = "auto",
+        scale: NotNegative | dict[str, Any],
+        device: str,
+        dtype: Dtype,
     ) -> None:
         precision = pick_dtype(dtype, pick_device(device))
         self.pipeline = load_pipeline(base, load_controlnet(base, controlnet, precision), device, precision)

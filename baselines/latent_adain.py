@@ -40,7 +40,7 @@ class LatentAdaIN:
 
     @checked
     def __init__(
-        self, model: DiffusionModel, resolution: Resolution, resizing: Literal["square", "keep"], strength: Share = 1.0
+        self, model: DiffusionModel, resolution: Resolution, resizing: Literal["square", "keep"], strength: Share
     ) -> None:
         self.model, self.strength = model, strength
         self.read = PictureReader(resolution, resizing, model.multiple)

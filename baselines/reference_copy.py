@@ -17,7 +17,7 @@ class ReferenceCopy:
     """
 
     @checked
-    def __init__(self, resolution: Resolution, resizing: Literal["square", "keep"], reference: Count = 1) -> None:
+    def __init__(self, resolution: Resolution, resizing: Literal["square", "keep"], reference: Count) -> None:
         self.read, self.reference = PictureReader(resolution, resizing), reference
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:

@@ -126,9 +126,9 @@ class StyleAligned:
         offset: Number,
         prompt: str,
         captions: Weights | None,
-        reference: Count = 1,
-        device: str = "auto",
-        dtype: Dtype = "auto",
+        reference: Count,
+        device: str,
+        dtype: Dtype,
     ) -> None:
         require(offset < steps, "offset is below steps", offset)
         precision = pick_dtype(dtype, pick_device(device))

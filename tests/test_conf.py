@@ -3,7 +3,7 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -114,3 +114,35 @@ def test_marks_are_where_weights_are() -> None:
         marked["baselines.stytr2.StyTR2"] == set(loaded_by(next(constructors("baselines.stytr2.StyTR2")))) == {"path"}
     )
     assert marked["baselines.identity.Identity"] == set()
+
+
+# --- defaults ---
+
+# TODO: these are constructed from Python too; their defaults still stand in conf/ and in their signatures.
+TWICE = {
+    "baselines.attention_distillation.AttentionDistillation", "baselines.conditions.Canny",
+    "baselines.conditions.Contour", "baselines.conditions.Depth", "baselines.conditions.Lineart",
+    "baselines.styleid.StyleID", "baselines.stytr2.StyTR2", "stylegallery.encoders.CLIPEncoder",
+    "stylegallery.encoders.DINOv2Encoder", "stylegallery.encoders.EfficientNetEncoder",
+    "baselines.global_style.GlobalStyle", "stylegallery.extras.depth.DepthAnything",
+    "stylegallery.extras.segmenters.SAM",
+    "stylegallery.extras.small_models.ExtrasConfig", "stylegallery.guidance.GuidanceConfig",
+    "stylegallery.matching.MatchingConfig", "stylegallery.models.factory.from_directory",
+    "stylegallery.pipeline.StyleGallery", "stylegallery.segmentation.SegmentationConfig",
+}  # fmt: skip
+
+
+def twice(node: Mapping[str, Any]) -> set[str]:
+    """Settings of a node that have a default in the signature too; None there says that there is none."""
+    target: Any = located(node["_target_"], node["_target_"])
+    classes = [owner for owner in target.__mro__ if owner is not object] if isinstance(target, type) else [target]
+    parameters = [parameter for owner in classes for parameter in inspect.signature(owner).parameters.values()]
+    return {one.name for one in parameters if one.name in node and one.default not in (one.empty, None)}
+
+
+@pytest.mark.parametrize("method", sorted(path.stem for path in (CONF / "method").glob("*.yaml")))
+def test_a_default_stands_in_conf_alone(method: str) -> None:
+    """What decides a result is in its settings, and so in its record."""
+    config = OmegaConf.to_container(compose_config(method, "model=sd15").method, resolve=False)
+    own = [node for _, node in nodes(config) if "_target_" in node and node["_target_"] not in TWICE]
+    assert {node["_target_"]: twice(node) for node in own if twice(node)} == {}
