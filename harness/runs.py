@@ -191,7 +191,7 @@ def in_turn(job: Job) -> Generator[Item]:
 def require_settings(job: Job) -> None:
     """Raises InputError where the frozen settings of a job are no longer those that it was made with.
 
-    Called with the lock of an item held: who freezes other settings meanwhile sees that lock, or is seen here.
+    Called with the lock of an item held: whoever freezes other settings meanwhile sees that lock, or is seen here.
     """
     if job.settings is not None:
         with lock(job.out, "config"):
