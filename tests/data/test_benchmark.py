@@ -160,7 +160,7 @@ def test_masks_of_a_manifest_are_inputs(tiny: Path, tmp_path: Path, monkeypatch:
     paint(ours / "a.png", 6)
     item, *_ = load_items(settings(tiny) | {"masks": "ours"})
     before = Request.of(item, 0, {})
-    assert before.inputs["mask of content"]["path"] == str(ours / "a.png")
+    assert before.inputs["mask of content"].path == str(ours / "a.png")
     paint(ours / "a.png", 8)
     assert Request.of(item, 0, {}).digest() != before.digest()
 

@@ -96,6 +96,7 @@ class Maker:
             )  # fmt: skip
             rows = {
                 name: {"value": v[index], "version": metric_info(name).version, "reason": None}
+                | ({"annotation": "d"} if metric_info(name).kind == "regional" else {})
                 for name, v in (scores or {}).items()
             }
             rows["lpips_alex"] = {"value": None, "version": 1, "reason": MISSING}
@@ -121,7 +122,8 @@ def listed(values: np.ndarray) -> list[float]:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Maker:
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
+    monkeypatch.setattr("evaluation.results.annotation_digest", lambda folder: "d")  # of every annotation
     return Maker(tmp_path)
 
 

@@ -13,7 +13,7 @@ import yaml
 from conftest import Gallery, paint, result_record
 
 from data.benchmark import load_items
-from evaluation import annotations, report, results, score, tables
+from evaluation import annotations, registry, report, score, tables
 from evaluation.metric import Annotation
 from evaluation.metrics.histogram import Histogram
 from evaluation.publish import __main__ as publishing
@@ -173,8 +173,8 @@ def test_scores_choose_no_code(out: Path, tmp_path: Path, call: Call, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     (path,) = out.glob("cells/*/*/scores.json")
     scores = json.loads(path.read_text())
-    name = "../" * len(results.METRICS.parts) + str(tmp_path / "theirs").lstrip("/")
-    assert (results.METRICS / f"{name}.yaml").is_file()
+    name = "../" * len(registry.METRICS.parts) + str(tmp_path / "theirs").lstrip("/")
+    assert (registry.METRICS / f"{name}.yaml").is_file()
     path.write_text(json.dumps(scores | {"metrics": {name: scores["metrics"]["lpips_alex"]}}))
     code, said = call("tables", out)
     assert not (tmp_path / "mine").exists()
