@@ -2,9 +2,11 @@
 
 import datetime
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from evaluation import annotations, registry, report, score, tables
 from evaluation.metric import Annotation
 from evaluation.metrics.histogram import Histogram
 from evaluation.publish import __main__ as publishing
-from evaluation.publish.commands import as_override
+from evaluation.publish.commands import commands
 from harness import status
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
@@ -181,12 +183,11 @@ def test_scores_choose_no_code(out: Path, tmp_path: Path, call: Call, monkeypatc
     assert code == 0 and "theirs" not in said  # a metric that conf/ does not have is not shown
 
 
-def test_printed_commands_hold_texts_as_texts() -> None:
-    assert as_override("sd15") == "sd15"
-    assert as_override("{_target_: os.system}") == '"{_target_: os.system}"'
-    assert as_override("${oc.env:HOME}") == '"\\${oc.env:HOME}"'
-    assert as_override("null") == '"null"'
-    assert as_override(None) == "null"
+def test_printed_commands_quote_what_a_folder_holds(tmp_path: Path) -> None:
+    given = "method.path='$(touch mine)'; rm `ls` # ${oc.env:HOME}"
+    sweep = SimpleNamespace(out=tmp_path, frozen={"identity": {"overrides": [given], "method": {}}})
+    line, *_ = commands(SimpleNamespace(sweep=sweep, ran=["identity"]))  # type: ignore[arg-type]
+    assert shlex.split(line) == ["python", "run.py", given, f"out={tmp_path}"]
 
 
 # --- damage ---
