@@ -19,7 +19,7 @@ Slips of the published code are not reproduced. Its optional content terms are `
 does on that model), `highest_timestep` and `projection_timestep` are ours, for the embedded model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -102,10 +102,7 @@ class AttentionDistillation:
             if self.projection_timestep > 0:
                 latent = self.model.project(latent, self.projection_timestep)
             image = self.model.decode(latent).cpu()
-        return Stylization(
-            image, content, references, energies=energies, seconds=watch.seconds,
-            peak_memory_mib=watch.peak_memory_mib(),
-        )  # fmt: skip
+        return Stylization(image, content, references, energies=energies, **watch.costs())
 
     def optimise(
         self, start: Tensor, content: Tensor | None, references: Sequence[Tensor], masks: Masks | None = None
@@ -124,7 +121,7 @@ class AttentionDistillation:
             def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
                 attention = self.model.self_attention(latent, timestep, self.layers)
                 style = style_loss(attention, styles, self.attention_scale, masks)
-                kept = CONTENT_TERMS[self.content_term](attention, source) if source else torch.zeros_like(style)
+                kept = content_loss(attention, source, self.content_term) if source else torch.zeros_like(style)
                 return style, kept
 
             return losses
@@ -178,30 +175,25 @@ def attention_target(
     return target
 
 
-def query_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
-    """Σ_layers mean |Q − Q_c|."""
+def content_loss(
+    attention: Sequence[SelfAttention], content: Sequence[SelfAttention], term: ContentTerm = "query"
+) -> Tensor:
+    """Σ_layers mean |difference| of the layers now and of the content's, by one of CONTENT_TERMS."""
+    difference = CONTENT_TERMS[term]
     pairs = zip(attention, content, strict=True)
-    return torch.stack([(a.query - c.query).abs().mean() for a, c in pairs]).sum()
+    return torch.stack([difference(layer, kept).abs().mean() for layer, kept in pairs]).sum()
 
 
-def attention_map_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
-    """Σ_layers mean |softmax(Q Kᵀ / √D) − softmax(Q_c K_cᵀ / √D)|."""
-
-    def attention_map(layer: SelfAttention) -> Tensor:
-        return (layer.query @ layer.key.mT / layer.query.shape[-1] ** 0.5).softmax(-1)
-
-    pairs = zip(attention, content, strict=True)
-    return torch.stack([(attention_map(a) - attention_map(c).detach()).abs().mean() for a, c in pairs]).sum()
+def attention_map(layer: SelfAttention) -> Tensor:
+    """softmax(Q Kᵀ / √D)."""
+    return (layer.query @ layer.key.mT / layer.query.shape[-1] ** 0.5).softmax(-1)
 
 
-def output_loss(attention: Sequence[SelfAttention], content: Sequence[SelfAttention]) -> Tensor:
-    """Σ_layers mean |softmax(Q Kᵀ / √D) V_c − out_c|."""
-    pairs = zip(attention, content, strict=True)
-    differences = [(F.scaled_dot_product_attention(a.query, a.key, c.value) - c.output).abs().mean() for a, c in pairs]
-    return torch.stack(differences).sum()
-
-
-CONTENT_TERMS = {"query": query_loss, "attention_map": attention_map_loss, "output": output_loss}
+CONTENT_TERMS: dict[ContentTerm, Callable[[SelfAttention, SelfAttention], Tensor]] = {
+    "query": lambda layer, kept: layer.query - kept.query,
+    "attention_map": lambda layer, kept: attention_map(layer) - attention_map(kept).detach(),
+    "output": lambda layer, kept: F.scaled_dot_product_attention(layer.query, layer.key, kept.value) - kept.output,
+}
 
 
 def read_masks(item: Item, images: Sequence[Tensor], latents: Sequence[Tensor]) -> Masks | None:

@@ -35,7 +35,7 @@ class ColorTransfer:
         with watch("transfer"):
             transfer = lab_statistics if self.mode == "lab" else monge_kantorovich
             image = transfer(content, references).clamp(0, 1)
-        return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+        return Stylization(image, content, references, **watch.costs())
 
 
 def lab_statistics(content: Tensor, references: Sequence[Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from diffusers.utils.logging import disable_progress_bar
 from torch import Tensor
 
 from stylegallery.devices import pick_device
+from stylegallery.models.diffusion import finite
 from stylegallery.models.pretrained import ModelFiles, model_files, reading, variant_of, whole
 from stylegallery.weights import locate
 
@@ -73,15 +74,9 @@ def is_xl(files: ModelFiles) -> bool:
     return bool(files.index["_class_name"].startswith("StableDiffusionXL"))
 
 
-def finite(images: Tensor) -> Tensor:
-    """A pipeline's pictures on the CPU in float32.
-
-    Raises:
-        FloatingPointError: a value is not finite, which would be saved as black.
-    """
-    if not images.isfinite().all():
-        raise FloatingPointError("the decoded picture is not finite")
-    return images.float().cpu()
+def decoded(images: Tensor) -> Tensor:
+    """A pipeline's pictures on the CPU in float32. Raises FloatingPointError where one is not finite."""
+    return finite(images, "the decoded picture").float().cpu()
 
 
 def each_step(advance: Callable[[], None]) -> Callable[[DiffusionPipeline, int, int, dict[str, Any]], dict[str, Any]]:

@@ -106,7 +106,7 @@ class Gatys:
                 optimizer.step()
                 advance()
             image = logits.detach().sigmoid().cpu()
-        return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+        return Stylization(image, content, references, **watch.costs())
 
     def energy(self, image: Tensor, styles: list[Tensor], target: Tensor) -> Tensor:
         """Of an image (1, 3, H, W), against the Gram matrices of the references and the features of the content."""

@@ -47,4 +47,4 @@ class Img2Img:
                 latent, clean = self.model.ddim_step(latent, noise, timestep, following)
                 advance()
             image = self.model.decode(clean).cpu()  # what the last step predicts: nothing follows it
-        return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+        return Stylization(image, content, references, **watch.costs())

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from baselines.captions import Captions
-from baselines.controlnet import each_step, finite, load_controlnet, load_pipeline
+from baselines.controlnet import decoded, each_step, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader
 from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
@@ -91,10 +91,4 @@ class IPAdapter:
                 output_type="pt",
                 callback_on_step_end=each_step(progress.stage("denoising", self.steps)),
             ).images
-        return Stylization(
-            finite(image),
-            content,
-            references,
-            seconds=watch.seconds,
-            peak_memory_mib=watch.peak_memory_mib(),
-        )
+        return Stylization(decoded(image), content, references, **watch.costs())

@@ -54,4 +54,4 @@ class LatentAdaIN:
             style = pool([self.model.encode(reference) for reference in references])
             image = self.model.decode(torch.lerp(latent, adain(latent, style), self.strength)).cpu()
         advance()
-        return Stylization(image, content, references, seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+        return Stylization(image, content, references, **watch.costs())

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from baselines.captions import Captions
-from baselines.controlnet import finite, load_controlnet, load_pipeline
+from baselines.controlnet import decoded, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader, require_reference
 from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, pick_dtype
@@ -180,13 +180,7 @@ class StyleAligned:
             inverted = self.invert(reference, caption, advance)
         with watch("denoising"):
             image = self.sample(content, inverted, [caption, self.captions(item.content)], generator, progress)
-        return Stylization(
-            image,
-            content,
-            [reference],
-            seconds=watch.seconds,
-            peak_memory_mib=watch.peak_memory_mib(),
-        )
+        return Stylization(image, content, [reference], **watch.costs())
 
     def sample(
         self, content: Tensor, inverted: Tensor, prompts: list[str], generator: torch.Generator, progress: Progress
@@ -219,4 +213,4 @@ class StyleAligned:
                 ).images
         finally:
             hook.remove()
-        return finite(images[1:])
+        return decoded(images[1:])

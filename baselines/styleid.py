@@ -129,7 +129,7 @@ class StyleID:
                 last = step
                 advance()
             image = self.model.decode(last.latents if self.mode == "paper" else last.clean).cpu()
-        return Stylization(image, content, [style], seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+        return Stylization(image, content, [style], **watch.costs())
 
     @torch.no_grad()
     def invert(self, latent: Tensor) -> Inversion:

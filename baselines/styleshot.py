@@ -27,7 +27,7 @@ from torchvision.transforms.functional import resize as resize_short_side
 
 from baselines.captions import Captions
 from baselines.conditions import Contour, Lineart
-from baselines.controlnet import each_step, finite, load_controlnet, load_pipeline
+from baselines.controlnet import decoded, each_step, load_controlnet, load_pipeline
 from baselines.inputs import PictureReader, require_reference
 from baselines.networks.style_encoder import RESOLUTION, StyleAwareEncoder, cut_patches
 from stylegallery.contract import Item, Progress, Silent, Stylization
@@ -140,13 +140,7 @@ class StyleShot:
                 ).images
         finally:
             hook.remove()
-        return Stylization(
-            finite(image),
-            content,
-            [reference],
-            seconds=watch.seconds,
-            peak_memory_mib=watch.peak_memory_mib(),
-        )
+        return Stylization(decoded(image), content, [reference], **watch.costs())
 
 
 def install_adapter(unet: Any, state: dict[str, Tensor], source: Path, entry: str) -> None:

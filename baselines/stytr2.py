@@ -73,4 +73,4 @@ class StyTR2:
         with watch("transfer"):
             image = self.transfer(content, style)
         advance()
-        return Stylization(image, content, [style], seconds=watch.seconds, peak_memory_mib=watch.peak_memory_mib())
+        return Stylization(image, content, [style], **watch.costs())

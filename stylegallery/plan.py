@@ -66,6 +66,5 @@ class Plan:
             reference_labels=[reference.labels for reference in self.references],
             matches=self.matches,
             energies=list(energies),
-            seconds=watch.seconds if watch else {},
-            peak_memory_mib=watch.peak_memory_mib() if watch else 0.0,
+            **(watch.costs() if watch else {}),
         )

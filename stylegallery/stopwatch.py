@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import torch
@@ -25,6 +26,10 @@ class Stopwatch:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
+
+    def costs(self) -> dict[str, Any]:
+        """What a `Stylization` tells of them, by its names."""
+        return {"seconds": self.seconds, "peak_memory_mib": self.peak_memory_mib()}
 
     def peak_memory_mib(self) -> float:
         if self.device.type == "cuda":

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from baselines.attention_distillation import (
-    CONTENT_TERMS,
     AttentionDistillation,
+    ContentTerm,
     Masks,
     attention_target,
+    content_loss,
     read_masks,
     style_loss,
 )
@@ -145,14 +146,14 @@ def test_two_latents_share_the_references() -> None:
         ("output", "qkv_loss", 0.332406044, "qk"),
     ],
 )
-def test_content_terms_as_published(term: str, name: str, value: float, gradients: str) -> None:
+def test_content_terms_as_published(term: ContentTerm, name: str, value: float, gradients: str) -> None:
     case = load_file(PUBLISHED / "case02_content_losses.safetensors")
     layers, contents = [], []
     for i in range(2):
         query, key = case[f"L{i}/q"].requires_grad_(), case[f"L{i}/k"].requires_grad_()
         layers.append(SelfAttention(query, key, key, key))
         contents.append(SelfAttention(*(case[f"L{i}/{part}"] for part in ("qc", "kc", "vc", "out_c"))))
-    loss = CONTENT_TERMS[term](layers, contents)
+    loss = content_loss(layers, contents, term)
     loss.backward()
     torch.testing.assert_close(loss.item(), value, rtol=1e-5, atol=0)
     for i, layer in enumerate(layers):
@@ -233,7 +234,7 @@ def test_the_first_gradient_as_published(shared_model: DiffusionModel) -> None:
         styles = [shared_model.self_attention(style, 831, range(10, 16)) for style in case["style_latents"].split(1)]
         source = shared_model.self_attention(case["content_latent"], 831, range(10, 16))
     attention = shared_model.self_attention(latent, 831, range(10, 16))
-    kept = CONTENT_TERMS["query"](attention, source)
+    kept = content_loss(attention, source)
     (style_loss(attention, styles) + 0.25 * kept).backward()
     assert kept.item() == 0  # the same call shape gives the same bits
     assert latent.grad is not None
