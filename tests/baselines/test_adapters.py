@@ -25,6 +25,7 @@ from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, to_pixels
 from stylegallery.models.pretrained import processor_of
+from stylegallery.models.unet import Processor
 
 SMALL = ("resizing=square", "method.resolution=64", "method.steps=2")
 ALIGNED = (
@@ -220,7 +221,7 @@ def test_shared_attention_against_the_formula(shift: float, scale: float) -> Non
     """softmax([Q̂ K̂ᵀ, s Q̂ K_refᵀ + shift]) [V; V_ref] of item 1, head by head, with Q̂ and K̂ brought to the reference's
     mean and deviation."""
     layer, tokens = Linear(), torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(1))
-    result = SharedAttention(shift, scale)(layer, tokens)  # type: ignore[arg-type]
+    result = Processor(SharedAttention(shift, scale))(layer, tokens)  # type: ignore[arg-type]
 
     def adain(x: Tensor, y: Tensor) -> Tensor:
         return (x - x.mean(0)) / (x.var(0) + 1e-5).sqrt() * (y.var(0) + 1e-5).sqrt() + y.mean(0)
@@ -241,7 +242,7 @@ def test_shared_attention_against_the_formula(shift: float, scale: float) -> Non
 def test_reference_is_left_as_it_is() -> None:
     """Without shift, sharing doubles the reference's own keys: its output is ordinary attention."""
     layer, tokens = Linear(), torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(1))
-    result = SharedAttention(math.log(2), 0.5)(layer, tokens)  # type: ignore[arg-type]
+    result = Processor(SharedAttention(math.log(2), 0.5))(layer, tokens)  # type: ignore[arg-type]
     query, key, value = (
         project(tokens).unflatten(-1, (2, -1)).transpose(1, 2) for project in (layer.to_q, layer.to_k, layer.to_v)
     )
