@@ -79,12 +79,7 @@ class AttentionDistillation:
         self.read = PictureReader(resolution, resizing, model.multiple)
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
-        """Stylise one item.
-
-        Raises:
-            InputError: a picture or mask cannot be used.
-            FloatingPointError: the energy or its gradient is not finite.
-        """
+        """Stylise one item."""
         content, references = self.read(item)
         watch = Stopwatch(self.model.device)
         advance = progress.stage("energy", len(self.timesteps) * self.iterations)

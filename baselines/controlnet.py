@@ -23,11 +23,7 @@ disable_progress_bar()  # of loading weights: it would break into the bars of a 
 
 
 def load_controlnet(base: str, controlnet: str | None, precision: torch.dtype) -> ControlNetModel:
-    """A ControlNet from its directory; without one, of the shape of the base's UNet, to be filled by the caller.
-
-    Raises:
-        InputError: the directory is missing or cannot be read.
-    """
+    """A ControlNet from its directory; without one, of the shape of the base's UNet, to be filled by the caller."""
     folder = locate(controlnet) if controlnet else model_files(base).folder / "unet"
     with reading(folder, "ControlNet", "method.controlnet"):
         if controlnet:
@@ -42,9 +38,6 @@ def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision
     """The text-to-image pipeline with ControlNet of a Stable Diffusion 1.x or SDXL model: a directory or one file.
 
     The safety checker is off, since it blackens art; so are watermark and progress bar.
-
-    Raises:
-        InputError: the model is missing or cannot be read.
     """
     files = model_files(base)
     options: dict[str, Any] = {"controlnet": controlnet, "dtype": precision, "local_files_only": True}
@@ -65,12 +58,8 @@ def load_pipeline(base: str, controlnet: ControlNetModel, device: str, precision
 
 
 def is_xl(files: ModelFiles) -> bool:
-    """Whether a model is SDXL rather than Stable Diffusion 1.x, by its index.
-
-    Raises:
-        InputError: it is neither, having no UNet.
-    """
-    files.denoiser(["unet"])
+    """Whether a model is SDXL rather than Stable Diffusion 1.x, by its index."""
+    files.denoiser(["unet"])  # raises InputError of a model without one
     return bool(files.index["_class_name"].startswith("StableDiffusionXL"))
 
 

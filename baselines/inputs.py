@@ -25,11 +25,7 @@ class PictureReader:
         require(self.resolution >= smallest, f"resolution is at least {smallest}", self.resolution)
 
     def __call__(self, item: Item) -> tuple[Tensor, list[Tensor]]:
-        """Content and references, (1, 3, H, W) float32 in [0, 1].
-
-        Raises:
-            InputError: a picture cannot be read.
-        """
+        """Content and references, (1, 3, H, W) float32 in [0, 1]."""
         content, *references = (
             resize(read_image(path), self.resolution, self.resizing, self.multiple)
             for path in (item.content, *item.references)

@@ -108,12 +108,7 @@ class StyleID:
         self.read = PictureReader(resolution, resizing, model.multiple)
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
-        """Stylise one item with one of its references.
-
-        Raises:
-            InputError: a picture cannot be read, or there is no such reference.
-            FloatingPointError: latents are not finite.
-        """
+        """Stylise one item with one of its references."""
         require_reference(item, self.reference)
         content, references = self.read(item)
         style = references[self.reference - 1]

@@ -17,11 +17,7 @@ class ItemGenerator(torch.Generator):
 
 
 def item_generator(seed: int, item: Item) -> ItemGenerator:
-    """The generator of an item: from the run's seed and its pictures, content, then references in their order.
-
-    Raises:
-        InputError: a picture cannot be read.
-    """
+    """The generator of an item: from the run's seed and its pictures, content, then references in their order."""
     return generator_of(seed, (item.content, *item.references))
 
 

@@ -47,11 +47,7 @@ def minimise(
 
 
 def differentiate(energy: Tensor, latent: Tensor, timestep: int) -> None:
-    """Put the gradient of the energy into `latent.grad`.
-
-    Raises:
-        FloatingPointError: energy or gradient are not finite.
-    """
+    """Put the gradient of the energy into `latent.grad`."""
     energy.backward()
     if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
         raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")

@@ -103,11 +103,7 @@ class StyleGallery:
     def plan(
         self, item: Item, generator: torch.Generator, progress: Progress = Silent(), watch: Stopwatch | None = None
     ) -> Plan:
-        """Stages 1 and 2 of an item. All its files are read before the first picture is analysed.
-
-        Raises:
-            InputError: as `stylize`.
-        """
+        """Stages 1 and 2 of an item. All its files are read before the first picture is analysed."""
         watch, seed = watch or Stopwatch(self.model.device), seed_of_run(generator)
         paths = zip((item.content, *item.references), item.masks(), strict=True)
         inputs = [self.read(path, mask, seed) for path, mask in paths]
@@ -185,11 +181,7 @@ class StyleGallery:
     # --- what the stages are made of ---
 
     def read(self, picture: Picture, mask: str | Path | None, seed: int) -> Input:
-        """A picture and its user's mask, for the stages.
-
-        Raises:
-            InputError: either cannot be used.
-        """
+        """A picture and its user's mask, for the stages."""
         original = read_image(picture)
         image = resize(original, self.resolution, self.resizing, self.model.multiple)
         labels = None

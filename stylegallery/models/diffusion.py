@@ -138,19 +138,11 @@ class DiffusionModel(ABC):
     # --- the schedule ---
 
     def timesteps(self, steps: int) -> list[int]:
-        """The sampler's `steps` timesteps, high to low.
-
-        Raises:
-            SettingsError: the sampler has fewer.
-        """
+        """The sampler's `steps` timesteps, high to low."""
         return timesteps_of(self.sampler, steps)
 
     def inversion_timesteps(self, steps: int) -> list[int]:
-        """The `steps` timesteps of DDIM inversion, low to high.
-
-        Raises:
-            SettingsError: the schedule has fewer.
-        """
+        """The `steps` timesteps of DDIM inversion, low to high."""
         return timesteps_of(self.scheduler, steps)[::-1]
 
     def alpha_bar(self, timestep: int) -> Tensor:
@@ -228,11 +220,7 @@ class DiffusionModel(ABC):
         return range(*layers)
 
     def self_attention(self, latents: Tensor, timestep: int, layers: Sequence[int]) -> list[SelfAttention]:
-        """Queries, keys, values and outputs of the listed self-attention layers; keeps the graph if grad is on.
-
-        Raises:
-            IndexError: a layer number the model does not have.
-        """
+        """Queries, keys, values and outputs of the listed self-attention layers; keeps the graph if grad is on."""
         scaled = self.dtype == torch.float16 and latents.requires_grad and torch.is_grad_enabled()
         if scaled:
             latents = latents * 1
@@ -275,7 +263,7 @@ def finite(values: Tensor, what: str) -> Tensor:
 
 
 def timesteps_of(scheduler: DDIMScheduler | LCMScheduler, steps: int) -> list[int]:
-    """`steps` timesteps of a scheduler, high to low."""
+    """`steps` timesteps of a scheduler, high to low. Raises SettingsError where it has fewer."""
     try:
         scheduler.set_timesteps(steps)
     except ValueError as error:

@@ -92,11 +92,7 @@ def whole(family: Any, folder: Path, **options: Any) -> Any:
 
 
 def processor_of(family: Any, path: str, setting: str) -> Any:
-    """The image processor in the directory of a network of transformers.
-
-    Raises:
-        InputError: as `pretrained`.
-    """
+    """The image processor in the directory of a network of transformers."""
     folder = locate(path)
     try:
         return family.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -175,12 +171,7 @@ class ModelFiles:
         return family
 
     def load(self, part: str, dtype: torch.dtype) -> Any:
-        """A network of the model, on the CPU.
-
-        Raises:
-            InputError: as `component`.
-            UNREADABLE: it cannot be read.
-        """
+        """A network of the model, on the CPU."""
         family = self.component(part)
         if self.file is None:
             return whole(family, self.part(part), dtype=dtype)
@@ -210,11 +201,7 @@ class ModelFiles:
 
 
 def model_files(path: str) -> ModelFiles:
-    """A diffusion model by its folder, name or hub repository as `locate`, or by a one-file checkpoint.
-
-    Raises:
-        InputError: as `locate` and `topology_of`.
-    """
+    """A diffusion model by its folder, name or hub repository as `locate`, or by a one-file checkpoint."""
     if (local := local_path(path)) and local.is_file():
         return ModelFiles(topology_of(local), local)
     return ModelFiles(locate(path), None)

@@ -179,11 +179,7 @@ def replaced_self_attention(unet: nn.Module, layers: Sequence[int], attends: Seq
 
 @contextmanager
 def record_self_attention(unet: nn.Module, layers: Sequence[int]) -> Iterator[list[SelfAttention]]:
-    """Within the context every UNet call appends one `SelfAttention` per listed layer, in execution order.
-
-    Raises:
-        IndexError: a layer number the model does not have.
-    """
+    """Within the context every UNet call appends one `SelfAttention` per listed layer, in execution order."""
     recorder = Recorder()
     with replaced_self_attention(unet, layers, [recorder] * len(layers)):
         yield recorder.records
