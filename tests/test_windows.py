@@ -57,7 +57,8 @@ def test_texts_are_utf8() -> None:
 
 
 def test_peak_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert process_peak_mib() == pytest.approx(psutil.Process().memory_info().rss / 2**20, rel=0.9)
+    now = psutil.Process().memory_info().rss / 2**20
+    assert now / 2 < process_peak_mib() < 100 * now  # of a process that may have had more than it has
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "resource", None)
     monkeypatch.setattr(psutil.Process, "memory_info", lambda _: SimpleNamespace(peak_wset=3 * 2**20))

@@ -15,19 +15,15 @@ ELSEWHERE = ("out=", "shard=", "launcher=", "launcher.", "tracker=", "tracker.",
 def commands(study: Study) -> list[str]:
     """Run, annotate and score: every command line that labels of the study were frozen with.
 
-    Folders of older versions do not keep command lines; a comment says whose settings are in OUT/config alone.
+    Folders of older versions do not keep them; a comment says of which labels the settings are in OUT/config alone.
     """
     sweep, out = study.sweep, str(study.sweep.out)
-    given = {label: tuple(sweep.frozen[label]["overrides"]) for label in study.ran}
-    lines = [
-        shlex.join(["python", "run.py", *decisive(line), f"out={out}"])
-        for line in dict.fromkeys(given.values())
-        if line
-    ]
+    given = {label: tuple(decisive(tuple(sweep.frozen[label]["overrides"]))) for label in study.ran}
+    lines = [shlex.join(["python", "run.py", *line, f"out={out}"]) for line in dict.fromkeys(given.values()) if line]
     if unknown := [label for label, line in given.items() if not line]:
         data = [f"data={study.manifest}"] if study.manifest != study.experiment.benchmarks[0] else []
         lines.append(shlex.join(["python", "run.py", f"experiment={study.experiment.name}", *data, f"out={out}"]))
-        lines.append(f"# an older version ran {', '.join(unknown)}: its settings are in {out}/config")
+        lines.append(f"# no command line is known of {', '.join(unknown)}: see the settings in {out}/config")
     lines.append(shlex.join(["python", "-m", "evaluation.annotations", out]))
     settings = [deciding(sweep.frozen[label]["method"]) for label in study.ran]
     if any(all(differences(config, one) for one in settings) for config in annotated_with(sweep.out)):
@@ -38,4 +34,8 @@ def commands(study: Study) -> list[str]:
 
 
 def decisive(overrides: tuple[str, ...]) -> list[str]:
+    """The overrides that decide results; none where one of them chooses code, which only a command line may do and no
+    run folder."""
+    if any("_target_" in override or override.startswith(("hydra.", "-")) for override in overrides):
+        return []
     return [override for override in overrides if not override.startswith(ELSEWHERE)]

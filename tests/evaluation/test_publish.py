@@ -576,7 +576,9 @@ def test_folders_that_keep_no_command_line_say_so(make: Maker) -> None:
     (study,) = studies(out := make.sweep("old", "stylegallery", {"styleid": {STYLE: [0.5] * N}}))
     run, remark, *_ = commands(study)
     assert run == f"python run.py experiment=table1 data=stylegallery out={out}"
-    assert remark == f"# an older version ran styleid, identity, reference_copy: its settings are in {out}/config"
+    assert (
+        remark == f"# no command line is known of styleid, identity, reference_copy: see the settings in {out}/config"
+    )
 
 
 def test_an_experiment_says_what_it_reports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

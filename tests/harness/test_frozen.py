@@ -19,7 +19,7 @@ from evaluation import annotations, registry, report, score, tables
 from evaluation.metric import Annotation
 from evaluation.metrics.histogram import Histogram
 from evaluation.publish import __main__ as publishing
-from evaluation.publish.commands import commands
+from evaluation.publish.commands import commands, decisive
 from harness import status
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
@@ -188,6 +188,12 @@ def test_printed_commands_quote_what_a_folder_holds(tmp_path: Path) -> None:
     sweep = SimpleNamespace(out=tmp_path, frozen={"identity": {"overrides": [given], "method": {}}})
     line, *_ = commands(SimpleNamespace(sweep=sweep, ran=["identity"]))  # type: ignore[arg-type]
     assert shlex.split(line) == ["python", "run.py", given, f"out={tmp_path}"]
+
+
+@pytest.mark.parametrize("hostile", ["method._target_=os.system", "hydra.searchpath=[file:///x]", "--config-dir=x"])
+def test_printed_commands_choose_no_code(hostile: str) -> None:
+    assert decisive(("experiment=table1", "label=a b", "out=x")) == ["experiment=table1", "label=a b"]
+    assert decisive(("experiment=table1", hostile)) == []
 
 
 # --- damage ---

@@ -54,7 +54,7 @@ def test_ctrl_c_ends_a_run_with_a_sentence(
     def interrupt(*_: object) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data.benchmark.load_items", interrupt)
+    monkeypatch.setattr("harness.experiments.load_items", interrupt)
     monkeypatch.setattr(sys, "argv", ["run.py", "-m", "seed=0,1", f"out={tmp_path}", "method=identity"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # restored after the test
     with pytest.raises(SystemExit) as ended:
