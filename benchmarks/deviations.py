@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from sklearn.metrics import adjusted_rand_score
 
 from stylegallery.contract import Item, MatchConstraints
@@ -22,7 +20,6 @@ from stylegallery.pipeline import StyleGallery
 from stylegallery.plan import Plan
 from stylegallery.segmentation import segment
 
-ROOT = Path(__file__).parent.parent
 DEVIATIONS: dict[str, dict[str, object]] = {
     "merging": {"segmentation": {"merging": "sequential"}},
     "aggregation": {"matching": {"aggregation": "random_transformer"}},
@@ -77,8 +74,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--items", type=int, default=12)
     arguments = parser.parse_args()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        method = instantiate(compose("config", overrides=["resizing=square"]).method, _convert_="all")
+    method = StyleGallery.from_config("resizing=square")
     rows = []
     for item in items(arguments.data, arguments.items):
         seeds = [derived(0, read_image(path)) for path in (item.content, *item.references)]

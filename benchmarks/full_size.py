@@ -8,7 +8,6 @@ a GPU of 24 GB in bfloat16. Random weights say nothing of pictures.
 """
 
 import argparse
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +23,7 @@ from stylegallery.devices import pick_device
 from stylegallery.guidance import GuidanceConfig, optimise
 from stylegallery.models.unet import UNetModel, record_self_attention, self_attention_layers
 from stylegallery.segmentation import Segmentation, fuse
-from stylegallery.stopwatch import process_peak_mib
+from stylegallery.stopwatch import Stopwatch
 
 EXPECTED = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in range(3)]
 STYLE_STEPS, INVERSION_STEPS = 150, 15  # the paper's
@@ -105,18 +104,8 @@ def megabytes(count: float) -> str:
     return f"{count / 1e6:,.0f} MB"
 
 
-def peak() -> str:
-    """Of the GPU where there is one, else of the process."""
-    if torch.cuda.is_initialized():
-        return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
-    return f"{process_peak_mib() / 2**10:.2f} GiB"
-
-
-def clock() -> float:
-    """Seconds, when the GPU has done all it was given."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def peak(watch: Stopwatch) -> str:
+    return f"{watch.peak_memory_mib() / 2**10:.2f} GiB"
 
 
 def main() -> None:
@@ -129,6 +118,7 @@ def main() -> None:
     side, steps = arguments.side, arguments.steps
     torch.manual_seed(0)
     model = stable_diffusion(pick_device(arguments.device), getattr(torch, arguments.dtype))
+    watch = Stopwatch(model.device)
     if model.device.type == "cuda":  # the first pass of every kind pays for loading kernels
         print(torch.cuda.get_device_name(), arguments.dtype)
         latent = model.encode(torch.rand(1, 3, side, side)).requires_grad_(True)
@@ -142,35 +132,31 @@ def main() -> None:
     print(f"self-attention layers {model.layer_count - 6} to {model.layer_count - 1} of {model.layer_count}:")
     print("\n".join(f"  {layer}" for layer in layers))
     assert layers == EXPECTED, f"expected {EXPECTED}"
-    print(f"loaded, peak {peak()}")
+    print(f"loaded, peak {peak(watch)}")
 
-    seconds: dict[str, float] = {}
     labels = torch.ones(side // 8, side // 8, dtype=torch.int64)
     labels[:, side // 16 :] = 2
     analyses = []
     for _ in ("content", "reference"):
-        picture = torch.rand(1, 3, side, side)
-        start = clock()
-        latent = model.encode(picture)
-        seconds["encode"] = clock() - start
-        start = clock()
-        trace = list(model.invert(latent, steps))
-        seconds["inversion step"] = (clock() - start) / steps
+        with watch("encode"):
+            latent = model.encode(torch.rand(1, 3, side, side))
+        with watch("inversion step"):
+            trace = list(model.invert(latent, steps))
         features = fuse([step.features for step in trace])[0]
         analyses.append(Segmentation(labels, features, latent, trace[-1].latents))
-    print(f"features of up_blocks[2]: {tuple(features.shape)}; inverted, peak {peak()}")
+    print(f"features of up_blocks[2]: {tuple(features.shape)}; inverted, peak {peak(watch)}")
 
     matches = [Match(region, 1, region, 1.0, 1.0, 1.0, 1.0, False) for region in (1, 2)]
     config = GuidanceConfig(steps=steps)
-    start = clock()
-    latent, energies = optimise(model, analyses[0], analyses[1:], matches, config)
-    seconds["optimisation step"] = (clock() - start) / steps
+    with watch("optimisation step"):
+        latent, energies = optimise(model, analyses[0], analyses[1:], matches, config)
     assert latent.isfinite().all() and len(energies) == steps
-    print(f"energies {[round(step.energy, 4) for step in energies]}; optimised, peak {peak()}")
-    start = clock()
-    model.decode(latent)
-    seconds["decode"] = clock() - start
-    print(f"decoded, peak {peak()}; {torch.get_num_threads()} threads, seconds:")
+    print(f"energies {[round(step.energy, 4) for step in energies]}; optimised, peak {peak(watch)}")
+    with watch("decode"):
+        model.decode(latent)
+    print(f"decoded, peak {peak(watch)}; {torch.get_num_threads()} threads, seconds:")
+    counts = {"encode": 2, "inversion step": 2 * steps, "optimisation step": steps, "decode": 1}
+    seconds = {name: watch.seconds[name] / count for name, count in counts.items()}
     print("\n".join(f"  {name}: {value:.3g}" for name, value in seconds.items()))
     whole = 2 * seconds["encode"] + 2 * INVERSION_STEPS * seconds["inversion step"] + seconds["decode"]
     whole += STYLE_STEPS * seconds["optimisation step"]

@@ -14,8 +14,6 @@ import numpy as np
 import skimage.data
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from PIL import Image
 from scipy import ndimage
 from sklearn.cluster import KMeans
@@ -25,7 +23,7 @@ from torch import Tensor
 
 from stylegallery.figures import colours, overlay
 from stylegallery.images import to_pixels
-from stylegallery.models.factory import from_directory
+from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.segmentation import find_regions
 
@@ -99,14 +97,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--show", type=Path, help="write the composites with the regions found")
     args = parser.parse_args()
-    with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
-        settings = instantiate(compose("config").method.segmentation, _convert_="all")
-    generator = np.random.default_rng(args.seed)
-    model = from_directory("embedded")
+    method, generator = StyleGallery.from_config(), np.random.default_rng(args.seed)
+    settings = method.segmentation
     ours, plain, rows = [], [], []
     for index in range(args.count):
         image, truth = composite(3 + index % 2, args.size, generator)
-        found = find_regions(model, image, settings, seed=index).labels
+        found = find_regions(method.model, image, settings, seed=index).labels
         grid = (found.shape[0], found.shape[1])
         flat_truth = resize_labels(truth, grid).flatten().numpy()
         ours.append(adjusted_rand_score(flat_truth, found.flatten().numpy()))
