@@ -6,7 +6,6 @@ the same name may be somebody's own: they are replaced with --force alone.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from rich.progress import track
 
 from data.benchmark import describe_files, intact, read_digests, root_of
 from stylegallery import transfer
-from stylegallery.command import plain_console
+from stylegallery.command import explained_errors, plain_console
 from stylegallery.errors import InputError
 
 CONNECTIONS = 8
@@ -102,12 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", help="default: $<NAME>_DATA, else below ~/.cache/stylegallery/benchmarks")
     parser.add_argument("--force", action="store_true", help="replace files of other content, such as damaged ones")
     options = parser.parse_args(arguments)
-    try:
+    with explained_errors():
         root = root_of(options.files, options.root)
         fetch(options.files, root, SOURCES[options.files], plain_console(), options.force)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from harness.locks import lock, writable
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
 from harness.request import Request
-from stylegallery.command import plain_console
+from stylegallery.command import explained_errors, plain_console
 from stylegallery.contract import Item, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
@@ -296,16 +296,13 @@ def main() -> None:
     chosen = [options.annotator] if options.annotator else list(ANNOTATORS)
     places = [override for override in options.overrides if override.startswith(PLACES)]
     failed = 0
-    try:
+    with explained_errors():
         if STYLEGALLERY in chosen:
             failed += annotate_with_stylegallery(options.out, options.overrides, plain_console(), options.anew)
         if INDEPENDENT in chosen:
             failed += annotate_independently(
                 options.out, options.overrides if len(chosen) == 1 else places, plain_console()
             )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     sys.exit(1 if failed else 0)
 
 

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import html
 import json
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,7 +33,7 @@ from evaluation.tables import build, require_known
 from harness.folder import RunFolder, labels_with_results
 from harness.pictures import root_of
 from harness.request import Input
-from stylegallery.command import plain_console
+from stylegallery.command import explained_errors, plain_console
 from stylegallery.errors import InputError
 from stylegallery.files import replacing
 
@@ -282,11 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "places", nargs="*", metavar="data.root=FOLDER", help="where the pictures are now, if elsewhere"
     )
     options = parser.parse_args(arguments)
-    try:
+    with explained_errors():
         path = write_report(options.out, options.side, root_of(options.places), options.without)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     print(f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 

@@ -35,7 +35,7 @@ from evaluation.statistics import FEWEST
 from harness.folder import RECORD, RunFolder
 from harness.pictures import Pictures, root_of
 from harness.record import own_record
-from stylegallery.command import listing, plain_console
+from stylegallery.command import explained_errors, listing, plain_console
 from stylegallery.errors import InputError, printable, require
 from stylegallery.images import SMALLEST_SIDE
 
@@ -284,12 +284,9 @@ def main() -> None:
         "places", nargs="*", metavar="data.root=FOLDER", help="where the pictures are now, if elsewhere"
     )
     options = parser.parse_args()
-    try:
+    with explained_errors():
         names, root = options.metrics and options.metrics.split(","), root_of(options.places)
         whole = score(options.out, names, options.size, plain_console(), root, options.anew)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     sys.exit(0 if whole else 1)
 
 

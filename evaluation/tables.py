@@ -24,6 +24,7 @@ from evaluation.statistics import Estimate, common_items, estimate, mean_ranks, 
 from evaluation.table_notes import above, notes
 from evaluation.table_page import Page, number
 from harness.folder import RunFolder, labels_with_results, require_inside
+from stylegallery.command import explained_errors
 from stylegallery.errors import InputError
 from stylegallery.files import replacing
 
@@ -179,13 +180,10 @@ def main() -> int:
     parser.add_argument("--rows", nargs="+", default=[], metavar="LABEL", help="labels of the page (default: all)")
     parser.add_argument("--columns", nargs="+", default=[], metavar="METRIC", help="metrics of the page (default: all)")
     arguments = parser.parse_args()
-    try:
+    with explained_errors():
         complaints, page = write_tables(
             arguments.out, arguments.against, arguments.without, arguments.rows, arguments.columns
         )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
     print(page.text(shutil.get_terminal_size().columns))

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from harness.frozen import read_frozen
 from harness.locks import holder
 from harness.provenance import code_digest, without_places
 from harness.record import is_outdated, read_record
-from stylegallery.command import listing, plain_console
+from stylegallery.command import explained_errors, listing, plain_console
 from stylegallery.errors import InputError
 
 
@@ -100,16 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("outs", nargs="+", type=Path, metavar="OUT")
     parser.add_argument("--json", action="store_true", help="everything by item id instead of a table")
     options = parser.parse_args(arguments)
-    try:
+    with explained_errors():
         found = {}
         for out in options.outs:
             labels = RunFolder(out).labels()
             if not labels:
                 raise InputError(f"{out} holds no sweep; pass the out= of one")
             found[out] = [status_of(out, label) for label in labels]
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     if options.json:
         print(json.dumps({str(out): [asdict(status) for status in some] for out, some in found.items()}, indent=1))
     else:

@@ -1,13 +1,31 @@
-"""What all commands share: a console that prints names as they are."""
+"""What all commands share: errors that the user can mend as sentences, and a console that prints names as they are."""
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from stylegallery.errors import InputError
+
 ENDLESS = 10_000  # columns
+
+
+@contextmanager
+def explained_errors() -> Iterator[None]:
+    """Ends the process with exit code 2 and a sentence for the error that the user can mend, or for each of several."""
+    errors: Sequence[BaseException] = ()
+    try:
+        yield
+    except* InputError as group:
+        errors = group.exceptions
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    if errors:
+        sys.exit(2)
 
 
 def plain_console(stderr: bool = False) -> Console:

@@ -22,7 +22,8 @@ from evaluation.publish.study_page import item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, page, pipe_table, require_own, write
 from evaluation.tables import require_known
 from harness.folder import RunFolder, labels_with_results
-from stylegallery.errors import InputError, require
+from stylegallery.command import explained_errors
+from stylegallery.errors import require
 
 DISCUSSION = "discussion.md"
 LARGEST_GRIDS, LARGEST = 6 * 10**6, 10 * 10**6  # bytes of docs/results that a repository should carry
@@ -122,11 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--without", action="append", default=[], metavar="LABEL", help="a label to leave out")
     options = parser.parse_args(arguments)
     docs = options.docs or RunFolder(options.outs[0]).docs
-    try:
+    with explained_errors():
         complaints = publish(options.outs, docs, options.grids, options.side, options.machine, options.without)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
     print(docs / "README.md")

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from stylegallery.command import listing, plain_console
-from stylegallery.errors import InputError
+from stylegallery.command import explained_errors, listing, plain_console
 from stylegallery.weights import FETCH, table
 from stylegallery.weights.download import fetch
 
@@ -36,18 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("status", help="what is here, and what each missing piece switches off")
     commands.add_parser("fetch", help="download").add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args(arguments)
-    console, failed = plain_console(), False
-    try:
+    console = plain_console()
+    with explained_errors():
         if options.command == "status":
             console.print(status(), f"download with: {FETCH} NAME ...")
         else:
             fetch(options.names, console)
-    except* InputError as errors:  # one or several
-        for error in errors.exceptions:
-            print(f"error: {error}", file=sys.stderr)
-        failed = True
-    if failed:
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -727,7 +727,9 @@ def test_bad_input_is_one_sentence_and_code_2(
     table1: Path, tmp_path: Path, make: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(says: str, *arguments: str) -> None:
-        assert main(arguments) == 2
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and lines[0].startswith("error: ") and says in lines[0], lines
 

@@ -492,7 +492,9 @@ def test_the_command_prints_the_table_and_names_an_empty_folder(
     assert (pd.read_csv(out / "tables" / "tests.csv")["against"] == "styleid").all()
     empty = tmp_path_factory.mktemp("empty")
     monkeypatch.setattr(sys, "argv", ["tables", str(empty)])
-    assert main() == 2
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {empty} holds no records")
 
 
