@@ -37,10 +37,9 @@ from stylegallery.contract import Item, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.memory import enough_memory
-from stylegallery.overrides import in_one_sentence
+from stylegallery.overrides import CONFIGS, in_one_sentence
 from stylegallery.pipeline import StyleGallery
 
-CONFIGS = Path(__file__).parent.parent / "conf"
 TARGET = "stylegallery.pipeline.StyleGallery"
 PLACES = ("data.root=", "device=")  # where pictures and models are; settings decide annotations
 

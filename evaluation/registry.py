@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 
 from evaluation.metric import STYLEGALLERY, Direction, Metric, SetMetric, is_of_sets
 from stylegallery.errors import InputError
+from stylegallery.overrides import CONFIGS
 
-METRICS = Path(__file__).parents[1] / "conf" / "metric"
+METRICS = CONFIGS / "metric"
 COSTS = ("seconds", "peak_memory_mib")  # columns of tables that records hold, beside the metrics
 
 

@@ -26,9 +26,9 @@ from harness.record import read_record
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.files import read_yaml, replacing
+from stylegallery.overrides import CONFIGS
 from stylegallery.settings import check_values
 
-CONFIGS = Path(__file__).parent.parent / "conf"
 METHODS = ("method", "model", "encoder", "depth", "segmenter", "condition")  # the groups that a method is made of
 FROZEN = ("label", "limit", "seed", "data", "method")
 DOTTED = re.compile(r"(?=.{1,200}$)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

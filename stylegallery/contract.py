@@ -35,6 +35,25 @@ class MatchConstraints(Generic[RegionName]):
     excluded: Sequence[int] = ()
     forbidden: Sequence[tuple[RegionName, int, RegionName]] = ()
 
+    def __post_init__(self) -> None:
+        """Raises InputError where one of them is written otherwise, or a point lies outside its picture."""
+        try:
+            triples = [(i, r, j) for i, (r, j) in self.pins.items()] + [(i, r, j) for i, r, j in self.forbidden]
+            points = [region for i, _, j in triples for region in (i, j) if not isinstance(region, int)]
+            outside = [(x, y) for x, y in points if not (0 <= x <= 1 and 0 <= y <= 1)]
+            numbers = [*(reference for _, reference, _ in triples), *self.excluded]
+            if not all(isinstance(number, int) for number in numbers):
+                raise TypeError
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self} is not understood; write pins={{region: (reference, region)}}, excluded=[reference] and "
+                "forbidden=[(region, reference, region)], all numbers from 1, or for a region a point (x, y) in it"
+            ) from error
+        for x, y in outside:
+            raise InputError(
+                f"the point {x:g},{y:g} lies outside the picture; pass fractions from 0 to 1, such as 0.4,0.7"
+            )
+
 
 @dataclass(frozen=True)
 class Item:

@@ -26,6 +26,8 @@ from stylegallery.segmentation import SegmentationConfig, find_regions
 from stylegallery.settings import Resolution, Share, check, checked
 from stylegallery.stopwatch import Stopwatch
 
+OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experiment", "launcher", "tracker")
+
 
 class StyleGallery:
     """Training-free, semantic-aware style transfer from any number of references (CVPR 2026, arXiv 2603.10354)."""
@@ -83,12 +85,17 @@ class StyleGallery:
         from stylegallery.overrides import CONFIGS, in_one_sentence
 
         with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            settings: Any = OmegaConf.to_container(compose("config", overrides=list(overrides)).method, resolve=True)
+            config = compose("config", overrides=list(overrides))
+            settings: Any = OmegaConf.to_container(config.method, resolve=True)
+        given = {override.lstrip("+").partition("=")[0] for override in overrides}
+        if others := sorted(given & {*config.data, *OF_A_RUN}):
+            raise InputError(f"{others[0]}= has no effect here; analyse takes pictures, masks and the seed, match pins")
         check(settings, "method")
         try:
             method: StyleGallery = instantiate(settings, _convert_="all")
         except InstantiationException as error:  # hydra's wrapping of what a constructor raises
             raise error.__cause__ or error from None
+        require(isinstance(method, cls), "method= is stylegallery or a variant of it here", settings["_target_"])
         return method
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:

@@ -19,9 +19,10 @@ from harness.folder import RunFolder
 from harness.frozen import read_frozen
 from harness.provenance import nodes
 from stylegallery.errors import InputError
+from stylegallery.overrides import CONFIGS
 from stylegallery.weights import FETCH, find
 
-EXPERIMENTS = Path(__file__).parents[2] / "conf" / "experiment"
+EXPERIMENTS = CONFIGS / "experiment"
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,23 @@ def test_no_references(references: object) -> None:
         Item("a", Path("a.png"), references)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("constraints", "says"),
+    [
+        ({"pins": {1: 2}}, r"^MatchConstraints\(pins=\{1: 2\}.* is not understood; write pins=\{region: \(reference"),
+        ({"pins": {"sky": (1, 1)}}, "'sky'.* is not understood"),
+        ({"pins": {1: ("a.png", 1)}}, "'a.png'.* is not understood"),
+        ({"forbidden": [(1, 2)]}, "is not understood"),
+        ({"excluded": 1}, "is not understood"),
+        ({"pins": {(0.5, 1.5): (1, 1)}}, "^the point 0.5,1.5 lies outside the picture"),
+        ({"forbidden": [(1, 1, (float("nan"), 0))]}, "^the point nan,0 lies outside the picture"),
+    ],
+)
+def test_constraints_that_are_written_otherwise(constraints: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        MatchConstraints(**constraints)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "says"),
@@ -77,6 +94,9 @@ def test_no_references(references: object) -> None:
         ("model.path=nowhere/at-all", "nowhere/at-all"),
         ("methd=identity", r"^methd is not a setting; did you mean method\?"),
         ("preset/stylegallery@method=nope", "^preset/stylegallery=nope does not exist"),
+        ("seed=3", "^seed= has no effect here; analyse takes pictures, masks and the seed, match pins$"),
+        ("pins={1:[1,1]}", "^pins= has no effect here"),
+        ("method=identity", r"^method= is stylegallery or a variant of it here, not baselines\.identity\.Identity$"),
     ],
 )
 def test_settings_from_python(override: str, says: str) -> None:
