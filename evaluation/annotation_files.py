@@ -2,7 +2,6 @@
 annotation.json, which is written last and says what the annotation was made from."""
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from evaluation.metric import Annotation
-from harness.folder import ANNOTATION, prepare_folder
+from harness.folder import ANNOTATION, ANNOTATION_FILES, AnnotationFolder, prepare_folder
 from harness.request import Request
 from harness.schemas import CHECKED, STRICT, Integer, Number, Text, read
 from stylegallery.contract import Match
@@ -25,7 +24,6 @@ from stylegallery.regions import region_count, without_gaps, write_indexed_png
 
 SCHEMA = 1  # raised whenever earlier annotations can no longer be read
 AGAIN = "annotate again"
-WRITTEN = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # the other files of an annotation
 
 
 @dataclass(frozen=True)
@@ -64,30 +62,27 @@ def write_annotation(folder: Path, annotation: Annotation, request: Request) -> 
     """
     prepare_folder(folder, folder.parent)
     try:
-        clear_partial(folder, WRITTEN, ANNOTATION)
-        with replacing_together(folder, WRITTEN, ANNOTATION) as partial:
-            for name, labels in named_maps(annotation).items():
-                write_indexed_png(partial / name, labels, (labels.shape[0], labels.shape[1]))
+        clear_partial(folder, ANNOTATION_FILES, ANNOTATION)
+        with replacing_together(folder, ANNOTATION_FILES, ANNOTATION) as partial:
+            place = AnnotationFolder(partial)
+            maps = {place.content: annotation.content_labels}
+            maps |= {place.reference(number): labels for number, labels in enumerate(annotation.reference_labels, 1)}
+            for path, labels in maps.items():
+                write_indexed_png(path, labels, (labels.shape[0], labels.shape[1]))
             matches = [asdict(match) for match in annotation.matches]
-            (partial / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
+            place.matches.write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
             source = Source(SCHEMA, request.digest(), len(annotation.reference_labels), request.config)
             text = json.dumps(asdict(source) | asdict(request), indent=1) + "\n"
-            (partial / ANNOTATION).write_text(text, encoding="utf-8")
+            place.source.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error.strerror or error}); make room or pass another out="
         ) from error
 
 
-def named_maps(annotation: Annotation) -> dict[str, Tensor]:
-    """File name -> label map."""
-    references = {f"reference_{number}.png": labels for number, labels in enumerate(annotation.reference_labels, 1)}
-    return {"content.png": annotation.content_labels} | references
-
-
 def read_source(folder: Path) -> Source:
     """Raises InputError where there is none, or another version of this code wrote it."""
-    source = read(folder / ANNOTATION, SOURCE_FILE, AGAIN)
+    source = read(AnnotationFolder(folder).source, SOURCE_FILE, AGAIN)
     if source.schema != SCHEMA:
         raise InputError(f"{folder} is outdated: another version of this code wrote it; {AGAIN}")
     return source
@@ -108,10 +103,10 @@ def read_annotation(folder: Path) -> Annotation:
     Raises:
         InputError: there is none, or its files are damaged or do not fit together.
     """
-    source = read_source(folder)
-    content = read_labels(folder / "content.png")
-    references = [read_labels(folder / f"reference_{n}.png") for n in range(1, source.references + 1)]
-    rows: list[Any] = read(folder / "matches.json", MATCHES_FILE, AGAIN)
+    source, place = read_source(folder), AnnotationFolder(folder)
+    content = read_labels(place.content)
+    references = [read_labels(place.reference(number)) for number in range(1, source.references + 1)]
+    rows: list[Any] = read(place.matches, MATCHES_FILE, AGAIN)
     matches = [Match(**row) for row in rows]
     counts = [region_count(labels) for labels in references]
     matched = sorted(match.content_region for match in matches)

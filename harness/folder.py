@@ -25,6 +25,7 @@ RESULT_FILES = re.compile(  # beside the record of a result
     r"stylised\.png|overview\.png|(matches|energies)\.png|matches\.json|energies\.csv"
     r"|(regions|overlay)_(content|reference_[1-9][0-9]*)\.png"
 )
+ANNOTATION_FILES = re.compile(r"(content|reference_[1-9][0-9]*)\.png|matches\.json")  # beside annotation.json
 ITEM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.@=+,-]*")
 
 
@@ -57,6 +58,47 @@ class ResultFolder:
     @property
     def scores(self) -> Path:
         return self.path / SCORES
+
+    @property
+    def matches(self) -> Path:
+        return self.path / "matches.json"
+
+    @property
+    def energies(self) -> Path:
+        return self.path / "energies.csv"
+
+    def figure(self, about: str) -> Path:
+        """about: `matches` or `energies`."""
+        return self.path / f"{about}.png"
+
+    def regions(self, picture: str) -> Path:
+        """picture: `content` or `reference_1`, ..."""
+        return self.path / f"regions_{picture}.png"
+
+    def overlay(self, picture: str) -> Path:
+        return self.path / f"overlay_{picture}.png"
+
+
+@dataclass(frozen=True)
+class AnnotationFolder:
+    """Where the annotation of one item is, or will be."""
+
+    path: Path
+
+    @property
+    def source(self) -> Path:
+        return self.path / ANNOTATION
+
+    @property
+    def matches(self) -> Path:
+        return self.path / "matches.json"
+
+    @property
+    def content(self) -> Path:
+        return self.path / "content.png"
+
+    def reference(self, number: int) -> Path:
+        return self.path / f"reference_{number}.png"
 
 
 @dataclass(frozen=True)

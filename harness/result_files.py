@@ -110,33 +110,34 @@ def not_written(folder: Path, error: OSError) -> MachineError:
 
 def write_files(folder: Path, request: Request, result: Stylization, explain: bool) -> None:
     """stylised.png, region maps, matches and energies, as far as the method has them, and figures that explain."""
+    place = ResultFolder(folder)
     provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code}
-    write_png(ResultFolder(folder).picture, to_pixels(result.image), provenance)
+    write_png(place.picture, to_pixels(result.image), provenance)
     if result.content_labels is not None:
-        write_regions(folder, "content", result.content, result.content_labels, explain)
+        write_regions(place, "content", result.content, result.content_labels, explain)
     for number, labels in enumerate(result.reference_labels, 1):
-        write_regions(folder, f"reference_{number}", result.references[number - 1], labels, explain)
+        write_regions(place, f"reference_{number}", result.references[number - 1], labels, explain)
     if result.matches:
         matches = [asdict(match) for match in result.matches]
-        (folder / "matches.json").write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
+        place.matches.write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")
     if result.energies:
-        with (folder / "energies.csv").open("w", newline="", encoding="utf-8") as file:
+        with place.energies.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([result.energies[0]._fields, *result.energies])
     if explain:
         from stylegallery import figures  # matplotlib takes a second to import, which benchmarks save
 
-        figures.overview(result, request.item).savefig(ResultFolder(folder).overview, dpi=120)
+        figures.overview(result, request.item).savefig(place.overview, dpi=120)
         if result.matches:
-            figures.match_figure(result).savefig(folder / "matches.png", dpi=110)
+            figures.match_figure(result).savefig(place.figure("matches"), dpi=110)
         if result.energies:
-            figures.energy_figure(result.energies).savefig(folder / "energies.png", dpi=110)
+            figures.energy_figure(result.energies).savefig(place.figure("energies"), dpi=110)
 
 
-def write_regions(folder: Path, name: str, image: Tensor, labels: Tensor, explain: bool) -> None:
+def write_regions(place: ResultFolder, name: str, image: Tensor, labels: Tensor, explain: bool) -> None:
     """The label map of a picture as indexed PNG, and coloured over the picture."""
-    write_indexed_png(folder / f"regions_{name}.png", labels, (image.shape[-2], image.shape[-1]))
+    write_indexed_png(place.regions(name), labels, (image.shape[-2], image.shape[-1]))
     if explain:
         from stylegallery import figures
 
         palette = colours(region_count(labels))
-        write_png(folder / f"overlay_{name}.png", figures.overlay(image, labels, palette))
+        write_png(place.overlay(name), figures.overlay(image, labels, palette))

@@ -17,7 +17,8 @@ SOURCES = [
 ]
 PARTS = {  # of paths in a run folder
     "config", "cells", "annotation.json", "annotations", "tables", "report.html", "docs", ".locks", "jobs", "wandb",
-    "record.json", "stylised.png", "overview.png", "scores.json", "sets.json",
+    "record.json", "stylised.png", "overview.png", "scores.json", "sets.json", "matches.json", "energies.csv",
+    "matches.png", "energies.png", "content.png", "regions_", "overlay_", "reference_",
 }  # fmt: skip
 
 
