@@ -226,7 +226,7 @@ def require_declared(settings: object, groups: tuple[str, ...], path: Path) -> N
     if unknown := sorted(named - declared(groups)):
         raise InputError(
             f"{path} names {unknown[0]}, which no file of conf/{groups[0]} declares, so it is not called; add one that "
-            "does, or remove the file"
+            "does, remove the file, or where an earlier version of this code wrote it run again into another out="
         )
 
 

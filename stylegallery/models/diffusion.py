@@ -14,8 +14,11 @@ predict                  the network's output for noisy latents under the null p
 predict_with_features    the same of the network that inverts, with features in which things of one kind look alike.
 replaced_self_attention  a context in which given functions compute what self-attention layers would.
 load                     a class method, (files, device, dtype, lora, schedule, compile, channels_last) -> the model,
-                         frozen and on its device; the settings are those of `factory.from_directory`. It raises
-                         InputError where a part cannot be read, or a setting is not for models of its family.
+                         frozen and on its device. `files` are `pretrained.ModelFiles`, which load a part by its name;
+                         the settings are those of `factory.from_directory`. It raises InputError where a part cannot
+                         be read, or a setting is not for models of its family.
+
+A model also has a file in conf/model, and one in conf/preset/<method> for every method with settings by model.
 
 The schedule says by its `prediction_type` whether `predict` gives ε or v. A flow model, z_σ = (1 − σ) z + σ ε, fits in
 as well: its latents divided by √((1 − σ)² + σ²) have ᾱ = (1 − σ)² / ((1 − σ)² + σ²), which its file turns into the

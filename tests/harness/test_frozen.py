@@ -151,6 +151,7 @@ def test_annotations_are_made_with_no_code_from_the_folder(
     assert not (tmp_path / "made by their command").exists()
     assert code == 2
     assert "config/identity.yaml names os.mkdir, which no file of conf/method declares, so it is not called" in said
+    assert "where an earlier version of this code wrote it run again into another out=" in said
 
 
 @pytest.mark.parametrize("setting", ["manifest", "files", "masks"])
