@@ -15,7 +15,7 @@ from stylegallery.contract import Energy, Stylization
 from stylegallery.images import to_pixels
 from stylegallery.regions import colours, region_count, resize_labels
 
-if TYPE_CHECKING:  # with it come the stages, which whoever draws a result does without
+if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not need
     from stylegallery.plan import Plan
 
 GREY = (0.55, 0.55, 0.55)
