@@ -99,14 +99,10 @@ def compare(before: Path, after: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run")
-    run.add_argument("out", type=Path)
-    tables = commands.add_parser("tables")
-    tables.add_argument("out", type=Path)
-    tables.add_argument("copy", type=Path)
-    both = commands.add_parser("compare")
-    both.add_argument("before", type=Path)
-    both.add_argument("after", type=Path)
+    for name, folders in {"run": ["out"], "tables": ["out", "copy"], "compare": ["before", "after"]}.items():
+        command = commands.add_parser(name)
+        for folder in folders:
+            command.add_argument(folder, type=Path)
     options = parser.parse_args()
     if options.command == "compare":
         return compare(options.before, options.after)

@@ -6,9 +6,9 @@ the same name may be somebody's own: they are replaced with --force alone.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 
@@ -30,13 +30,11 @@ class Source:
     url: str
     megabytes: int
     licence: str
-    folders: tuple[tuple[str, str], ...] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)
 
     def address(self, name: str) -> str:
-        for ours, theirs in self.folders:
-            if name.startswith(f"{ours}/"):
-                name = theirs + name.removeprefix(ours)
-        return f"{self.url}/{name}"
+        folder, slash, rest = name.partition("/")
+        return f"{self.url}/{self.folders.get(folder, folder)}{slash}{rest}"
 
 
 SOURCES = {
@@ -49,7 +47,7 @@ SOURCES = {
         "https://raw.githubusercontent.com/jiwoogit/StyleID/d4ea655dc1f7b19e0eac9553ad087132d18bb96f",
         megabytes=30,
         licence="MIT",
-        folders=(("content", "data/cnt"), ("style", "data/sty")),
+        folders={"content": "data/cnt", "style": "data/sty"},
     ),
 }
 

@@ -209,7 +209,7 @@ def server(tiny: Path) -> Iterator[Server]:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{http.server_address[1]}"
-        yield Server(Source(address, 1, "MIT", (("content", "data/cnt"),)), folder, asked)
+        yield Server(Source(address, 1, "MIT", {"content": "data/cnt"}), folder, asked)
         http.shutdown()
 
 
