@@ -40,9 +40,6 @@ def writable(out: Path) -> Iterator[None]:
 class NoLock:
     """Stands in for a lock on a file system without locks: every process gets it."""
 
-    def __init__(self, path: Path) -> None:
-        self.lock_file = str(path)
-
     def acquire(self, blocking: bool = True) -> "NoLock":
         return self
 
@@ -84,7 +81,7 @@ def lock(out: Path, name: str) -> FileLock | NoLock:
     path = RunFolder(out).lock(name)
     require_inside(path.parent, out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, poll_interval=0.2) if has_locks(out) else NoLock(path)
+    return FileLock(path, poll_interval=0.2) if has_locks(out) else NoLock()
 
 
 def taken(out: Path, name: str, wait: bool) -> AcquireReturnProxy | NoLock | None:
