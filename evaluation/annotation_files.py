@@ -18,7 +18,7 @@ from harness.request import Request
 from harness.schemas import CHECKED, STRICT, Integer, Number, Text, read
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
-from stylegallery.files import clear_partial, replacing_together
+from stylegallery.files import clear_partial, replacing_together, writable
 from stylegallery.images import open_image
 from stylegallery.regions import region_count, without_gaps, write_indexed_png
 
@@ -61,7 +61,7 @@ def write_annotation(folder: Path, annotation: Annotation, request: Request) -> 
         InputError: the folder cannot be written.
     """
     prepare_folder(folder, folder.parent)
-    try:
+    with writable(folder):
         clear_partial(folder, ANNOTATION_FILES, ANNOTATION)
         with replacing_together(folder, ANNOTATION_FILES, ANNOTATION) as partial:
             place = AnnotationFolder(partial)
@@ -74,10 +74,6 @@ def write_annotation(folder: Path, annotation: Annotation, request: Request) -> 
             source = Source(SCHEMA, request.digest(), len(annotation.reference_labels), request.config)
             text = json.dumps(asdict(source) | asdict(request), indent=1) + "\n"
             place.source.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror or error}); make room or pass another out="
-        ) from error
 
 
 def read_source(folder: Path) -> Source:

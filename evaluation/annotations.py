@@ -28,7 +28,7 @@ from evaluation.metric import ANNOTATORS, INDEPENDENT, STYLEGALLERY, Annotation
 from harness.building import build
 from harness.folder import RunFolder
 from harness.frozen import METHODS, differences, read_frozen, require_declared, settings_of
-from harness.locks import lock, writable
+from harness.locks import lock
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
 from harness.request import Request
@@ -36,6 +36,7 @@ from stylegallery.command import explained_errors, plain_console
 from stylegallery.contract import Item, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
+from stylegallery.files import writable
 from stylegallery.memory import enough_memory
 from stylegallery.overrides import CONFIGS, in_one_sentence
 from stylegallery.pipeline import StyleGallery

@@ -11,7 +11,7 @@ from pydantic import Field, Strict, TypeAdapter
 from harness.locks import lock
 from harness.schemas import CHECKED, Count, Number, Text, read
 from stylegallery.errors import InputError
-from stylegallery.files import replacing
+from stylegallery.files import replacing, writable
 
 AGAIN = "score again"
 Value = Annotated[float, Strict(), Field(ge=-1e30, le=1e30)]
@@ -94,10 +94,7 @@ def add_scores(out: Path, path: Path, about: Scores | SetScores, scores: Mapping
     Raises:
         InputError: the file cannot be written.
     """
-    try:
-        with lock(out, "scores"), replacing(path) as temporary:
-            metrics = dict(sorted((stored_scores(path, about) | dict(scores)).items()))
-            values = asdict(about) | {"metrics": {name: as_json(score) for name, score in metrics.items()}}
-            temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); make room or check permissions") from error
+    with writable(path, "make room or check permissions"), lock(out, "scores"), replacing(path) as temporary:
+        metrics = dict(sorted((stored_scores(path, about) | dict(scores)).items()))
+        values = asdict(about) | {"metrics": {name: as_json(score) for name, score in metrics.items()}}
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

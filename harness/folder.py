@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stylegallery.errors import InputError, MachineError
+from stylegallery.errors import InputError
+from stylegallery.files import writable
 
 RECORD, ANNOTATION = "record.json", "annotation.json"  # written last: the files beside them are whole if these exist
 SCORES, SETS = "scores.json", "sets.json"
@@ -195,12 +196,9 @@ def prepare_folder(folder: Path, inside: Path | None = None) -> None:
     """
     if inside:
         require_inside(folder, inside)
-    try:
+    with writable(folder, "pass another out="):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise MachineError(f"out folder {folder} cannot be written ({error.strerror}); pass another out=") from error
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def require_inside(folder: Path, outer: Path) -> None:

@@ -7,16 +7,14 @@ needs a file system with shared locks (NFS 4, Lustre with `flock`, GPFS, CephFS)
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from harness.folder import RunFolder, require_inside
-from stylegallery.errors import MachineError
-from stylegallery.files import notice
+from stylegallery.files import notice, writable
 
 try:
     import fcntl
@@ -24,17 +22,6 @@ except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
-
-@contextmanager
-def writable(out: Path) -> Iterator[None]:
-    """Raises MachineError in place of the system's error where OUT cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise MachineError(
-            f"{out} cannot be written ({error.strerror or error}); make room or pass another out="
-        ) from error
 
 
 class NoLock:

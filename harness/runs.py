@@ -21,7 +21,7 @@ from harness.environment import computing_on, environment
 from harness.folder import RECORD, RESULT_FILES, RunFolder, prepare_folder
 from harness.frozen import read_frozen, settings_digest
 from harness.jobs import Job
-from harness.locks import lock, taken, writable
+from harness.locks import lock, taken
 from harness.progress import Bars
 from harness.provenance import weights_digests
 from harness.record import Record, read_record
@@ -30,7 +30,7 @@ from harness.result_files import require_apart, require_free, write_failure, wri
 from stylegallery.contract import Cancelled, Item, Method, Progress, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError, MachineError, OutOfMemory, SettingsError, printable
-from stylegallery.files import clear_partial
+from stylegallery.files import clear_partial, writable
 from stylegallery.memory import enough_memory
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, MachineError
 
 PARTIAL = ".partial-"  # folders of files that are being written
 LARGEST_FILE = 2 * 2**30  # bytes of a picture: 100 megapixels of four floats have 1.6 GB
@@ -28,6 +28,15 @@ MOST_VALUES = 1_000_000  # in a JSON file: some 100 MB as Python objects
 def notice(sentence: str) -> None:
     """Tell the user something that is no error, once in a process: on stderr, or by logging if that is set up."""
     logging.getLogger("stylegallery").warning("%s", sentence)
+
+
+@contextmanager
+def writable(place: Path, remedy: str = "make room or pass another out=") -> Iterator[None]:
+    """Raises MachineError in place of the system's error where a file or a folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(f"{place} cannot be written ({error.strerror or error}); {remedy}") from error
 
 
 @contextmanager
