@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,25 +58,20 @@ def write_result(
         MachineError: the disk is full or the folder not writable.
     """
     require(isinstance(result, Stylization), "a method's stylize returns a Stylization", type(result).__name__)
-    try:
-        with replacing_together(folder, RESULT_FILES, RECORD) as partial:
-            write_files(partial, request, result, explain)
-            files = {
-                path.name: WrittenFile(path.stat().st_size, file_digest(path)) for path in sorted(partial.iterdir())
-            }
-            record = Record(
-                **vars(request),
-                digest=request.digest(),
-                settings=settings,
-                size=(result.image.shape[-1], result.image.shape[-2]),
-                seconds=dict(result.seconds),
-                peak_memory_mib=result.peak_memory_mib,
-                environment=environment(request.config),
-                files=files,
-            )
-            record.write(partial)
-    except OSError as error:
-        raise not_written(folder, error) from error
+    with written_whole(folder), replacing_together(folder, RESULT_FILES, RECORD) as partial:
+        write_files(partial, request, result, explain)
+        made = sorted(partial.iterdir())
+        record = Record(
+            **vars(request),
+            digest=request.digest(),
+            settings=settings,
+            size=(result.image.shape[-1], result.image.shape[-2]),
+            seconds=dict(result.seconds),
+            peak_memory_mib=result.peak_memory_mib,
+            environment=environment(request.config),
+            files={path.name: WrittenFile(path.stat().st_size, file_digest(path)) for path in made},
+        )
+        record.write(partial)
     return record
 
 
@@ -91,21 +88,23 @@ def write_failure(
     asked = vars(request) | {"digest": request.digest()} if request else {"item": item.id, "seed": seed}
     computing = environment(request.config if request else {})
     record = Record(**asked, settings=settings, error=error, environment=computing, files={})
-    try:
-        with replacing_together(folder, RESULT_FILES, RECORD) as partial:
-            record.write(partial)
-    except OSError as failure:
-        raise not_written(folder, failure) from failure
+    with written_whole(folder), replacing_together(folder, RESULT_FILES, RECORD) as partial:
+        record.write(partial)
     return record
 
 
-def not_written(folder: Path, error: OSError) -> MachineError:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free // 2**20
-    return MachineError(
-        f"the result could not be written to {folder} ({error.strerror or error}, {free} MiB free); "
-        "make room or pass another out= and run again"
-    )
+@contextmanager
+def written_whole(folder: Path) -> Iterator[None]:
+    """Raises MachineError in place of the system's error where a result cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        free = shutil.disk_usage(existing).free // 2**20
+        raise MachineError(
+            f"the result could not be written to {folder} ({error.strerror or error}, {free} MiB free); "
+            "make room or pass another out= and run again"
+        ) from error
 
 
 def write_files(folder: Path, request: Request, result: Stylization, explain: bool) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import shutil
 import subprocess
 from collections import Counter
@@ -22,7 +21,7 @@ from running import Counting, Unlucky, images, job_of, record_of, run, stamps
 
 from harness.jobs import Job
 from harness.locks import holder
-from harness.result_files import not_written
+from harness.result_files import written_whole
 from harness.runs import run_items, run_single
 from stylegallery.contract import Cancelled, Item, Progress, Silent, Stylization
 from stylegallery.draws import item_generator
@@ -336,8 +335,9 @@ def test_full_disk_keeps_what_is_there(job: Job, mounted: Any) -> None:
 
 
 def test_output_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
-    error = not_written(tmp_path / "gone" / "cell", OSError(2, "No such file or directory"))
-    assert re.search(r"gone/cell \(No such file or directory, \d+ MiB free\); make room", str(error))
+    reason = r"gone/cell \(No such file or directory, \d+ MiB free\); make room"
+    with pytest.raises(MachineError, match=reason), written_whole(tmp_path / "gone" / "cell"):
+        raise OSError(2, "No such file or directory")
 
 
 @pytest.mark.slow
