@@ -14,7 +14,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +29,7 @@ from evaluation.metric import ANNOTATORS, STYLEGALLERY, Metric, Sample, SetMetri
 from evaluation.registry import build_metrics
 from evaluation.resampling import estimate_set
 from evaluation.samples import LostInput, ReadWhenIndexed, Result
-from evaluation.score_files import Score, Scores, SetScores, add_scores, is_about, read_scores, stored_scores
+from evaluation.score_files import Score, Scores, SetScores, add_scores, is_about, stored, stored_scores
 from evaluation.statistics import FEWEST
 from harness.folder import RECORD, RunFolder
 from harness.pictures import Pictures, root_of
@@ -181,14 +180,9 @@ def common_size(results: Sequence[Result], console: Console) -> int | None:
 
 def scored_at(results: Sequence[Result]) -> set[int | None]:
     """The sizes that results were scored at before."""
-    found: set[int | None] = set()
-    for result in results:
-        with suppress(InputError):
-            found.add(read_scores(result.place.scores, Scores).size)
-    for path in {result.run.sets(result.label) for result in results}:
-        with suppress(InputError):
-            found.add(read_scores(path, SetScores).size)
-    return found
+    sets = {result.run.sets(result.label) for result in results}
+    found = [*(stored(result.place.scores, Scores) for result in results), *(stored(path, SetScores) for path in sets)]
+    return {scores.size for scores in found if scores}
 
 
 def size_of(out: Path, results: Sequence[Result], given: int | None, anew: bool, console: Console) -> int | None:
@@ -249,24 +243,16 @@ def score(
 
 def summary(run: RunFolder, results: Sequence[Result], metrics: Sequence[Metric | SetMetric]) -> Table:
     """Per metric: how many values there are, and why others are not."""
-    single = [metrics_in(result.place.scores, Scores) for result in results]
-    sets = [metrics_in(run.sets(label), SetScores) for label in sorted({result.label for result in results})]
+    single = [stored(result.place.scores, Scores) for result in results]
+    sets = [stored(run.sets(label), SetScores) for label in sorted({result.label for result in results})]
     table = listing("metric", "better", "values", "without", title=str(run.path))
     for metric in metrics:
-        found = [scores.get(metric.name) for scores in (sets if is_of_sets(metric) else single)]
+        found = [scores and scores.metrics.get(metric.name) for scores in (sets if is_of_sets(metric) else single)]
         reasons = Counter(score and score.reason for score in found if score is None or score.value is None)
         without = "\n".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
         count = f"{len(found) - sum(reasons.values())}/{len(found)}"
         table.add_row(metric.name, {"up": "higher", "down": "lower"}[metric.direction], count, without)
     return table
-
-
-def metrics_in(path: Path, kind: type[Scores] | type[SetScores]) -> dict[str, Score]:
-    """All scores of a file; none where it is missing or damaged."""
-    try:
-        return read_scores(path, kind).metrics
-    except InputError:
-        return {}
 
 
 def main() -> None:

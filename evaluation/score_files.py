@@ -73,13 +73,18 @@ def read_scores(path: Path, kind: type[AnyScores]) -> AnyScores:
     return scores
 
 
+def stored(path: Path, kind: type[AnyScores]) -> AnyScores | None:
+    """As `read_scores`; None where the file is missing or damaged."""
+    try:
+        return read_scores(path, kind)
+    except InputError:
+        return None
+
+
 def stored_scores(path: Path, about: Scores | SetScores) -> dict[str, Score]:
     """The scores that a file has of the pictures and the size of `about`; none if it is of others or damaged."""
-    try:
-        found = read_scores(path, type(about))
-    except InputError:
-        return {}
-    return found.metrics if replace(found, metrics={}) == about else {}
+    found = stored(path, type(about))
+    return found.metrics if found and replace(found, metrics={}) == about else {}
 
 
 def as_json(score: Score) -> dict[str, Any]:
