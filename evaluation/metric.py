@@ -79,7 +79,7 @@ class SetMetric(Protocol):
     bounds: tuple[float, float]
 
     def __call__(self, samples: Sequence[Sample]) -> ScoreOfPart:
-        """Sees every item once; `samples` may read an item when it is indexed, so few should be held at a time.
+        """Sees every item once; `samples` may read items when they are indexed, so few should be held at a time.
 
         Raises ValueError where the set is too small.
         """

@@ -27,10 +27,9 @@ from rich.table import Table
 from evaluation.features import BATCH, MissingWeights
 from evaluation.metric import ANNOTATORS, STYLEGALLERY, Metric, Sample, SetMetric, is_of_sets
 from evaluation.registry import build_metrics
-from evaluation.resampling import estimate_set
 from evaluation.samples import LostInput, ReadWhenIndexed, Result
 from evaluation.score_files import Score, Scores, SetScores, add_scores, is_about, stored, stored_scores
-from evaluation.statistics import FEWEST
+from evaluation.statistics import FEWEST, estimate_set
 from harness.folder import RECORD, RunFolder
 from harness.pictures import Pictures, root_of
 from harness.record import own_record

@@ -1,4 +1,4 @@
-"""Means with intervals, paired comparisons and ranks over items.
+"""Means with intervals, paired comparisons and ranks over items, and intervals of scores of whole sets.
 
 Values come as one column per method, one row per item.
 
@@ -10,16 +10,19 @@ ordinary t interval of the contents' means. `benchmarks/inference.py` measures w
 given: nothing here says how other references would have come out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import stats
 
-from evaluation.metric import Direction
+from evaluation.metric import Direction, ScoreOfPart
 
 ALPHA = 0.05  # tests reject below it, intervals cover 1 − ALPHA
 FEWEST = 10  # contents; with fewer an interval is too uncertain to be printed as one of 95 %
+GROUPS = 50  # parts of a set that are left out in turn, at most
 
 
 @dataclass(frozen=True)
@@ -150,3 +153,42 @@ def paired_tests(values: pd.DataFrame, against: str, contents: pd.Series) -> pd.
     columns = ["method", "n", "contents", "left_out", "mean_difference", "low", "high", "rank_biserial", "p"]
     table = pd.DataFrame(rows, columns=columns).astype({"contents": "Int64", "p": float})
     return with_holm(table)
+
+
+# --- scores of whole sets ---
+
+
+@dataclass(frozen=True)
+class SetEstimate:
+    """The score of a set with its 95 % interval (None below `FEWEST` contents) and the number of contents."""
+
+    value: float
+    low: float | None
+    high: float | None
+    contents: int
+
+
+def estimate_set(score: ScoreOfPart, contents: Sequence[str], bounds: tuple[float, float]) -> SetEstimate:
+    """The score of all items and the interval around it; `contents` says which content each item has.
+
+    Items of one content resemble each other, so whole contents are left out, one after the other (the jackknife over
+    clusters). With θ_g the scores without content g of G, the interval is θ ± t √((G − 1)/G · Σ (θ_g − mean θ_g)²), t
+    the quantile of Student's distribution with G − 1 degrees of freedom, cut at the bounds. Of more than `GROUPS`
+    contents, as many groups are left out, in the order of their names, which are digests. For a mean of equally many
+    items per content this is the cluster-robust interval.
+
+    Contents are left out and not drawn with replacement, since pictures that repeat in a resample make a Fréchet
+    distance larger than as many different pictures do. In simulations (15 and 30 contents, correlated as 0.1 to 0.6,
+    fewer and more pictures than features) the intervals cover the mean of FID in 92 to 97 % and that of KID in 83 to
+    97 % of 60 draws. Cost: at most `GROUPS` evaluations of the score, without a network.
+    """
+    names = sorted(set(contents))
+    owner = torch.tensor([names.index(content) for content in contents])
+    value = score(torch.ones(len(contents), dtype=torch.bool))
+    if len(names) < FEWEST or not np.isfinite(value):
+        return SetEstimate(value, None, None, len(names))
+    groups = np.array_split(np.arange(len(names)), min(GROUPS, len(names)))
+    without = np.array([score(~torch.isin(owner, torch.from_numpy(group))) for group in groups])
+    error = ((len(groups) - 1) * without.var()) ** 0.5
+    half = float(stats.t.ppf(1 - ALPHA / 2, len(groups) - 1) * error)
+    return SetEstimate(value, max(value - half, bounds[0]), min(value + half, bounds[1]), len(names))

@@ -28,7 +28,7 @@ class ArtFid:
             raise ValueError("ArtFID needs pictures, and there are none")
         found: list[float] = []
         for start in range(0, len(samples), BATCH):
-            found += self.lpips([samples[index] for index in range(start, min(start + BATCH, len(samples)))])
+            found += self.lpips(samples[start : start + BATCH])
         distances, fid = torch.tensor(found, dtype=torch.float64), self.fid(samples)
         return lambda part: compose(float(distances[part].mean()), fid(part))
 

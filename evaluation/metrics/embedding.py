@@ -1,11 +1,7 @@
 """Style as one vector per picture: cosine of the embeddings of output and reference."""
 
-from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
-
-from evaluation.backbones import backbone
 from evaluation.features import Features
 from evaluation.metric import Direction, clamped
 from evaluation.metrics.references import ToReferences
@@ -27,9 +23,6 @@ class EmbeddingSimilarity(ToReferences):
     def __init__(self, name: str, backbone: str, over: Literal["nearest", "mean"] = "nearest") -> None:
         super().__init__(name, over)
         self.backbone = backbone
-
-    def describe(self, pictures: Sequence[Tensor]) -> list[Features]:
-        return backbone(self.backbone)(pictures)
 
     def compare(self, image: Features, reference: Features) -> float:
         return clamped(float(image["embedding"] @ reference["embedding"]), high=1.0)

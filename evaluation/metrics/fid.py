@@ -82,7 +82,7 @@ def pooled(samples: Sequence[Sample], name: str) -> Pooled:
     """
     images, references = [], []
     for start in range(0, len(samples), BATCH):
-        batch = [samples[index] for index in range(start, min(start + BATCH, len(samples)))]
+        batch = samples[start : start + BATCH]
         fresh = [sample for sample in batch if name not in sample.features]
         backbone(name)([picture for sample in fresh for picture in (sample.image, *sample.references)])
         for sample in fresh:

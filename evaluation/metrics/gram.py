@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor
 
-from evaluation.backbones import backbone
 from evaluation.features import Features
 from evaluation.metric import Direction
 from evaluation.metrics.references import ToReferences
@@ -32,9 +30,6 @@ class Gram(ToReferences):
         self.backbone = backbone
         self.weights, self.relative = list(weights), relative
         self.bounds = (0.0, sum(self.weights) if relative else float("inf"))
-
-    def describe(self, pictures: Sequence[Tensor]) -> list[Features]:
-        return backbone(self.backbone)(pictures)
 
     def compare(self, image: Features, reference: Features) -> float:
         total = 0.0

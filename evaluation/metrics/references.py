@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from evaluation.backbones import backbone
 from evaluation.features import Features
 from evaluation.metric import Direction, Sample
 
@@ -24,13 +25,14 @@ class ToReferences(ABC):
 
     kind = "style"
     direction: Direction
+    backbone: str
 
     def __init__(self, name: str, over: Literal["nearest", "mean"] = "nearest") -> None:
         self.name, self.over = name + {"nearest": "", "mean": "_mean"}[over], over
 
-    @abstractmethod
     def describe(self, pictures: Sequence[Tensor]) -> list[Features]:
         """What is compared of each picture (1, 3, H, W), computed once per picture."""
+        return backbone(self.backbone)(pictures)
 
     @abstractmethod
     def compare(self, image: Features, reference: Features) -> float: ...

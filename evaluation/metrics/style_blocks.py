@@ -5,9 +5,7 @@ from typing import Literal
 
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
-from evaluation.backbones import backbone
 from evaluation.features import Features
 from evaluation.metric import Direction, clamped
 from evaluation.metrics.references import ToReferences
@@ -32,9 +30,6 @@ class StyleBlocks(ToReferences):
     def __init__(self, backbone: str, over: Literal["nearest", "mean"] = "nearest") -> None:
         super().__init__(f"style_blocks_{backbone}", over)
         self.backbone = backbone
-
-    def describe(self, pictures: Sequence[Tensor]) -> list[Features]:
-        return backbone(self.backbone)(pictures)
 
     def compare(self, image: Features, reference: Features) -> float:
         return self.together(image, [reference])

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.metric import STYLEGALLERY, Direction, Sample
+from evaluation.metrics.ms_ssim import luminance
 from evaluation.metrics.regional import annotation_of, named
 from stylegallery.regions import resize_labels
 
 LEVELS, SIDE, PATCHES, DIRECTIONS, QUANTILES = 4, 7, 16384, 128, 1024
 FEWEST = 64  # patches of a region on a level: below, the level says nothing of the region
 SCALE = 100.0
-LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601
 BINOMIAL = torch.tensor([1.0, 4, 6, 4, 1]) / 16
 
 
@@ -31,7 +31,7 @@ def blur(image: Tensor) -> Tensor:
 
 def laplacian_pyramid(image: Tensor) -> list[Tensor]:
     """The LEVELS finest octaves of the luminance of (1, 3, H, W), finest first, each (1, 1, h, w)."""
-    rest = (image * image.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    rest = luminance(image)
     levels = []
     for _ in range(LEVELS):
         coarse = blur(rest)[..., ::2, ::2]

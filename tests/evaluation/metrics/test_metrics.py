@@ -27,7 +27,7 @@ from evaluation.metrics.kid import Kid
 from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.metrics.structure import self_similarity
 from evaluation.registry import build_metrics, metric_info
-from evaluation.resampling import estimate_set
+from evaluation.statistics import estimate_set
 from stylegallery.images import read_image
 
 PUBLISHED = SHARED / "data" / "published_outputs"
@@ -224,8 +224,8 @@ def test_no_number_of_any_picture_is_no_number_of_style(
     name: str, bad: int, three: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = NoNumbers([three.image, *three.references][bad])
-    place = "rgb_uv" if name == "histogram" else "backbone"
-    monkeypatch.setattr(f"{type(metric(name)).__module__}.{place}", lambda *_: network)
+    place = "histogram.rgb_uv" if name == "histogram" else "references.backbone"
+    monkeypatch.setattr(f"evaluation.metrics.{place}", lambda *_: network)
     assert math.isnan(metric(name)([three])[0])
 
 
@@ -234,7 +234,7 @@ def test_blocks_that_are_no_numbers_cannot_be_assigned(
     bad: int, three: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = NoNumbers([three.image, *three.references][bad])
-    monkeypatch.setattr("evaluation.metrics.style_blocks.backbone", lambda _: network)
+    monkeypatch.setattr("evaluation.metrics.references.backbone", lambda _: network)
     with pytest.raises(ValueError, match="invalid numeric"):
         metric("style_blocks_efficientnet")([three])
 
