@@ -42,6 +42,7 @@ from stylegallery.overrides import CONFIGS, in_one_sentence
 from stylegallery.pipeline import StyleGallery
 
 TARGET = "stylegallery.pipeline.StyleGallery"
+Annotate = Callable[[Item], Annotation]
 PLACES = ("data.root=", "device=")  # where pictures and models are; settings decide annotations
 
 
@@ -67,12 +68,12 @@ def annotate_with_stylegallery(out: Path, overrides: Sequence[str], console: Con
     if not anew:
         require_same(out, runs, settings)
     weights_digests(settings)  # before any item: missing weights are an error of the settings, not of items
-    method = cache(lambda: build(settings))
 
-    def annotate(item: Item) -> Annotation:
-        return regions_and_matches(method(), item, item_generator(0, item))
+    def load() -> Annotate:
+        method = build(settings)
+        return lambda item: regions_and_matches(method, item, item_generator(0, item))
 
-    return annotate_items(out, STYLEGALLERY, items, deciding(settings), method, annotate, console)
+    return annotate_items(out, STYLEGALLERY, items, deciding(settings), load, console)
 
 
 def annotate_independently(out: Path, overrides: Sequence[str], console: Console) -> int:
@@ -85,28 +86,25 @@ def annotate_independently(out: Path, overrides: Sequence[str], console: Console
     if len(given) < len(overrides):
         raise InputError("the independent annotator has no settings; pass data.root= at most")
     items = planned_items(frozen_runs(out).values(), given.get("data.root"), labelled=True)
-    annotator = cache(IndependentAnnotator)
     settings = {"_target_": f"{IndependentAnnotator.__module__}.{IndependentAnnotator.__qualname__}"}
-    return annotate_items(
-        out, INDEPENDENT, items, settings, annotator, lambda item: annotator().annotate(item), console
-    )
+    return annotate_items(out, INDEPENDENT, items, settings, lambda: IndependentAnnotator().annotate, console)
 
 
 def annotate_items(
-    out: Path, annotator: str, items: Sequence[Item], settings: dict[str, Any], prepare: Callable[[], object],
-    annotate: Callable[[Item], Annotation], console: Console,
+    out: Path, annotator: str, items: Sequence[Item], settings: dict[str, Any], load: Callable[[], Annotate],
+    console: Console,
 ) -> int:  # fmt: skip
     """Write the annotations that are missing; returns how many items failed, each with its reason printed.
 
-    `settings` decide the annotations; `prepare` loads what `annotate` needs, once, and raises what fails for all items.
+    `settings` decide the annotations; `load` is called when the first item needs it, and raises what fails for all.
     """
-    failed = 0
+    failed, load = 0, cache(load)
     with Bars(console) as bars:
         bar = bars.add_task(f"annotations, {annotator}", total=len(items))
         for item in items:
             folder = RunFolder(out).annotation(annotator, item.id)
             with writable(out), lock(out, f"annotations/{annotator}/{item.id}"):
-                reason = annotate_item(prepare, annotate, item, settings, folder)
+                reason = annotate_item(load, item, settings, folder)
             if reason:
                 console.print(f"{item.id} failed: {reason}", style="red", markup=False)
                 failed += 1
@@ -134,12 +132,9 @@ def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None, labelled:
     """
     items: dict[str, Item] = {}
     for run in runs:
-        data = {
-            key: value for key, value in run["data"].items() if key != "masks"
-        }  # masks of one run do not count for all
-        data |= {"root": root} if root else {}
+        data = dict(run["data"]) | ({"root": root} if root else {})
+        masks = data.pop("masks", None)  # those of one run do not count for all
         loaded = load_items(data)[: run["limit"]]
-        masks = run["data"].get("masks")
         folder = MASKS / data["files"] if "files" in data else Path(masks) if masks else None
         if labelled and folder:
             loaded = [with_labels(item, folder) for item in loaded]
@@ -243,10 +238,7 @@ def on_device(settings: Mapping[str, Any], device: str) -> dict[str, Any]:
 # --- one item ---
 
 
-def annotate_item(
-    prepare: Callable[[], object], annotate: Callable[[Item], Annotation], item: Item, settings: dict[str, Any],
-    folder: Path,
-) -> str:  # fmt: skip
+def annotate_item(load: Callable[[], Annotate], item: Item, settings: dict[str, Any], folder: Path) -> str:
     """Write the annotation of an item unless it is there; why that cannot be done, if it cannot.
 
     Raises:
@@ -258,7 +250,7 @@ def annotate_item(
         return str(error)
     if annotation_digest(folder) == request.digest():
         return ""
-    prepare()
+    annotate = load()
     try:
         with enough_memory():
             annotation = annotate(item)

@@ -7,11 +7,11 @@ needs a file system with shared locks (NFS 4, Lustre with `flock`, GPFS, CephFS)
 import errno
 import os
 import tempfile
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from harness.folder import RunFolder, require_inside
 from stylegallery.files import notice, writable
@@ -22,22 +22,6 @@ except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
-
-class NoLock:
-    """Stands in for a lock on a file system without locks: every process gets it."""
-
-    def acquire(self, blocking: bool = True) -> "NoLock":
-        return self
-
-    def release(self) -> None:
-        pass
-
-    def __enter__(self) -> "NoLock":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 @cache
@@ -59,8 +43,9 @@ def has_locks(out: Path) -> bool:
     return True
 
 
-def lock(out: Path, name: str) -> FileLock | NoLock:
-    """The lock of an item (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`).
+def lock(out: Path, name: str) -> FileLock | nullcontext[None]:
+    """The lock of an item (`<label>/<item>`), of the frozen settings (`config`) or of a single result (`run`); nothing
+    that keeps anybody out on a file system without locks.
 
     Raises:
         InputError: it would be elsewhere by a link.
@@ -68,10 +53,10 @@ def lock(out: Path, name: str) -> FileLock | NoLock:
     path = RunFolder(out).lock(name)
     require_inside(path.parent, out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, poll_interval=0.2) if has_locks(out) else NoLock()
+    return FileLock(path, poll_interval=0.2) if has_locks(out) else nullcontext()
 
 
-def taken(out: Path, name: str, wait: bool) -> AcquireReturnProxy | NoLock | None:
+def taken(out: Path, name: str, wait: bool) -> AbstractContextManager[object] | None:
     """The lock of that name, held until a `with` of it ends; None where another process has it and `wait` is false.
 
     Raises:
@@ -79,7 +64,8 @@ def taken(out: Path, name: str, wait: bool) -> AcquireReturnProxy | NoLock | Non
     """
     with writable(out):
         try:
-            return lock(out, name).acquire(blocking=wait)
+            held = lock(out, name)
+            return held.acquire(blocking=wait) if isinstance(held, FileLock) else held
         except Timeout:
             return None
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 from rich.console import Console
 
@@ -155,13 +156,6 @@ def within(seconds: float, call: Callable[[], object]) -> None:
 
 def strip(paths: list[Path]) -> Image.Image:
     """Pictures side by side at one height."""
-    images = []
-    for path in paths:
-        image = Image.fromarray(to_pixels(read_image(path)))
-        images.append(image.resize((max(1, image.width * HEIGHT // image.height), HEIGHT)))
-    row = Image.new("RGB", (sum(image.width for image in images), HEIGHT))
-    left = 0
-    for image in images:
-        row.paste(image, (left, 0))
-        left += image.width
-    return row
+    images = [Image.fromarray(to_pixels(read_image(path))) for path in paths]
+    sizes = [(max(1, image.width * HEIGHT // image.height), HEIGHT) for image in images]
+    return Image.fromarray(np.hstack([image.resize(size) for image, size in zip(images, sizes, strict=True)]))
