@@ -13,9 +13,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from harness.experiments import is_single, require_used, run_labels, single_job
+from harness.experiments import is_single, of_labels, of_result, require_used, run_labels, single_job
 from harness.runs import run_single
-from harness.summaries import of_labels, of_result
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
 from stylegallery.overrides import as_hydra_reads, in_one_sentence

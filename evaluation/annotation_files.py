@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from evaluation.metric import Annotation
 from harness.folder import ANNOTATION, ANNOTATION_FILES, AnnotationFolder, prepare_folder
-from harness.request import Request
+from harness.record import Request
 from harness.schemas import CHECKED, STRICT, Integer, Number, Text, read
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
@@ -28,7 +28,7 @@ AGAIN = "annotate again"
 
 @dataclass(frozen=True)
 class Source:
-    """annotation.json: what an annotation was made from. Its other keys are those of `harness.request.Request`."""
+    """annotation.json: what an annotation was made from. Its other keys are those of `harness.record.Request`."""
 
     __pydantic_config__ = CHECKED
     schema: Integer

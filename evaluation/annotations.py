@@ -31,7 +31,7 @@ from harness.frozen import METHODS, differences, read_frozen, require_declared, 
 from harness.locks import lock
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
-from harness.request import Request
+from harness.record import Request
 from stylegallery.command import explained_errors, plain_console
 from stylegallery.contract import Item, Progress, Silent
 from stylegallery.draws import item_generator

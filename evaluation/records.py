@@ -7,8 +7,7 @@ from pathlib import Path
 from evaluation.calibration import CALIBRATION
 from harness.folder import RunFolder
 from harness.pictures import Pictures
-from harness.record import OUTDATED, Record, is_outdated, read_record
-from harness.request import Input
+from harness.record import OUTDATED, Input, Record, is_outdated, read_record
 
 
 @dataclass(frozen=True)

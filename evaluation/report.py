@@ -32,7 +32,7 @@ from evaluation.table_page import KINDS, number, reported_notes
 from evaluation.tables import build, require_known
 from harness.folder import RunFolder, labels_with_results
 from harness.pictures import root_of
-from harness.request import Input
+from harness.record import Input
 from stylegallery.command import explained_errors, plain_console
 from stylegallery.files import replacing, writable
 

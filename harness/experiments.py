@@ -1,9 +1,9 @@
-"""What a command line runs: one item, or the runs of an experiment, each under a label of its own."""
+"""What a command line runs, one item or the runs of an experiment, each under a label of its own, and prints then."""
 
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.table import Table
 
 from data.benchmark import load_items, safe_name
 from harness.building import build
+from harness.environment import computing_on
+from harness.folder import ResultFolder
 from harness.frozen import settings_of
 from harness.jobs import Job
-from harness.request import Request
+from harness.record import Record, Request
 from harness.runs import run_job
 from stylegallery.errors import InputError
 
@@ -150,3 +153,31 @@ def difference(*but: str) -> str:
             parts.append(f"{safe_name(key.rpartition('.')[2])}={safe_name(value)}")
     name = ",".join(parts)
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+# --- what is printed at the end ---
+
+
+def of_result(job: Job, record: Record) -> Table:
+    """The result of a single item: where it is and what it took."""
+    (item,), folder = job.items, ResultFolder(job.out)
+    table = Table(title=f"{item.id} · {'x'.join(map(str, record.size or ()))} px", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # never shortened, so that the path can be copied
+    table.add_row("result", str(folder.picture))
+    table.add_row("at a glance", str(folder.overview))
+    table.add_row("references", str(len(item.references)))
+    for stage, seconds in record.seconds.items():
+        table.add_row(stage, f"{seconds:.1f} s")
+    table.add_row("peak memory", f"{record.peak_memory_mib / 1024:.2f} GiB")
+    table.add_row("computed on", computing_on(record.environment))
+    return table
+
+
+def of_labels(jobs: Sequence[Job], tally: Counter[str]) -> Table:
+    """How many items of a benchmark were done, under one label or several."""
+    labels = jobs[0].label if len(jobs) == 1 else f"{len(jobs)} labels"
+    table = Table(title=f"{labels} · {len(jobs[0].items)} items", title_justify="left", show_header=False)
+    for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
+        table.add_row(name, str(tally[number]))
+    return table

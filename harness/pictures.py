@@ -9,8 +9,7 @@ from data.benchmark import load_items
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
 from harness.provenance import file_digest
-from harness.record import Record
-from harness.request import Input
+from harness.record import Input, Record
 from stylegallery.errors import InputError
 from stylegallery.images import SUFFIXES
 

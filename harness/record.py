@@ -1,9 +1,12 @@
-"""The record of a result: its request, what ran, what came out. Everything else is a view of records on disk.
+"""Request and record of a result: what decides it; with that, what ran and what came out.
 
-Anybody may have written or damaged a record. What is read is checked here, once, so that its users need not doubt it.
+Everything else is a view of records on disk. Anybody may have written or damaged a record. What is read
+is checked here, once, so that its users need not doubt it.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +14,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, TypeAdapter
 
 from harness.folder import RESULT_FILES, ResultFolder
-from harness.provenance import file_digest
-from harness.request import Input
-from harness.schemas import CHECKED, Amount, Count, Integer, Number, Text, checked, read_any
+from harness.provenance import code_digest, file_digest, nodes, weights_digests, without_places
+from harness.schemas import CHECKED, Amount, Count, Integer, Number, PathText, Text, checked, read_any
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 
+BY_NAMES = ("captions", "pattern")  # settings of methods that read captions or pictures by the names of an item's files
 SCHEMA = 2  # raised whenever earlier records can no longer be read
 AGAIN = "run the item again"
 OUTDATED = f"outdated: another version of this code made it; {AGAIN}"
@@ -29,6 +33,67 @@ def file_name(name: str) -> str:
     if not RESULT_FILES.fullmatch(name):
         raise ValueError(f"no result has a file {name}")
     return name
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that a result was made of, as it was then."""
+
+    __pydantic_config__ = CHECKED
+    path: PathText
+    sha256: Text
+
+    @classmethod
+    def of(cls, path: Path) -> "Input":
+        """Raises InputError where the file cannot be read."""
+        return cls(str(path.absolute()), file_digest(path))
+
+
+@dataclass(frozen=True)
+class Request:
+    """Equal digests, equal bytes on one machine.
+
+    config: the resolved settings of the method, and nothing that does not decide its result; inputs: role -> file;
+    weights: digests of what the settings load; code: digest of the sources they reach.
+    """
+
+    item: str
+    seed: int
+    config: dict[str, Any]
+    inputs: dict[str, Input]
+    constraints: dict[str, Any]
+    weights: dict[str, str]
+    code: str
+
+    @classmethod
+    def of(cls, item: Item, seed: int, config: Mapping[str, Any]) -> "Request":
+        """Raises InputError where a file of the item cannot be read or weights are missing."""
+        constraints = {
+            "pins": sorted(([region, *target] for region, target in item.constraints.pins.items()), key=str),
+            "excluded": sorted(item.constraints.excluded),
+            "forbidden": sorted(map(list, item.constraints.forbidden), key=str),
+        }
+        inputs = {role: Input.of(path) for role, path in item.files().items()}
+        return cls(item.id, seed, dict(config), inputs, constraints, weights_digests(config), code_digest(config))
+
+    def digest(self) -> str:
+        """Address of the result: names and places of files and items do not matter, contents and order of files do.
+
+        A method that reads prompts or pictures by the names of an item's files is the exception.
+        """
+        content = asdict(self) | {"inputs": {role: file.sha256 for role, file in self.inputs.items()}}
+        content["config"] = without_places(self.config, self.weights)
+        if not any(node.get(key) for _, node in nodes(self.config) for key in BY_NAMES):
+            del content["item"]
+        else:
+            content["names"] = {role: Path(file.path).parts[-2:] for role, file in self.inputs.items()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def require_unchanged(self) -> None:
+        """Raises InputError where an input is no longer what it was when the request was made."""
+        for file in self.inputs.values():
+            if file_digest(Path(file.path)) != file.sha256:
+                raise InputError(f"{file.path} changed while it was used; run again")
 
 
 @dataclass(frozen=True)
@@ -46,7 +111,7 @@ class Record:
 
     digest: address of the request, None where not even an input could be read; settings: digest of the frozen settings
     of the label, None for a single picture; size: width and height; seconds: by stage; files: name -> as written. The
-    others are those of `harness.request.Request`. Other keys of a file are ignored.
+    others are those of `Request`. Other keys of a file are ignored.
     """
 
     __pydantic_config__ = CHECKED

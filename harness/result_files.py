@@ -13,8 +13,7 @@ from torch import Tensor
 from harness.environment import environment
 from harness.folder import RECORD, RESULT_FILES, ResultFolder
 from harness.provenance import file_digest
-from harness.record import Record, WrittenFile, own_record
-from harness.request import Request
+from harness.record import Record, Request, WrittenFile, own_record
 from stylegallery.contract import Item, Stylization
 from stylegallery.errors import InputError, MachineError, require
 from stylegallery.files import replacing_together

@@ -24,8 +24,7 @@ from harness.jobs import Job
 from harness.locks import lock, taken
 from harness.progress import Bars
 from harness.provenance import weights_digests
-from harness.record import Record, read_record
-from harness.request import Request
+from harness.record import Record, Request, read_record
 from harness.result_files import require_apart, require_free, write_failure, write_result
 from stylegallery.contract import Cancelled, Item, Method, Progress, Silent
 from stylegallery.draws import item_generator

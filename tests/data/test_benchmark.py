@@ -29,7 +29,7 @@ from data.benchmark import (
     read_manifest,
 )
 from data.fetch import SOURCES, Source
-from harness.request import Request
+from harness.record import Request
 from stylegallery import transfer
 from stylegallery.contract import Item
 from stylegallery.errors import InputError

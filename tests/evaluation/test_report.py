@@ -28,7 +28,7 @@ from evaluation.table_page import number
 from evaluation.tables import build
 from harness.environment import LIBRARIES
 from harness.folder import RunFolder
-from harness.request import Input, Request
+from harness.record import Input, Request
 from stylegallery.contract import Match
 
 HOSTILE_ITEM = "0009__a@b=c+d,e.f__1__a"

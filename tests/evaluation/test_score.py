@@ -27,7 +27,7 @@ from evaluation.score import main, score
 from harness.folder import ResultFolder, RunFolder
 from harness.pictures import Pictures
 from harness.provenance import file_digest
-from harness.request import Request
+from harness.record import Request
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
 from stylegallery.weights import table

@@ -24,8 +24,7 @@ from harness import status
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
 from harness.provenance import file_digest
-from harness.record import SCHEMA, load_record
-from harness.request import Request
+from harness.record import SCHEMA, Request, load_record
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
 

@@ -8,7 +8,7 @@ from conftest import Pictures
 
 from harness import provenance
 from harness.provenance import code_digest, weights_digest, weights_settings, with_absolute_paths, without_places
-from harness.request import Request
+from harness.record import Request
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.settings import Weights

@@ -12,8 +12,7 @@ from PIL import Image
 
 from data.custom import custom_item
 from harness import result_files
-from harness.record import read_record
-from harness.request import Request
+from harness.record import Request, read_record
 from harness.result_files import write_result
 from stylegallery.contract import Item, Stylization
 from stylegallery.errors import InputError

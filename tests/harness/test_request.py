@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Pictures, paint
 
-from harness.request import Request
+from harness.record import Request
 from stylegallery.contract import Item, MatchConstraints
 from stylegallery.errors import InputError
 
@@ -90,7 +90,7 @@ def test_changed_bytes_change_the_digest(pictures: Pictures) -> None:
 
 def test_changed_code_changes_the_digest(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     before = digest_of(item_of(pictures))
-    monkeypatch.setattr("harness.request.code_digest", lambda config: "of other sources")
+    monkeypatch.setattr("harness.record.code_digest", lambda config: "of other sources")
     assert digest_of(item_of(pictures)) != before
 
 

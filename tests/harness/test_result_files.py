@@ -15,8 +15,7 @@ import run as script
 from evaluation import annotations
 from evaluation.metric import Annotation
 from harness.folder import RECORD, RESULT_FILES, prepare_folder
-from harness.record import Record, read_record
-from harness.request import Request
+from harness.record import Record, Request, read_record
 from harness.result_files import require_free, write_result
 from stylegallery.contract import Item, Match, Stylization
 from stylegallery.errors import InputError

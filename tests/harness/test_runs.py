@@ -108,7 +108,7 @@ def test_changed_request_reuses_nothing(job: Job, change: str, monkeypatch: pyte
         job.out, "fake", int(change == "seed"), job.method | ({"extra": 1} if change == "config" else {}), job.items
     )
     if change == "code":
-        monkeypatch.setattr("harness.request.code_digest", lambda config: "of other sources")
+        monkeypatch.setattr("harness.record.code_digest", lambda config: "of other sources")
     assert run(other)[0]["done"] == 12
 
 

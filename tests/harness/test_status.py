@@ -20,7 +20,7 @@ def test_status_tells_every_state(fake_config: Compose, out: Path, monkeypatch: 
     ids = [item.id for item in job.items]
     run(Job(out, "fake", 0, job.method, job.items[:5]), broken=[ids[1]])
     with monkeypatch.context() as patch:
-        patch.setattr("harness.request.code_digest", lambda config: "older")
+        patch.setattr("harness.record.code_digest", lambda config: "older")
         run(Job(out, "fake", 0, job.method, job.items[5:6]))
     held = lock(out, f"fake/{ids[7]}")
     with held:

@@ -29,7 +29,7 @@ from evaluation.metrics.regional import (
     similarities,
 )
 from harness.frozen import freeze
-from harness.request import Input, Request
+from harness.record import Input, Request
 from stylegallery.contract import Item, Match
 from stylegallery.errors import InputError
 from stylegallery.images import read_image
