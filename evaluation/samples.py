@@ -51,14 +51,6 @@ class Result:
     def run(self) -> RunFolder:
         return RunFolder(self.pictures.out)
 
-    @property
-    def label(self) -> str:
-        return self.place.label
-
-    @property
-    def item(self) -> str:
-        return self.place.item
-
     def record(self) -> Record:
         """Raises InputError where it cannot be read."""
         return self.pictures.relocated(load_record(self.place.path))
@@ -87,15 +79,15 @@ class Result:
             content, *references = [picture(Path(one.path), shape, one.sha256) for one in record.pictures.values()]
         except InputError as problem:
             raise LostInput(str(problem)) from problem
-        return Sample(self.item, content, references, image, features=self.features)
+        return Sample(self.place.item, content, references, image, features=self.features)
 
     def annotation_digests(self) -> dict[str, str | None]:
         """Annotator -> digest of its annotation of the item; None where there is none."""
-        return {annotator: annotation_digest(self.run.annotation(annotator, self.item)) for annotator in ANNOTATORS}
+        return {who: annotation_digest(self.run.annotation(who, self.place.item)) for who in ANNOTATORS}
 
     def annotation(self, annotator: str) -> Annotation | None:
         try:
-            return read_annotation(self.run.annotation(annotator, self.item))
+            return read_annotation(self.run.annotation(annotator, self.place.item))
         except InputError:
             return None
 

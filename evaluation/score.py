@@ -144,7 +144,7 @@ def score_set(
 ) -> None:
     """Write sets.json of a label from its readable results, with their number N; values that are there for these stay,
     whether or not the inputs can still be read."""
-    pictures = {result.item: result.depends_on() for result in results}
+    pictures = {result.place.item: result.depends_on() for result in results}
     items = hashlib.sha256(json.dumps(list(pictures)).encode()).hexdigest()
     about = SetScores({}, pictures, items, size, len(results))
     scores = stored_scores(run.sets(label), about)
@@ -167,7 +167,7 @@ def common_size(results: Sequence[Result], console: Console) -> int | None:
     for result in results:
         record = own_record(result.place.path)
         if record and record.size:
-            sizes.setdefault(result.item, set()).add(record.size)
+            sizes.setdefault(result.place.item, set()).add(record.size)
     if all(len(found) == 1 for found in sizes.values()):
         return None
     smallest = min(side for found in sizes.values() for size in found for side in size)
@@ -179,7 +179,7 @@ def common_size(results: Sequence[Result], console: Console) -> int | None:
 
 def scored_at(results: Sequence[Result]) -> set[int | None]:
     """The sizes that results were scored at before."""
-    sets = {result.run.sets(result.label) for result in results}
+    sets = {result.run.sets(result.place.label) for result in results}
     found = [*(stored(result.place.scores, Scores) for result in results), *(stored(path, SetScores) for path in sets)]
     return {scores.size for scores in found if scores}
 
@@ -220,7 +220,7 @@ def score(
     results = [Result(place, pictures) for place in run.results()]
     if not results:
         raise InputError(f"{out} holds no finished results (cells/<label>/<item>/{RECORD}); pass the folder of a run")
-    results.sort(key=lambda result: (result.item, result.label))
+    results.sort(key=lambda result: (result.place.item, result.place.label))
     metrics, set_metrics = build_metrics(names)
     size = size_of(out, results, size, anew, console)
     broken: dict[Result, InputError] = {}
@@ -231,19 +231,19 @@ def score(
             for result in group:
                 result.features.clear()
         readable = [result for result in results if result not in broken or isinstance(broken[result], LostInput)]
-        for label in sorted({result.label for result in results}) if set_metrics else ():
-            own = [result for result in readable if result.label == label]
+        for label in sorted({result.place.label for result in results}) if set_metrics else ():
+            own = [result for result in readable if result.place.label == label]
             score_set(run, label, own, set_metrics, size)
     console.print(summary(run, results, [*metrics, *set_metrics]))
     for result, error in broken.items():
-        console.print(f"{result.label}/{result.item}: {reason_of(error)}", style="red", soft_wrap=True)
+        console.print(f"{result.place.label}/{result.place.item}: {reason_of(error)}", style="red", soft_wrap=True)
     return not broken
 
 
 def summary(run: RunFolder, results: Sequence[Result], metrics: Sequence[Metric | SetMetric]) -> Table:
     """Per metric: how many values there are, and why others are not."""
     single = [stored(result.place.scores, Scores) for result in results]
-    sets = [stored(run.sets(label), SetScores) for label in sorted({result.label for result in results})]
+    sets = [stored(run.sets(label), SetScores) for label in sorted({result.place.label for result in results})]
     table = listing("metric", "better", "values", "without", title=str(run.path))
     for metric in metrics:
         found = [scores and scores.metrics.get(metric.name) for scores in (sets if is_of_sets(metric) else single)]

@@ -185,7 +185,8 @@ def read_frozen(path: Path) -> dict[str, Any]:
         values = read_yaml(path)
         whole = isinstance(values, dict) and values.keys() >= set(FROZEN)
         overrides = values.get("overrides", []) if whole else None
-        if not is_list_of_texts(overrides) or values["label"] != path.stem or not is_frozen(values):
+        texts = isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
+        if not texts or values["label"] != path.stem or not is_frozen(values):
             raise ValueError("it holds other values")
     except ValueError as error:
         raise InputError(
@@ -205,10 +206,6 @@ def is_frozen(values: dict[str, Any]) -> bool:
     targets = [node["_target_"] for _, node in nodes([data, method]) if "_target_" in node]
     dotted = all(isinstance(target, str) and DOTTED.fullmatch(target) for target in targets)
     return plain and named and dotted and LABEL.fullmatch(values["label"]) is not None and is_plain([data, method])
-
-
-def is_list_of_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def is_plain(value: object) -> bool:
