@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.metric import ANNOTATORS, INDEPENDENT, STYLEGALLERY, Annotation
 from harness.building import build
 from harness.folder import RunFolder
-from harness.frozen import METHODS, differences, read_frozen, require_declared, settings_of
+from harness.frozen import METHODS, differences, first_of, read_frozen, require_declared, settings_of
 from harness.locks import lock
 from harness.progress import Bars
 from harness.provenance import weights_digests, with_absolute_paths
@@ -200,12 +201,10 @@ def require_same(out: Path, runs: Mapping[str, Mapping[str, Any]], settings: Map
     if not before and len(found := candidates(runs)) == 1:
         before = [(f"{label} run", config) for label, config in found.items()]
     for what, config in before:
-        changed = differences(deciding(config), deciding(settings))
-        if changed:
-            more = f"; {len(changed) - 5} more" if len(changed) > 5 else ""
+        if changed := differences(deciding(config), deciding(settings)):
             raise InputError(
-                f"{out} holds {what} with other settings ({'; '.join(changed[:5])}{more}); annotate with those, or "
-                "pass --anew to annotate every item with the new ones"
+                f"{out} holds {what} with other settings ({first_of(changed)}); annotate with those, or pass --anew to "
+                "annotate every item with the new ones"
             )
 
 
@@ -213,11 +212,9 @@ def annotated_with(out: Path) -> list[dict[str, Any]]:
     """The different settings that the annotations of OUT were made with; unreadable annotations are left out."""
     configs: dict[str, dict[str, Any]] = {}
     for folder in RunFolder(out).annotations(STYLEGALLERY):
-        try:
+        with suppress(InputError):
             config = read_source(folder).config
-        except InputError:
-            continue
-        configs[json.dumps(config, sort_keys=True)] = config
+            configs[json.dumps(config, sort_keys=True)] = config
     return list(configs.values())
 
 

@@ -93,9 +93,8 @@ def freeze(out: Path, label: str, config: DictConfig, items: Sequence[Item] = ()
             changed = differences(old | {key: now[key] for key in ("limit", "overrides")}, now)
             if changed and in_use(out, label) and not same_things(out, label, old, now, items):
                 raise InputError(
-                    f"{out} holds {label} with other settings ({'; '.join(changed[:5])}"
-                    f"{f'; {len(changed) - 5} more' if len(changed) > 5 else ''}); "
-                    "pass label= with a new name or another out="
+                    f"{out} holds {label} with other settings ({first_of(changed)}); pass label= with a new name or "
+                    "another out="
                 )
             if changed and at_work(out, label):
                 return now | {"settings": settings_digest(old)}
@@ -168,6 +167,11 @@ def differences(old: object, new: object, name: str = "") -> list[str]:
         return [difference for differences in inner for difference in differences]
     same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)  # as in the digest: 1 is not 1.0
     return [] if same else [f"{name}: {old} there, {new} now"]
+
+
+def first_of(changed: Sequence[str]) -> str:
+    """Up to five differences in a line, and the number of others."""
+    return "; ".join([*changed[:5], *([f"{len(changed) - 5} more"] if len(changed) > 5 else [])])
 
 
 # --- reading ---

@@ -1,6 +1,7 @@
 """Pictures that were moved since a result was made of them, found again by their digests."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,21 +26,17 @@ class Pictures:
         """SHA-256 -> path of every picture that can be read."""
         paths: set[Path] = set()
         for label in RunFolder(self.out).labels():
-            try:
+            with suppress(InputError):
                 data = read_frozen(RunFolder(self.out).settings(label))["data"]
                 known = {"root": self.root} if self.root and "manifest" in data else {}
                 items = load_items(data | known, check=False)
-            except InputError:
-                continue
-            paths |= {path for item in items for path in item.files().values()}
+                paths |= {path for item in items for path in item.files().values()}
         if self.root:
             paths |= {path for path in Path(self.root).rglob("*") if path.suffix.lower() in SUFFIXES}
         found = {}
         for path in sorted(path for path in paths if path.is_file()):
-            try:
+            with suppress(InputError):
                 found[file_digest(path)] = path
-            except InputError:
-                continue
         return found
 
     def relocated(self, record: Record) -> Record:

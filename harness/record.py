@@ -209,11 +209,9 @@ def is_outdated(folder: Path) -> bool:
     """Whether another version of this code wrote the record of a folder."""
     try:
         load_record(folder)
-    except OutdatedRecord:
-        return True
-    except InputError:
         return False
-    return False
+    except InputError as error:
+        return isinstance(error, OutdatedRecord)
 
 
 def size_of(path: Path) -> int | None:

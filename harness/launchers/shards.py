@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,15 +88,21 @@ def ended_by_signals() -> Iterator[None]:
 
         return handle
 
-    on_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
-    found = {number: signal.getsignal(number) for number in signal.valid_signals()} if on_main else {}
-    before = {number: handler for number, handler in found.items() if callable(handler)}
+    found = {number: signal.getsignal(number) for number in signal.valid_signals()}
     try:
-        for number, handler in before.items():
-            signal.signal(number, ending(handler))
-        yield
+        with handling({number: ending(handler) for number, handler in found.items() if callable(handler)}):
+            yield
     except TaskEnded as ended:
         raise ended.error from None
+
+
+@contextmanager
+def handling(handlers: Mapping[int, Callable[..., object]]) -> Iterator[None]:
+    """Other handlers of signals for a while; nothing changes outside the main thread, which alone gets signals."""
+    on_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()} if on_main else {}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -3,11 +3,10 @@
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
-from harness.launchers.shards import Launcher, Shard, lose
+from harness.launchers.shards import Launcher, Shard, handling, lose
 from stylegallery.errors import InputError, first_line
 from stylegallery.settings import Count, Number, checked
 
@@ -119,21 +118,11 @@ class Submitit(Launcher):
             time.sleep(2)
 
 
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
+def ended_by_sigterm() -> AbstractContextManager[None]:
     """SIGTERM ends this process as an exception would, so that what it started can be stopped.
 
     Submitit stops it by SIGINT, which a script ignores for what it starts in the background, and so would the tasks.
     """
-    if threading.current_thread() is not threading.main_thread():  # only the main one gets signals
-        yield
-        return
-    before = [
-        (signal.SIGTERM, signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))),
-        (signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)),
-    ]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+    return handling(
+        {signal.SIGTERM: lambda number, _: sys.exit(128 + number), signal.SIGINT: signal.default_int_handler}
+    )
