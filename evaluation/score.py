@@ -246,7 +246,8 @@ def summary(run: RunFolder, results: Sequence[Result], metrics: Sequence[Metric 
     sets = [stored(run.sets(label), SetScores) for label in sorted({result.place.label for result in results})]
     table = listing("metric", "better", "values", "without", title=str(run.path))
     for metric in metrics:
-        found = [scores and scores.metrics.get(metric.name) for scores in (sets if is_of_sets(metric) else single)]
+        of_all = sets if is_of_sets(metric) else single
+        found = [scores.metrics.get(metric.name) if scores else None for scores in of_all]
         reasons = Counter(score and score.reason for score in found if score is None or score.value is None)
         without = "\n".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
         count = f"{len(found) - sum(reasons.values())}/{len(found)}"

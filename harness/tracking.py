@@ -158,4 +158,5 @@ def strip(paths: list[Path]) -> Image.Image:
     """Pictures side by side at one height."""
     images = [Image.fromarray(to_pixels(read_image(path))) for path in paths]
     sizes = [(max(1, image.width * HEIGHT // image.height), HEIGHT) for image in images]
-    return Image.fromarray(np.hstack([image.resize(size) for image, size in zip(images, sizes, strict=True)]))
+    resized = [np.asarray(image.resize(size)) for image, size in zip(images, sizes, strict=True)]
+    return Image.fromarray(np.hstack(resized))
