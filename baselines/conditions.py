@@ -23,7 +23,7 @@ class Canny:
     """Canny edges, white on black. No weights. Thresholds of InstantStyle's ControlNet demo."""
 
     @checked
-    def __init__(self, low: Number = 50, high: Number = 200) -> None:
+    def __init__(self, low: Number, high: Number) -> None:
         self.low, self.high = low, high
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class Canny:
 class Contour:
     """StyleShot's contour: HED edges above 200 of 255, dilated by 3 x 3, white on black."""
 
-    def __init__(self, path: Weights, device: str = "auto") -> None:
+    def __init__(self, path: Weights, device: str) -> None:
         self.device, self.network = pick_device(device), HolisticEdges()
         file = locate(path) / "ControlNetHED.pth"
         load_strictly(self.network, read_checkpoint(file, "hed"), file, "hed")
@@ -50,7 +50,7 @@ class Contour:
 class Lineart:
     """Line drawing, dark on white."""
 
-    def __init__(self, path: Weights, device: str = "auto") -> None:
+    def __init__(self, path: Weights, device: str) -> None:
         self.device, self.network = pick_device(device), LineDrawing()
         file = locate(path) / "sk_model.pth"
         load_strictly(self.network, read_checkpoint(file, "lineart"), file, "lineart")
@@ -66,7 +66,7 @@ class Depth:
     """Monocular depth, stretched to [0, 1] in steps of a byte, near is bright: any depth estimation model of
     transformers."""
 
-    def __init__(self, path: Weights, device: str = "auto") -> None:
+    def __init__(self, path: Weights, device: str) -> None:
         self.network = pretrained(AutoModelForDepthEstimation, path, "condition.path", device)
         self.processor = processor_of(AutoImageProcessor, path, "condition.path")
 

@@ -93,12 +93,12 @@ class StyleID:
         resizing: Literal["square", "keep"],
         mode: Literal["paper", "port"],
         steps: Annotated[int, Field(ge=2, le=500)],
-        gamma: Share = 0.75,
-        temperature: Positive = 1.5,
-        layers: Sequence[int] | None = None,
-        initial_adain: bool = True,
-        injection: bool = True,
-        reference: Count = 1,
+        gamma: Share,
+        temperature: Positive,
+        layers: Sequence[int] | None,
+        initial_adain: bool,
+        injection: bool,
+        reference: Count,
     ) -> None:
         self.layers = model.layer_range(layers or LAYERS[mode])
         self.model, self.mode, self.steps, self.reference = model, mode, steps, reference

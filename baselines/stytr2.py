@@ -44,7 +44,7 @@ class StyTR2:
     """`path` is the folder of the three checkpoints."""
 
     @checked
-    def __init__(self, path: Weights, resolution: Resolution = 512, reference: Count = 1, device: str = "auto") -> None:
+    def __init__(self, path: Weights, resolution: Resolution, reference: Count, device: str) -> None:
         rule = f"resolution is a multiple of {PATCH}, at least {2 * PATCH}"
         require(resolution % PATCH == 0 and resolution >= 2 * PATCH, rule, resolution)
         folder = locate(path)

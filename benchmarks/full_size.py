@@ -10,17 +10,20 @@ a GPU of 24 GB in bfloat16. Random weights say nothing of pictures.
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from stylegallery.contract import Match
 from stylegallery.devices import pick_device
-from stylegallery.guidance import GuidanceConfig, optimise
+from stylegallery.guidance import optimise
 from stylegallery.models.unet import UNetModel, record_self_attention, self_attention_layers
 from stylegallery.segmentation import Segmentation, fuse
 from stylegallery.stopwatch import Stopwatch
@@ -147,7 +150,9 @@ def main() -> None:
     print(f"features of up_blocks[2]: {tuple(features.shape)}; inverted, peak {peak(watch)}")
 
     matches = [Match(region, 1, region, 1.0, 1.0, 1.0, 1.0, False) for region in (1, 2)]
-    config = GuidanceConfig(steps=steps)
+    with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
+        paper = compose("config", overrides=["model=sd15", f"method.guidance.steps={steps}"]).method.guidance
+    config = instantiate(paper, _convert_="all")
     with watch("optimisation step"):
         latent, energies = optimise(model, analyses[0], analyses[1:], matches, config)
     assert latent.isfinite().all() and len(energies) == steps

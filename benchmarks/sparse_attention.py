@@ -10,14 +10,17 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median
 
 import torch
 import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from torch import Tensor
 
 from stylegallery.contract import Match
-from stylegallery.guidance import GuidanceConfig, regional_style_loss
+from stylegallery.guidance import regional_style_loss
 from stylegallery.models.attention import SelfAttention
 from stylegallery.regions import flat_labels
 from stylegallery.segmentation import Segmentation
@@ -121,7 +124,8 @@ def main() -> None:
     attention = random_layers(args.side, generator, args.device)
     by_reference = {n: random_layers(args.side, generator, args.device) for n in range(1, args.references + 1)}
     leaves = [layer.output.requires_grad_() for layer in attention]
-    config = GuidanceConfig()
+    with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
+        config = instantiate(compose("config", overrides=["model=sd15"]).method.guidance, _convert_="all")
     sides: dict[str, Callable[[], Tensor]] = {
         "masked": lambda: masked_loss(attention, by_reference, content, references, matches, config.attention_scale),
         "gathered": lambda: regional_style_loss(attention, by_reference, content, references, matches, config),

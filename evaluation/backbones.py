@@ -15,7 +15,7 @@ from torchvision.transforms.functional import center_crop
 from transformers import ViTModel
 
 from evaluation.features import Backbone, Features, MissingWeights, block_deviations, grams, weights_file
-from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetEncoder
+from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
 from stylegallery.errors import InputError
 from stylegallery.images import resize
 from stylegallery.models.checkpoints import damaged, load_strictly, part, read_checkpoint, unfit
@@ -38,7 +38,7 @@ class EfficientNetLite0(Backbone):
     last_blocks = (0, 2, 4, 7, 10, 14, 15)
 
     def load(self) -> nn.Module:
-        return EfficientNetEncoder()
+        return EfficientNetLite()
 
     def features(self, images: Tensor) -> Features:
         network: Any = self.network

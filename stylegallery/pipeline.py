@@ -42,12 +42,12 @@ class StyleGallery:
         guidance: GuidanceConfig,
         resolution: Resolution,
         resizing: Literal["square", "keep"],
-        # Extras, off by default. All but depth are not in the paper; each has its file in extras/.
-        recolouring: Share = 0.0,
+        # Extras; all but depth are not in the paper, and each has its file in extras/.
+        recolouring: Share,
+        output_size: Literal["model", "content"],
+        detail: Share,
         depth: Callable[[Tensor], Tensor] | None = None,
         segmenter: Callable[[Tensor], Tensor] | None = None,
-        output_size: Literal["model", "content"] = "model",
-        detail: Share = 0.0,
     ) -> None:
         require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
         starts = recolouring == 0 or guidance.extras.initial == "content"

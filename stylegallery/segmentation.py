@@ -39,22 +39,22 @@ Clusters = Annotated[int, Field(ge=2, le=254)]  # a region map is written with 2
 
 @dataclass(frozen=True)
 class SegmentationConfig:
-    """Settings of stage 1; the defaults are the paper's for Stable Diffusion 1.5."""
+    """Settings of stage 1; conf/method/stylegallery.yaml has the paper's values."""
 
-    inversion_steps: Steps = 15
-    smoothing: Count = 1  # cells: window of a mean filter over features before clustering, not in the paper; 1 for none
-    components: Count = 60  # of the PCA
-    clusters: Annotated[tuple[Clusters, Clusters], Field(strict=False)] = (2, 10)  # K is chosen within, by silhouette
-    restarts: Count = 10
-    merge_distance: NotNegative = 0.85  # between mean latents
-    proposal_merge_distance: NotNegative = 0.5  # the same where a segmenter's proposals replace the clusters
-    merging: Literal["connected", "sequential"] = "connected"  # see `merge`; the published code's is sequential
-    depth_span: NotNegative = 0.75  # 5-95 % span above which a cluster is split, of depth in [0, 1]
-    depth_merge_latent: NotNegative = 0.35
-    depth_merge_depth: NotNegative = 0.3
-    smallest_component: Number = 20  # cells
-    border_margin: NotNegative = 0.0  # cells, not in the paper: nearer to a border, regions follow the picture
-    masks: Literal["any_size", "published"] = "any_size"  # how a user's mask is read: `regions.read_published_mask`
+    inversion_steps: Steps
+    smoothing: Count  # cells: window of a mean filter over features before clustering, not in the paper; 1 for none
+    components: Count  # of the PCA
+    clusters: Annotated[tuple[Clusters, Clusters], Field(strict=False)]  # K is chosen within, by silhouette
+    restarts: Count
+    merge_distance: NotNegative  # between mean latents
+    proposal_merge_distance: NotNegative  # the same where a segmenter's proposals replace the clusters
+    merging: Literal["connected", "sequential"]  # see `merge`; the published code's is sequential
+    depth_span: NotNegative  # 5-95 % span above which a cluster is split, of depth in [0, 1]
+    depth_merge_latent: NotNegative
+    depth_merge_depth: NotNegative
+    smallest_component: Number  # cells
+    border_margin: NotNegative  # cells, not in the paper: nearer to a border, regions follow the picture
+    masks: Literal["any_size", "published"]  # how a user's mask is read: `regions.read_published_mask`
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -1,14 +1,22 @@
-"""A method as the command line would get it: the config composed and instantiated."""
+"""A method, or a part of one, as the command line would get it: the config composed and instantiated."""
 
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from harness.building import build
+from harness.frozen import METHODS
+from harness.provenance import nodes
+from stylegallery.settings import located
 
 ROOT = Path(__file__).parent.parent
+Made = TypeVar("Made")
+INTERPOLATED = {"${device}": "cpu", "${output_size}": "model", "${depth}": None, "${segmenter}": None}
 
 
 def compose_config(name: str, *overrides: str) -> DictConfig:
@@ -19,3 +27,32 @@ def compose_config(name: str, *overrides: str) -> DictConfig:
 def build_method(name: str, *overrides: str) -> Any:
     """Raises InputError as run.py does, without hydra's wrapping."""
     return build(compose_config(name, *overrides).method)
+
+
+def configured(call: Callable[..., Made], *args: Any, **given: Any) -> Made:
+    """What a class or function makes of the settings that conf/ has for it, presets left out, and of those given."""
+    given = dict(inspect.signature(call).bind_partial(*args, **given).arguments)
+    settings = {key: value for key, value in settings_by_target()[named(call)].items() if key[0] != "_"} | given
+    for key in settings.keys() - given.keys():
+        value = settings[key]
+        if isinstance(value, Mapping) and "_target_" in value:
+            settings[key] = configured(located(value["_target_"], key))
+    return call(**settings)
+
+
+def named(call: Callable[..., Any]) -> str:
+    return f"{call.__module__}.{call.__qualname__}"
+
+
+@cache
+def settings_by_target() -> dict[str, Mapping[str, Any]]:
+    """The nodes of conf/ that methods are made of, by what they name. Model, encoder and resolution are to be given."""
+    files = [path for group in METHODS for path in (ROOT / "conf" / group).glob("*.yaml")]
+    written = [OmegaConf.to_container(OmegaConf.load(path)) for path in files]
+    return {
+        node["_target_"]: {
+            key: INTERPOLATED.get(value, value) if isinstance(value, str) else value for key, value in node.items()
+        }
+        for _, node in nodes(written)
+        if "_target_" in node
+    }

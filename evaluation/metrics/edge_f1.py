@@ -24,7 +24,7 @@ class EdgeF1:
     bounds = (0.0, 1.0)
     kind = "structure"
 
-    def __init__(self, tolerance: float = 2.0) -> None:
+    def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:

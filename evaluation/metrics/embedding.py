@@ -20,7 +20,7 @@ class EmbeddingSimilarity(ToReferences):
     direction: Direction = "up"
     bounds = (-1.0, 1.0)
 
-    def __init__(self, name: str, backbone: str, over: Literal["nearest", "mean"] = "nearest") -> None:
+    def __init__(self, name: str, backbone: str, over: Literal["nearest", "mean"]) -> None:
         super().__init__(name, over)
         self.backbone = backbone
 

@@ -24,7 +24,7 @@ class Gram(ToReferences):
     direction: Direction = "down"
 
     def __init__(
-        self, backbone: str, weights: Sequence[float], relative: bool, over: Literal["nearest", "mean"] = "nearest"
+        self, backbone: str, weights: Sequence[float], relative: bool, over: Literal["nearest", "mean"]
     ) -> None:
         super().__init__(f"gram_{backbone}", over)
         self.backbone = backbone

@@ -65,7 +65,7 @@ class Histogram(ToReferences):
     direction: Direction = "down"
     bounds = (0.0, 1.0)
 
-    def __init__(self, over: Literal["nearest", "mean"] = "nearest") -> None:
+    def __init__(self, over: Literal["nearest", "mean"]) -> None:
         super().__init__("histogram", over)
 
     def describe(self, pictures: Sequence[Tensor]) -> list[Features]:

@@ -24,7 +24,7 @@ class Kid:
     direction: Direction = "down"
     bounds = (float("-inf"), float("inf"))
 
-    def __init__(self, backbone: str = "inception") -> None:
+    def __init__(self, backbone: str) -> None:
         self.backbone = backbone
 
     def __call__(self, samples: Sequence[Sample]) -> ScoreOfPart:

@@ -27,7 +27,7 @@ class ToReferences(ABC):
     direction: Direction
     backbone: str
 
-    def __init__(self, name: str, over: Literal["nearest", "mean"] = "nearest") -> None:
+    def __init__(self, name: str, over: Literal["nearest", "mean"]) -> None:
         self.name, self.over = name + {"nearest": "", "mean": "_mean"}[over], over
 
     def describe(self, pictures: Sequence[Tensor]) -> list[Features]:

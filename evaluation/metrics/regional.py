@@ -24,7 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.backbones import backbone
 from evaluation.metric import STYLEGALLERY, Annotation, Direction, Sample
-from stylegallery.encoders import EfficientNetEncoder
+from stylegallery.encoders import EfficientNetLite
 from stylegallery.regions import region_count, resize_labels
 
 BATCH = 32
@@ -56,7 +56,7 @@ class EfficientNetGrams:
     stages = (0, 2, 4, 7)  # last blocks of stages 1-4
 
     def __init__(self) -> None:
-        self.encoder = EfficientNetEncoder()
+        self.encoder = EfficientNetLite()
 
     @torch.no_grad()
     def __call__(self, crops: Tensor, masks: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class RegionalStyle:
     bounds = (-1.0, 1.0)
     kind = "regional"
 
-    def __init__(self, encoder: RegionEncoder, annotator: str = STYLEGALLERY) -> None:
+    def __init__(self, encoder: RegionEncoder, annotator: str) -> None:
         self.encoder, self.annotator = encoder, annotator
         self.name = named(f"regional_style_{encoder.name}", annotator)
 
@@ -126,7 +126,7 @@ class RegionalMargin:
     bounds = (-2.0, 2.0)
     kind = "regional"
 
-    def __init__(self, encoder: RegionEncoder, annotator: str = STYLEGALLERY) -> None:
+    def __init__(self, encoder: RegionEncoder, annotator: str) -> None:
         self.encoder, self.annotator = encoder, annotator
         self.name = named(f"regional_margin_{encoder.name}", annotator)
 

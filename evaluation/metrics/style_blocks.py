@@ -27,7 +27,7 @@ class StyleBlocks(ToReferences):
     direction: Direction = "up"
     bounds = (0.0, 1.0)
 
-    def __init__(self, backbone: str, over: Literal["nearest", "mean"] = "nearest") -> None:
+    def __init__(self, backbone: str, over: Literal["nearest", "mean"]) -> None:
         super().__init__(f"style_blocks_{backbone}", over)
         self.backbone = backbone
 

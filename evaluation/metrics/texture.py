@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from evaluation.metric import STYLEGALLERY, Direction, Sample
+from evaluation.metric import Direction, Sample
 from evaluation.metrics.ms_ssim import luminance
 from evaluation.metrics.regional import annotation_of, named
 from stylegallery.regions import resize_labels
@@ -121,7 +121,7 @@ class RegionalTexture:
     bounds = (0.0, float("inf"))
     kind = "regional"
 
-    def __init__(self, annotator: str = STYLEGALLERY) -> None:
+    def __init__(self, annotator: str) -> None:
         self.annotator, self.name = annotator, named("regional_texture", annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:

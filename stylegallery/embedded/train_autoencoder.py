@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
 from stylegallery.embedded.pictures import STRIDE, load_art, load_photos, random_crops, split
-from stylegallery.encoders import EfficientNetEncoder
+from stylegallery.encoders import EfficientNetLite
 
 CROP, CHECK = 128, 256  # pixels: sides of the crops that train and that measure
 
@@ -129,7 +129,7 @@ class Perception(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = EfficientNetEncoder().to(memory_format=torch.channels_last)
+        self.encoder = EfficientNetLite().to(memory_format=torch.channels_last)
 
     def features(self, images: Tensor) -> list[Tensor]:
         return self.encoder.outputs_of_scaled(images, (0, 2, 4))[1:]

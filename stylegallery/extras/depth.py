@@ -14,7 +14,7 @@ class DepthAnything(nn.Module):
     Larger is nearer, without a unit; H' and W' are about 518 pixels, as the model's own processor resizes.
     """
 
-    def __init__(self, path: Weights, device: str = "auto") -> None:
+    def __init__(self, path: Weights, device: str) -> None:
         super().__init__()
         self.network = pretrained(DepthAnythingForDepthEstimation, path, "depth.path", device)
         self.processor = processor_of(AutoImageProcessor, path, "depth.path")

@@ -24,10 +24,10 @@ class SAM:
     def __init__(
         self,
         path: Weights,
-        points_per_side: Annotated[int, Field(ge=1, le=256)] = 32,
-        predicted_overlap: Share = 0.88,
-        stability: Share = 0.95,
-        device: str = "auto",
+        points_per_side: Annotated[int, Field(ge=1, le=256)],
+        predicted_overlap: Share,
+        stability: Share,
+        device: str,
     ) -> None:
         network = pretrained(SamModel, path, "segmenter.path", device)
         processor = processor_of(SamImageProcessor, path, "segmenter.path")

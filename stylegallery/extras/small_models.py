@@ -17,14 +17,14 @@ from stylegallery.settings import NotNegative, Number, Timestep, check_fields
 
 @dataclass(frozen=True)
 class ExtrasConfig:
-    """Settings of stage 3 that the paper does not have; the defaults change nothing."""
+    """Settings of stage 3 that the paper does not have; those of conf/method/stylegallery.yaml change nothing."""
 
-    initial: Literal["inverted", "content"] = "inverted"  # content: the optimisation starts at the clean latent
-    highest_timestep: Number = 1000  # timesteps above are left out
-    final_learning_rate: NotNegative | None = None  # reached linearly at the last update; None: the same throughout
-    normalise: Literal["tokens", "regions"] = "tokens"  # a region weighs by its size, or all regions weigh the same
-    keep_region_means: bool = False  # set every region's mean latent back to where it started
-    projection_timestep: Timestep = 0  # 0: none; else one clean-latent estimate at this timestep ends the run
+    initial: Literal["inverted", "content"]  # content: the optimisation starts at the clean latent
+    highest_timestep: Number  # timesteps above are left out
+    final_learning_rate: NotNegative | None  # reached linearly at the last update; None: the same throughout
+    normalise: Literal["tokens", "regions"]  # a region weighs by its size, or all regions weigh the same
+    keep_region_means: bool  # set every region's mean latent back to where it started
+    projection_timestep: Timestep  # 0: none; else one clean-latent estimate at this timestep ends the run
 
     def __post_init__(self) -> None:
         check_fields(self)

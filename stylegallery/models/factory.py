@@ -15,12 +15,12 @@ FAMILIES: dict[str, Callable[..., DiffusionModel]] = {"unet": UNetModel.load}
 @checked
 def from_directory(
     path: Weights,
-    device: str = "auto",
-    dtype: Dtype = "auto",
-    lora: Weights | None = None,
-    schedule: Schedule = "ddim",
-    compile: bool = False,
-    channels_last: bool = False,
+    device: str,
+    dtype: Dtype,
+    lora: Weights | None,
+    schedule: Schedule,
+    compile: bool,
+    channels_last: bool,
 ) -> DiffusionModel:
     """Load a directory in diffusers layout, or a one-file checkpoint of Stable Diffusion 1.x or XL; a name that is
     neither is looked up in the local hub cache.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from composing import build_method
+from composing import build_method, configured
 from conftest import Pictures
 from diffusers_parts import cross_attention_shapes, save_adapter, save_controlnet, save_xl, shake
 from torch import Tensor
@@ -363,13 +363,13 @@ def test_bad_settings_of_style_aligned(folders: dict[str, Path], override: str, 
 def test_canny(pictures: Pictures) -> None:
     """OpenCV's edges at InstantStyle's thresholds; a flat picture has none, a step has one line."""
     image = read_image(pictures.content)
-    edges = Canny()(image)
+    edges = configured(Canny)(image)
     assert edges.shape == image.shape
     assert np.array_equal(to_pixels(edges)[..., 0], cv2.Canny(to_pixels(image), 50, 200))
-    assert Canny()(torch.full((1, 3, 32, 32), 0.5)).sum() == 0
+    assert configured(Canny)(torch.full((1, 3, 32, 32), 0.5)).sum() == 0
     step = torch.zeros(1, 3, 32, 32)
     step[..., 16:] = 1
-    assert set(Canny()(step).nonzero()[:, 3].tolist()) <= {15, 16} and Canny()(step).sum() == 3 * 32
+    assert set(configured(Canny)(step).nonzero()[:, 3].tolist()) <= {15, 16} and configured(Canny)(step).sum() == 3 * 32
 
 
 def test_depth_spans_zero_to_one(tmp_path: Path, pictures: Pictures) -> None:
@@ -382,17 +382,17 @@ def test_depth_spans_zero_to_one(tmp_path: Path, pictures: Pictures) -> None:
         shake(DPTForDepthEstimation(config), 6, 0.5).save_pretrained(tmp_path)
     DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     image = read_image(pictures.content)
-    depth = Depth(str(tmp_path), "cpu")(image)
+    depth = configured(Depth, str(tmp_path), "cpu")(image)
     assert depth.shape == image.shape
     assert depth.min() == 0 and depth.max() == pytest.approx(1, abs=1 / 255)
     assert torch.equal((depth * 255).round() / 255, depth)  # bytes, as the published code makes a picture of it
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="is not a readable AutoModelForDepthEstimation"):
-        Depth(str(tmp_path), "cpu")
+        configured(Depth, str(tmp_path), "cpu")
 
 
 @pytest.mark.parametrize(
-    "load", [lambda path: Depth(path, "cpu"), lambda path: processor_of(AutoImageProcessor, path, "x")]
+    "load", [lambda path: configured(Depth, path, "cpu"), lambda path: processor_of(AutoImageProcessor, path, "x")]
 )
 def test_code_in_a_folder_of_weights_is_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[str], object]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from composing import configured
 from conftest import SHARED, Pictures
 from PIL import Image
 from safetensors.torch import load_file
@@ -50,12 +51,12 @@ LOSSES = {
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> DiffusionModel:
-    return from_directory(str(tiny_model), device="cpu")
+    return configured(from_directory, str(tiny_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
 def shared_model() -> DiffusionModel:
-    return from_directory(str(SHARED / "vectors" / "tiny-sd"), device="cpu")
+    return configured(from_directory, str(SHARED / "vectors" / "tiny-sd"), device="cpu")
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -63,7 +64,7 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 
 def method(model: DiffusionModel, **settings: Any) -> AttentionDistillation:
-    return AttentionDistillation(model, **{"resolution": 64, "resizing": "square", "steps": 2} | settings)
+    return configured(AttentionDistillation, model, **{"resolution": 64, "resizing": "square", "steps": 2} | settings)
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from composing import compose_config
+from composing import compose_config, configured
 from conftest import SHARED, Pictures
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
@@ -36,12 +36,12 @@ needs_shared = pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the shar
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> DiffusionModel:
-    return from_directory(str(tiny_model), device="cpu")
+    return configured(from_directory, str(tiny_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
 def shared_model() -> DiffusionModel:
-    return from_directory(str(SHARED / "vectors" / "tiny-sd"), device="cpu")
+    return configured(from_directory, str(SHARED / "vectors" / "tiny-sd"), device="cpu")
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -49,7 +49,7 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 
 def method(model: DiffusionModel, mode: str = "port", **settings: Any) -> StyleID:
-    return StyleID(model, **{"resolution": 64, "resizing": "square", "mode": mode, "steps": 4} | settings)
+    return configured(StyleID, model, **{"resolution": 64, "resizing": "square", "mode": mode, "steps": 4} | settings)
 
 
 def injected(query: Tensor, key: Tensor, value: Tensor, share: float, temperature: float) -> Processor:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from composing import build_method, compose_config
+from composing import build_method, compose_config, configured
 from conftest import Pictures, paint
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers_parts import cross_attention_shapes, shake
@@ -192,7 +192,7 @@ def annotators(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_contour_is_thresholded_and_dilated(annotators: Path, pictures: Pictures) -> None:
     """As OpenCV does it from the same edge map: byte above 200, dilated by a 3 x 3 kernel."""
-    image, contour = read_image(pictures.content), Contour(str(annotators), "cpu")
+    image, contour = read_image(pictures.content), configured(Contour, str(annotators), "cpu")
     with torch.no_grad():
         edges = contour.network((image * 255).round())[0, 0].numpy()
     strong = np.where((edges * 255).astype(np.uint8) > 200, 255, 0).astype(np.uint8)
@@ -222,7 +222,7 @@ def test_edges_are_the_sigmoid_of_the_mean_of_five_maps() -> None:
 
 def test_lineart_is_grey_in_bytes(annotators: Path, pictures: Pictures) -> None:
     image = read_image(pictures.content)
-    lines = Lineart(str(annotators), "cpu")(image)
+    lines = configured(Lineart, str(annotators), "cpu")(image)
     assert lines.shape == image.shape and lines.std() > 0
     assert torch.equal(lines[:, 0], lines[:, 2])
     torch.testing.assert_close(lines * 255, (lines * 255).round(), atol=1e-4, rtol=0)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from composing import build_method
+from composing import build_method, configured
 from conftest import Pictures, paint
 
 from baselines.networks.stytr2 import DecoderLayer, EncoderLayer, Transformer
@@ -180,21 +180,21 @@ def test_files_that_do_not_fit(checkpoints: Path, tmp_path: Path, name: str) -> 
     broken = tmp_path / f"{name}_iter_160000.pth"
     broken.unlink()
     with pytest.raises(InputError, match=rf"{broken.name} is missing; add it there, or pass another folder$"):
-        StyTR2(str(tmp_path), device="cpu")
+        configured(StyTR2, str(tmp_path), device="cpu")
     torch.save({"proj.weight": torch.zeros(1)}, broken)
     with pytest.raises(InputError, match=rf"{broken.name} does not fit"):
-        StyTR2(str(tmp_path), device="cpu")
+        configured(StyTR2, str(tmp_path), device="cpu")
     broken.write_text("not a checkpoint")
     with pytest.raises(InputError, match=r"is damaged \(.*\); restore it, or pass another$"):
-        StyTR2(str(tmp_path), device="cpu")
+        configured(StyTR2, str(tmp_path), device="cpu")
     torch.save({"code": print}, broken)
     with pytest.raises(InputError, match=r"is damaged \(.*\); restore it, or pass another$"):
-        StyTR2(str(tmp_path), device="cpu")
+        configured(StyTR2, str(tmp_path), device="cpu")
 
 
 def test_resolution_in_whole_patches(checkpoints: Path) -> None:
     with pytest.raises(InputError, match="resolution is a multiple of 8, at least 16, not 60"):
-        StyTR2(str(checkpoints), resolution=60, device="cpu")
+        configured(StyTR2, str(checkpoints), resolution=60, device="cpu")
 
 
 def test_missing_weights() -> None:

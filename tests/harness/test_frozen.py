@@ -250,7 +250,7 @@ def test_damaged_files_are_named_and_nothing_is_lost(
     whole: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, file: str, kind: str
 ) -> None:
     """Every command ends with a sentence or goes on without the damaged file: none fails in any other way."""
-    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram()], []))
+    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram("nearest")], []))
     (path,) = whole.glob(file)
     damage(path, kind)
     kept = {other: other.read_bytes() for other in whole.rglob("*") if other.is_file() and other.name != "scores.json"}
@@ -293,7 +293,7 @@ def nested(depth: int) -> object:
 @pytest.mark.parametrize("change", CHANGES)
 def test_values_that_no_run_wrote(whole: Path, call: Call, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     """In whole files, each of which some command stumbled over."""
-    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram()], []))
+    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram("nearest")], []))
     name = change.partition(":")[0]
     (path,) = (path for path in whole.rglob(name) if path.is_file())
     values = yaml.safe_load(path.read_text())
@@ -309,7 +309,7 @@ def test_values_that_no_run_wrote(whole: Path, call: Call, monkeypatch: pytest.M
 
 def test_records_of_another_version_are_outdated(whole: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command says so by this word, whatever else such a record holds, and goes on."""
-    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram()], []))
+    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram("nearest")], []))
     (path,) = whole.glob("cells/*/*/record.json")
     path.write_text(json.dumps({"schema": SCHEMA - 1, "made": {"by": "an earlier version"}}))
     (found,) = json.loads(call("status", whole, "--json")[1])[str(whole)]
@@ -342,7 +342,7 @@ def test_links_are_not_written_through(
     whole: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, link: str
 ) -> None:
     """At names that somebody could have guessed."""
-    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram()], []))
+    monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram("nearest")], []))
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (whole / "tables").mkdir()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from composing import build_method, compose_config
+from composing import build_method, compose_config, configured
 from conftest import Pictures, RunInside
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -113,7 +113,7 @@ def test_operations_that_vary_are_recognised() -> None:
 @pytest.mark.parametrize(
     "load",
     [
-        lambda path: from_directory(str(path), device="cpu"),  # from another program
+        lambda path: configured(from_directory, str(path), device="cpu"),  # from another program
         lambda path: build_method("gatys", "resolution=64"),
         lambda path: EfficientNetLite0().network,  # a metric's
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from composing import configured
 from conftest import ROOT
 from PIL import Image
 from scipy import ndimage
@@ -37,7 +38,7 @@ def test_shipped_files_are_small_fp16_safetensors_in_diffusers_layout() -> None:
 
 
 def test_topology_is_stable_diffusions() -> None:
-    model = from_directory("embedded")
+    model = configured(from_directory, "embedded")
     assert len(self_attention_layers(model.unet)) == 16
     assert model.stride == 8
     assert model.timesteps(15)[0] == 925
@@ -72,7 +73,7 @@ def test_the_measure_of_the_grid_knows_a_pattern_of_its_own() -> None:
 @pytest.mark.slow
 def test_unet_predicts_the_noise_of_a_photo_better_than_nothing() -> None:
     """Predicting zero has mean squared error 1."""
-    model = from_directory("embedded")
+    model = configured(from_directory, "embedded")
     image = resize(read_image(next(iter(list_images(str(SAMPLES / "content"))))), 256, "square", 8)
     latent, generator = model.encode(image), torch.Generator().manual_seed(0)
     noise = torch.randn(latent.shape, generator=generator)
@@ -87,7 +88,7 @@ def test_unet_predicts_the_noise_of_a_photo_better_than_nothing() -> None:
 def test_last_layers_attend_selectively() -> None:
     """A thousand keys weighed alike make an average in which no stroke survives: before the attention stage of the
     training the median entropy was that of 690 to 850 of 1024."""
-    model = from_directory("embedded")
+    model = configured(from_directory, "embedded")
     image = resize(read_image(SAMPLES / "content" / "china.jpg"), 256, "square", 8)
     with torch.no_grad():
         layers = model.self_attention(model.encode(image), 100, range(13, 16))
@@ -155,7 +156,7 @@ def test_every_stage_trains_resumes_and_exports(
         assert [row for row in rows if row[0] == stage] == [(stage, 1), (stage, 2)]
         assert torch.load(work / f"{stage}.pt", weights_only=True)["step"] == 2
     after = torch.load(work / "unet.pt", weights_only=True)["average"]
-    exported = from_directory(str(out))
+    exported = configured(from_directory, str(out))
     assert not exported.paints_from_noise
     for name in ("conv_in.weight", "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"):
         assert torch.equal(exported.unet.get_parameter(name), after[f"unet.{name}"].half().float())

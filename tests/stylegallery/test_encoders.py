@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from composing import configured
 from transformers import Dinov2Config, Dinov2Model
 
 from stylegallery.encoders import DINOv2Encoder, EfficientNetEncoder
@@ -103,7 +104,7 @@ def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "size,grid", [((112, 112), (8, 8)), ((64, 64), (8, 8)), ((64, 128), (6, 11)), ((100, 25), (16, 4))]
 )
 def test_dinov2_tokens_are_the_models(dinov2: Path, size: tuple[int, int], grid: tuple[int, int]) -> None:
-    encoder = DINOv2Encoder(str(dinov2), resolution=112, device="cpu")
+    encoder = configured(DINOv2Encoder, str(dinov2), resolution=112, device="cpu")
     images = image(4, 2, 3, *size)
     tokens = encoder(images)
     assert tokens.shape == (2, 24, *grid)
@@ -120,16 +121,16 @@ def test_dinov2_tokens_are_the_models(dinov2: Path, size: tuple[int, int], grid:
 
 
 def test_dinov2_is_frozen(dinov2: Path) -> None:
-    encoder = DINOv2Encoder(str(dinov2), resolution=56, device="cpu")
+    encoder = configured(DINOv2Encoder, str(dinov2), resolution=56, device="cpu")
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     assert not encoder(image(5, 1, 3, 56, 56)).requires_grad
 
 
 def test_a_model_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="check the path"):
-        DINOv2Encoder(str(tmp_path / "no-such-model"))
+        configured(DINOv2Encoder, str(tmp_path / "no-such-model"))
 
 
 def test_a_folder_that_is_no_model_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        DINOv2Encoder(str(tmp_path), device="cpu")
+        configured(DINOv2Encoder, str(tmp_path), device="cpu")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from composing import configured
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -34,6 +35,8 @@ from stylegallery.optimisation import differentiate
 from stylegallery.regions import flat_labels, region_count, resize_labels
 from stylegallery.segmentation import Segmentation
 
+PAPER = configured(GuidanceConfig)
+
 VECTORS = Path(__file__).parents[1] / "vectors"
 SHARED = Path(__file__).parents[3] / "shared" / "vectors"
 CASE06: dict[str, Any] = json.loads((VECTORS / "scalars.json").read_text())["cases"]["case06_losses"]
@@ -41,7 +44,7 @@ CASE06: dict[str, Any] = json.loads((VECTORS / "scalars.json").read_text())["cas
 
 @pytest.fixture(scope="module")
 def model(tiny_model: str | Path) -> DiffusionModel:
-    return from_directory(str(tiny_model), device="cpu")
+    return configured(from_directory, str(tiny_model), device="cpu")
 
 
 def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -154,7 +157,7 @@ def test_the_style_loss_equals_masked_full_attentions_in_value_and_gradient(seed
         if dense:
             loss = dense_loss(attention, by_reference, content, references, matches, sides)
         else:
-            loss = regional_style_loss(attention, by_reference, content, references, matches, GuidanceConfig())
+            loss = regional_style_loss(attention, by_reference, content, references, matches, PAPER)
         losses.append(loss)
         gradients.append(torch.autograd.grad(loss, leaves, allow_unused=True))
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-10, atol=1e-12)
@@ -170,7 +173,7 @@ def test_one_region_over_everything_is_plain_attention_distillation() -> None:
     sides = [(6, 8), (3, 4)]
     attention, reference = random_layers(3, sides), random_layers(4, sides)
     whole = analysis(torch.ones(6, 8, dtype=torch.int64))
-    found = regional_style_loss(attention, {1: reference}, whole, [whole], [pair(1, 1, 1)], GuidanceConfig())
+    found = regional_style_loss(attention, {1: reference}, whole, [whole], [pair(1, 1, 1)], PAPER)
     expected = sum(
         (a.output - torch.softmax(1.5 * a.query @ r.key.mT / math.sqrt(5), -1) @ r.value).abs().mean()
         for a, r in zip(attention, reference, strict=True)
@@ -182,7 +185,7 @@ def test_an_unmasked_reference_as_published() -> None:
     layers, references, *_ = case06()
     whole = analysis(torch.ones(64, 64, dtype=torch.int64))
     for scale, expected in CASE06["style_loss_unmasked_style0"].items():
-        config = GuidanceConfig(attention_scale=float(scale))
+        config = configured(GuidanceConfig, attention_scale=float(scale))
         found = regional_style_loss(layers, references, whole, [whole], [pair(1, 1, 1)], config)
         assert found.item() == pytest.approx(expected, rel=1e-5)
 
@@ -193,11 +196,11 @@ def test_regions_as_computed_with_the_published_tensors() -> None:
         "info_only_per_region_loss_if_masked_keys_were_removed_and_only_region_queries_counted_with_the_same_normaliser"
     )
     found = {
-        found.content_region: regional_style_loss(layers, references, content, others, [found], GuidanceConfig()).item()
+        found.content_region: regional_style_loss(layers, references, content, others, [found], PAPER).item()
         for found in matches
     }
     assert found == {int(region): pytest.approx(value, rel=1e-5) for region, value in CASE06[key].items()}
-    together = regional_style_loss(layers, references, content, others, matches, GuidanceConfig())
+    together = regional_style_loss(layers, references, content, others, matches, PAPER)
     assert together.item() == pytest.approx(sum(CASE06[key].values()), rel=1e-5)
     # The published code keeps the outside keys (variant `released`): its numbers must not come out here.
     assert together.item() != pytest.approx(CASE06["regional_style_loss"], rel=1e-2)
@@ -210,7 +213,7 @@ def test_what_a_region_weighs(normalise: str) -> None:
     content, zeros, ones = analysis(labels), torch.zeros(1, 2, 60, 5), torch.ones(1, 2, 60, 5)
     attention = [SelfAttention(ones, ones, ones, ones)] * 3
     reference = {1: [SelfAttention(zeros, zeros, zeros, zeros)] * 3}
-    config = GuidanceConfig(extras=ExtrasConfig(normalise=normalise))  # type: ignore[arg-type]
+    config = configured(GuidanceConfig, extras=configured(ExtrasConfig, normalise=normalise))
     for region in (1, 2, 3):
         share = float((labels == region).sum()) / 60 if normalise == "tokens" else 1.0
         found = regional_style_loss(attention, reference, content, [content], [pair(region, 1, 2)], config)
@@ -224,7 +227,7 @@ def test_normalising_by_regions_is_the_mean_of_the_regions_means() -> None:
     sides = [(8, 6)]
     attention, reference = random_layers(5, sides), {1: random_layers(6, sides)}
     content, matches = analysis(halves(8, 6)), [pair(1, 1, 1), pair(2, 1, 1), pair(3, 1, 2)]
-    config = GuidanceConfig(extras=ExtrasConfig(normalise="regions"))
+    config = configured(GuidanceConfig, extras=configured(ExtrasConfig, normalise="regions"))
     each = [regional_style_loss(attention, reference, content, [content], [found], config) for found in matches]
     together = regional_style_loss(attention, reference, content, [content], matches, config)
     torch.testing.assert_close(together, torch.stack(each).mean())
@@ -239,8 +242,8 @@ def test_the_numbers_of_the_regions_mean_nothing() -> None:
         analysis(other[content.labels]),
         [pair(int(other[m.content_region]), 1, m.reference_region) for m in matches],
     )
-    expected = regional_style_loss(attention, reference, content, [content], matches, GuidanceConfig())
-    found = regional_style_loss(attention, reference, renamed, [content], moved[::-1], GuidanceConfig())
+    expected = regional_style_loss(attention, reference, content, [content], matches, PAPER)
+    found = regional_style_loss(attention, reference, renamed, [content], moved[::-1], PAPER)
     torch.testing.assert_close(found, expected)
 
 
@@ -252,11 +255,9 @@ def test_a_region_that_vanishes_on_the_coarse_grid_takes_no_part_there(vanishing
     plain[:, 4:] = 2
     content, reference = (labels, plain) if vanishing == "content" else (plain, labels)
     attention, keys = random_layers(9, sides), random_layers(10, sides)
-    both = regional_style_loss(
-        attention, {1: keys}, analysis(content), [analysis(reference)], [pair(2, 1, 2)], GuidanceConfig()
-    )
+    both = regional_style_loss(attention, {1: keys}, analysis(content), [analysis(reference)], [pair(2, 1, 2)], PAPER)
     fine = regional_style_loss(
-        attention[:1], {1: keys[:1]}, analysis(content), [analysis(reference)], [pair(2, 1, 2)], GuidanceConfig()
+        attention[:1], {1: keys[:1]}, analysis(content), [analysis(reference)], [pair(2, 1, 2)], PAPER
     )
     assert fine > 0
     torch.testing.assert_close(both, fine)
@@ -299,29 +300,30 @@ def test_content_loss_is_zero_at_the_content_and_pulls_back_to_it(model: Diffusi
 def test_the_starting_latent_as_published() -> None:
     case = load_file(VECTORS / "case06_losses.safetensors")
     content = analysis(torch.ones(9, 7, dtype=torch.int64))
-    start = initial_latent(replace(content, inverted=case["normalise/x"]), GuidanceConfig())
+    start = initial_latent(replace(content, inverted=case["normalise/x"]), PAPER)
     torch.testing.assert_close(start, case["normalise/y"], rtol=1e-5, atol=1e-5)
-    assert initial_latent(content, GuidanceConfig(extras=ExtrasConfig(initial="content"))) is content.latent
+    at_content = configured(GuidanceConfig, extras=configured(ExtrasConfig, initial="content"))
+    assert initial_latent(content, at_content) is content.latent
 
 
 @pytest.mark.parametrize("factor,offset", [(7.0, 0.0), (1.0, -3.0), (0.2, 5.0)])
 def test_the_starting_latent_does_not_see_scale_and_offset(factor: float, offset: float) -> None:
     content = analysis(torch.ones(6, 6, dtype=torch.int64))
-    start = initial_latent(content, GuidanceConfig())
-    changed = initial_latent(replace(content, inverted=factor * content.inverted + offset), GuidanceConfig())
+    start = initial_latent(content, PAPER)
+    changed = initial_latent(replace(content, inverted=factor * content.inverted + offset), PAPER)
     torch.testing.assert_close(changed, start, rtol=1e-4, atol=1e-5)
 
 
 def test_start_and_content_loss_of_the_published_run() -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")
-    model = from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    model = configured(from_directory, str(SHARED / "tiny-sd"), device="cpu")
     case = load_file(SHARED / "stylegallery" / "case07_style_transfer.safetensors")
     manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
     run = next(c for c in manifest["cases"] if c["id"] == "case07_style_transfer")["scalars"]["a"]
     labels = case["content_mask"].long()
     content = Segmentation(labels, torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
-    config = GuidanceConfig(steps=run["num_optimize_steps"])
+    config = configured(GuidanceConfig, steps=run["num_optimize_steps"])
     start = initial_latent(content, config)
     torch.testing.assert_close(start, case["x_init"], rtol=1e-5, atol=1e-5)
     timesteps = guidance_timesteps(model, config)
@@ -336,19 +338,15 @@ def test_start_and_content_loss_of_the_published_run() -> None:
 
 
 def test_timesteps_above_the_highest_are_left_out(model: DiffusionModel) -> None:
-    assert guidance_timesteps(model, GuidanceConfig(steps=4)) == [751, 501, 251, 1]
-    assert guidance_timesteps(model, GuidanceConfig(steps=4, extras=ExtrasConfig(highest_timestep=501))) == [
-        501,
-        251,
-        1,
-    ]
+    assert guidance_timesteps(model, configured(GuidanceConfig, steps=4)) == [751, 501, 251, 1]
+    extras = configured(ExtrasConfig, highest_timestep=501)
+    assert guidance_timesteps(model, configured(GuidanceConfig, steps=4, extras=extras)) == [501, 251, 1]
 
 
 def test_the_defaults_are_the_papers() -> None:
-    config = GuidanceConfig()
-    assert (config.steps, config.iterations, config.layers) == (150, 1, 6)
-    assert (config.learning_rate, config.content_weight, config.attention_scale) == (0.05, 0.26, 1.5)
-    assert config.extras == ExtrasConfig("inverted", 1000, None, "tokens", False, 0)
+    assert (PAPER.steps, PAPER.iterations, PAPER.layers) == (150, 1, 6)
+    assert (PAPER.learning_rate, PAPER.content_weight, PAPER.attention_scale) == (0.05, 0.26, 1.5)
+    assert PAPER.extras == ExtrasConfig("inverted", 1000, None, "tokens", False, 0)
 
 
 # --- grids ---
@@ -387,7 +385,7 @@ def unet_calls(model: DiffusionModel) -> Iterator[list[tuple[torch.Size, int]]]:
         hook.remove()
 
 
-QUICK = GuidanceConfig(steps=3, learning_rate=0.02)
+QUICK = configured(GuidanceConfig, steps=3, learning_rate=0.02)
 
 
 def scene(*shapes: tuple[int, int]) -> tuple[Segmentation, list[Segmentation], list[Match]]:
@@ -453,7 +451,7 @@ def test_the_first_energy_is_the_losses_at_the_start(model: DiffusionModel) -> N
 def test_a_style_weight_of_zero_leaves_the_content_loss_alone(model: DiffusionModel) -> None:
     content, reference = analysis(halves(8, 8)), analysis(halves(8, 8), seed=5)
     matches = [pair(1, 1, 2), pair(2, 1, 1), pair(3, 1, 3)]
-    config = GuidanceConfig(steps=2, style_weight=0.0)
+    config = configured(GuidanceConfig, steps=2, style_weight=0.0)
     _, energies = optimise(model, content, [reference], matches, config)
     for energy in energies:
         assert energy.style > 0
@@ -491,7 +489,7 @@ def test_starting_at_the_content_leaves_the_content_latent_alone(model: Diffusio
     content, references, matches = scene((8, 8), (8, 8))
     before = content.latent.clone()
     latent, energies = optimise(
-        model, content, references, matches, replace(QUICK, extras=ExtrasConfig(initial="content"))
+        model, content, references, matches, replace(QUICK, extras=configured(ExtrasConfig, initial="content"))
     )
     assert torch.equal(content.latent, before) and not torch.equal(latent, before)
     assert energies[0].content == pytest.approx(0, abs=1e-4)
@@ -510,7 +508,7 @@ def test_the_learning_rate_falls_linearly_to_its_final_value(
 
     monkeypatch.setattr(torch.optim, "Adam", Spy)
     content, references, matches = scene((8, 8), (8, 8))
-    config = replace(QUICK, iterations=2, learning_rate=0.06, extras=ExtrasConfig(final_learning_rate=0.01))
+    config = replace(QUICK, iterations=2, learning_rate=0.06, extras=configured(ExtrasConfig, final_learning_rate=0.01))
     optimise(model, content, references, matches, config)
     assert rates == pytest.approx([0.06, 0.05, 0.04, 0.03, 0.02, 0.01])
 
@@ -589,7 +587,7 @@ def test_a_projection_ends_the_run(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8))
     plain, _ = optimise(model, content, references, matches, QUICK)
     projected, _ = optimise(
-        model, content, references, matches, replace(QUICK, extras=ExtrasConfig(projection_timestep=60))
+        model, content, references, matches, replace(QUICK, extras=configured(ExtrasConfig, projection_timestep=60))
     )
     torch.testing.assert_close(projected, model.project(plain, 60))
     assert not torch.allclose(projected, plain)
@@ -637,7 +635,7 @@ def test_a_start_at_the_content_has_no_content_loss_however_references_are_batch
     content, references = analysis(halves(8, 8), 0), [analysis(halves(8, 8), 10), analysis(halves(8, 8), 20)]
     matches = [pair(1, 1, 2), pair(2, 2, 1), pair(3, 1, 3)]
     for batched in (True, False):
-        config = replace(QUICK, steps=1, batched=batched, extras=ExtrasConfig(initial="content"))
+        config = replace(QUICK, steps=1, batched=batched, extras=configured(ExtrasConfig, initial="content"))
         _, energies = optimise(model, content, references, matches, config)
         assert energies[0].content == 0
 
@@ -651,7 +649,9 @@ def test_the_learning_rate_stays_where_no_other_end_is_asked_for(model: Diffusio
             content,
             references,
             [pair(1, 1, 2)],
-            GuidanceConfig(steps=3, learning_rate=0.02, extras=ExtrasConfig(final_learning_rate=end)),
+            configured(
+                GuidanceConfig, steps=3, learning_rate=0.02, extras=configured(ExtrasConfig, final_learning_rate=end)
+            ),
         )
         for end in (None, 0.02, 0.05)
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from composing import configured
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -25,6 +26,8 @@ from stylegallery.matching import (
     region_statistics,
     score_terms,
 )
+
+PAPER = configured(MatchingConfig)
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 SCALARS = json.loads((VECTORS / "scalars.json").read_text())["cases"]
@@ -61,7 +64,7 @@ def test_statistics_of_identical_tokens_are_the_token_and_no_variance() -> None:
     labels = torch.tensor([[1, 1, 2], [1, 2, 2]])
     token = torch.tensor([[3.0, -1.0, 0.5], [2.0, 4.0, -7.0]])
     features = token[labels - 1].permute(2, 0, 1)
-    statistics = region_statistics(labels, features)
+    statistics = region_statistics(labels, features, PAPER)
     torch.testing.assert_close(statistics, torch.cat([token, torch.zeros(2, 3)], 1))
 
 
@@ -74,17 +77,25 @@ def test_statistics_are_mean_and_variance_after_attention_inside_the_region() ->
         aggregated = torch.softmax(tokens @ tokens.T / math.sqrt(7), 1) @ tokens
         mean = aggregated.mean(0)
         rows.append(torch.cat([mean, ((aggregated - mean) ** 2).mean(0)]))
-    torch.testing.assert_close(region_statistics(labels, features).double(), torch.stack(rows), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        region_statistics(labels, features, PAPER).double(), torch.stack(rows), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_statistics_do_not_see_the_order_of_cells_nor_other_regions() -> None:
     features, labels = torch.randn(4, 3, 8, generator=generator(2)), torch.tensor([[1] * 4 + [2] * 4] * 3)
     order = torch.randperm(24, generator=generator(3))
     shuffled = features.flatten(1)[:, order].reshape(4, 3, 8), labels.flatten()[order].reshape(3, 8)
-    torch.testing.assert_close(region_statistics(shuffled[1], shuffled[0]), region_statistics(labels, features))
+    torch.testing.assert_close(
+        region_statistics(shuffled[1], shuffled[0], PAPER), region_statistics(labels, features, PAPER)
+    )
     changed = torch.where(labels == 2, features + 5, features)
-    torch.testing.assert_close(region_statistics(labels, changed)[0], region_statistics(labels, features)[0])
-    assert not torch.allclose(region_statistics(labels, changed)[1], region_statistics(labels, features)[1])
+    torch.testing.assert_close(
+        region_statistics(labels, changed, PAPER)[0], region_statistics(labels, features, PAPER)[0]
+    )
+    assert not torch.allclose(
+        region_statistics(labels, changed, PAPER)[1], region_statistics(labels, features, PAPER)[1]
+    )
 
 
 # --- semantics ---
@@ -244,7 +255,7 @@ def test_a_region_of_one_cell_has_a_circle_of_no_size_there() -> None:
 
 def test_score_is_the_weighted_sum_of_the_terms() -> None:
     content, reference = descriptors(3, 0), descriptors(4, 1)
-    weights = MatchingConfig(statistics=0.7, semantics=0.2, geometry=3.0)
+    weights = configured(MatchingConfig, statistics=0.7, semantics=0.2, geometry=3.0)
     for found in best_matches(content, [reference], weights, MatchConstraints()):
         i, j = found.content_region - 1, found.reference_region - 1
         cosines = [
@@ -258,13 +269,13 @@ def test_score_is_the_weighted_sum_of_the_terms() -> None:
 
 
 def test_the_default_weights_are_the_papers() -> None:
-    assert MatchingConfig() == MatchingConfig(statistics=0.25, semantics=1.0, geometry=0.125)
+    assert configured(MatchingConfig, statistics=0.25, semantics=1.0, geometry=0.125) == PAPER
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_region_gets_the_best_of_all_references(seed: int) -> None:
     content, references = descriptors(5, seed), [descriptors(3, seed + 10), descriptors(4, seed + 20)]
-    matches = best_matches(content, references, MatchingConfig(), MatchConstraints())
+    matches = best_matches(content, references, PAPER, MatchConstraints())
     assert [found.content_region for found in matches] == [1, 2, 3, 4, 5]
     for found in matches:
         scores = [
@@ -281,8 +292,8 @@ def test_an_image_against_itself_matches_every_region_with_itself() -> None:
     features = torch.randn(9, 12, 16, generator=generator(8))
     image = torch.rand(1, 3, 96, 128, generator=generator(9))
     encoded = torch.randn(1, 11, 12, 16, generator=generator(10))
-    described = describe(labels, features, image, lambda _: encoded)
-    for found in best_matches(described, [described], MatchingConfig(), MatchConstraints()):
+    described = describe(labels, features, image, lambda _: encoded, PAPER)
+    for found in best_matches(described, [described], PAPER, MatchConstraints()):
         assert found.reference_region == found.content_region
         np.testing.assert_allclose([found.statistics, found.semantics, found.geometry], 1.0, atol=1e-5)
         assert found.score == pytest.approx(0.25 + 1 + 0.125, abs=1e-5)
@@ -290,7 +301,7 @@ def test_an_image_against_itself_matches_every_region_with_itself() -> None:
 
 def test_a_random_assignment_depends_on_the_seed_alone_and_respects_wishes() -> None:
     content, references = descriptors(12, 40), [descriptors(5, 41), descriptors(4, 42)]
-    config = MatchingConfig(assignment="random")
+    config = configured(MatchingConfig, assignment="random")
     constraints = MatchConstraints(pins={3: (2, 1)}, excluded=(1,))
 
     def targets(seed: int) -> list[tuple[int, int]]:
@@ -305,9 +316,9 @@ def test_a_random_assignment_depends_on_the_seed_alone_and_respects_wishes() -> 
 
 def test_permuting_the_references_permutes_the_answer() -> None:
     content, references = descriptors(6, 30), [descriptors(3, seed) for seed in (31, 32, 33)]
-    matches = best_matches(content, references, MatchingConfig(), MatchConstraints())
+    matches = best_matches(content, references, PAPER, MatchConstraints())
     order = [2, 0, 1]
-    permuted = best_matches(content, [references[index] for index in order], MatchingConfig(), MatchConstraints())
+    permuted = best_matches(content, [references[index] for index in order], PAPER, MatchConstraints())
     assert len({found.reference for found in matches}) > 1  # else the permutation would not show
     for before, after in zip(matches, permuted, strict=True):
         assert order[after.reference - 1] == before.reference - 1
@@ -317,7 +328,7 @@ def test_permuting_the_references_permutes_the_answer() -> None:
 def test_several_content_regions_may_share_one_reference_region() -> None:
     content = descriptors(3, 40)
     alike = RegionDescriptors(content.statistics[[0, 0]], content.semantics[[0, 0]], content.circles[[0, 0]])
-    matches = best_matches(alike, [content], MatchingConfig(), MatchConstraints())
+    matches = best_matches(alike, [content], PAPER, MatchConstraints())
     assert [(found.reference, found.reference_region) for found in matches] == [(1, 1), (1, 1)]
 
 
@@ -326,11 +337,11 @@ def test_several_content_regions_may_share_one_reference_region() -> None:
 
 def test_pins_beat_scores_and_vetoes_and_leave_the_rest_alone() -> None:
     content, references = descriptors(4, 50), [descriptors(3, 51), descriptors(3, 52)]
-    free = best_matches(content, references, MatchingConfig(), MatchConstraints())
+    free = best_matches(content, references, PAPER, MatchConstraints())
     worst = 3 if free[1].reference_region != 3 else 2
     target = (3 - free[1].reference, worst)
     constraints = MatchConstraints(pins={2: target}, forbidden=[(2, *target)])
-    pinned = best_matches(content, references, MatchingConfig(), constraints)
+    pinned = best_matches(content, references, PAPER, constraints)
     assert (pinned[1].reference, pinned[1].reference_region) == target and pinned[1].pinned
     assert pinned[1].score < free[1].score
     assert [pinned[i] for i in (0, 2, 3)] == [free[i] for i in (0, 2, 3)]
@@ -338,7 +349,7 @@ def test_pins_beat_scores_and_vetoes_and_leave_the_rest_alone() -> None:
 
 def test_a_pin_reaches_into_an_excluded_reference() -> None:
     content, references = descriptors(2, 60), [descriptors(2, 61), descriptors(2, 62)]
-    found = best_matches(content, references, MatchingConfig(), MatchConstraints(pins={1: (2, 1)}, excluded=[2]))
+    found = best_matches(content, references, PAPER, MatchConstraints(pins={1: (2, 1)}, excluded=[2]))
     assert (found[0].reference, found[0].reference_region) == (2, 1)
     assert found[1].reference == 1
 
@@ -346,20 +357,18 @@ def test_a_pin_reaches_into_an_excluded_reference() -> None:
 @pytest.mark.parametrize("excluded", [1, 2])
 def test_an_excluded_reference_is_used_by_no_region(excluded: int) -> None:
     content, references = descriptors(8, 70), [descriptors(3, 71), descriptors(3, 72)]
-    assert excluded in {
-        found.reference for found in best_matches(content, references, MatchingConfig(), MatchConstraints())
-    }
-    matches = best_matches(content, references, MatchingConfig(), MatchConstraints(excluded=[excluded]))
+    assert excluded in {found.reference for found in best_matches(content, references, PAPER, MatchConstraints())}
+    matches = best_matches(content, references, PAPER, MatchConstraints(excluded=[excluded]))
     assert {found.reference for found in matches} == {3 - excluded}
-    alone = best_matches(content, [references[2 - excluded]], MatchingConfig(), MatchConstraints())
+    alone = best_matches(content, [references[2 - excluded]], PAPER, MatchConstraints())
     assert [found.reference_region for found in matches] == [found.reference_region for found in alone]
 
 
 def test_a_forbidden_pair_gives_the_second_best_to_that_region_only() -> None:
     content, reference = descriptors(3, 80), descriptors(4, 81)
-    free = best_matches(content, [reference], MatchingConfig(), MatchConstraints())
+    free = best_matches(content, [reference], PAPER, MatchConstraints())
     veto = (1, 1, free[0].reference_region)
-    matches = best_matches(content, [reference], MatchingConfig(), MatchConstraints(forbidden=[veto]))
+    matches = best_matches(content, [reference], PAPER, MatchConstraints(forbidden=[veto]))
     scores = np.sort(score_terms(content, reference)[0] @ np.array([0.25, 1, 0.125]))
     assert matches[0].score == pytest.approx(scores[-2])
     assert matches[1:] == free[1:]
@@ -381,7 +390,7 @@ def test_a_forbidden_pair_gives_the_second_best_to_that_region_only() -> None:
 )
 def test_a_wish_for_something_that_does_not_exist_is_named(constraints: MatchConstraints, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        best_matches(descriptors(3, 90), [descriptors(2, 91), descriptors(4, 92)], MatchingConfig(), constraints)
+        best_matches(descriptors(3, 90), [descriptors(2, 91), descriptors(4, 92)], PAPER, constraints)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +398,7 @@ def test_a_wish_for_something_that_does_not_exist_is_named(constraints: MatchCon
 )
 def test_nothing_left_to_match_is_an_input_error(constraints: MatchConstraints) -> None:
     with pytest.raises(InputError, match="no region left"):
-        best_matches(descriptors(2, 93), [descriptors(2, 94)], MatchingConfig(), constraints)
+        best_matches(descriptors(2, 93), [descriptors(2, 94)], PAPER, constraints)
 
 
 def test_descriptors_have_one_row_per_region() -> None:
@@ -401,7 +410,7 @@ def test_descriptors_have_one_row_per_region() -> None:
         return torch.ones(1, 5, 2, 2)
 
     image = torch.rand(1, 3, 64, 64)
-    found = describe(labels, torch.randn(6, 8, 8), image, encoder)
+    found = describe(labels, torch.randn(6, 8, 8), image, encoder, PAPER)
     assert found.statistics.shape == (3, 12) and found.semantics.shape == (3, 5) and found.circles.shape == (3, 3)
     assert len(seen) == 1 and seen[0] is image  # one forward per image, not one per region
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from composing import ROOT
+from composing import ROOT, configured
 from conftest import Pictures
 from PIL import Image
 
@@ -19,11 +19,8 @@ from stylegallery.contract import Item, MatchConstraints
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.files import notice
-from stylegallery.guidance import GuidanceConfig
 from stylegallery.images import to_pixels
-from stylegallery.matching import MatchingConfig
 from stylegallery.pipeline import StyleGallery
-from stylegallery.segmentation import SegmentationConfig
 
 
 @pytest.mark.slow
@@ -127,9 +124,7 @@ def test_defaults_of_the_classes_on_the_embedded_model(caplog: pytest.LogCapture
     notice.cache_clear()
     model = StyleGallery.from_config().model
     assert caplog.messages == [] and not model.paints_from_noise
-    StyleGallery(
-        model, lambda image: torch.zeros(1), SegmentationConfig(), MatchingConfig(), GuidanceConfig(), 256, "keep"
-    )
+    configured(StyleGallery, model, lambda image: torch.zeros(1), resolution=256, resizing="keep")
     assert caplog.messages[-1] == (
         "this model cannot paint from noise: StyleGallery.from_config() has the settings it needs"
     )

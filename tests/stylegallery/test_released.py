@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from composing import configured
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from safetensors.torch import load_file
@@ -43,8 +44,13 @@ from stylegallery.segmentation import Segmentation, SegmentationConfig, merge, n
 VECTORS = Path(__file__).parents[1] / "vectors"
 SHARED = Path(__file__).parents[3] / "shared" / "vectors"
 SCALARS: dict[str, Any] = json.loads((VECTORS / "scalars.json").read_text())["cases"]
-RELEASED_MATCHING = MatchingConfig(
-    aggregation="random_transformer", variance="map", encoder_view="centre", lone_token="dropped", circle="centroid"
+RELEASED_MATCHING = configured(
+    MatchingConfig,
+    aggregation="random_transformer",
+    variance="map",
+    encoder_view="centre",
+    lone_token="dropped",
+    circle="centroid",
 )
 needs_shared = pytest.mark.skipif(not (SHARED / "stylegallery").exists(), reason="needs the shared vectors")
 
@@ -63,7 +69,7 @@ def test_the_method_is_the_variant(composed: Callable[..., DictConfig]) -> None:
     assert (method.guidance.outside_keys, method.guidance.batched) == ("zeroed", False)
     assert method.guidance.extras.initial == "inverted"
     paper = instantiate(composed("method=stylegallery").method, _convert_="all")
-    assert paper.matching == MatchingConfig()
+    assert paper.matching == configured(MatchingConfig)
     assert (paper.segmentation.merging, paper.guidance.outside_keys) == ("connected", "excluded")
 
 
@@ -111,11 +117,11 @@ def test_the_last_close_cluster_before_wins_and_the_order_matters() -> None:
 
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(InputError, match=r"^segmentation\.merging is .*; it should be 'connected' or 'sequential'"):
-        SegmentationConfig(merging="union")  # type: ignore[arg-type]
+        configured(SegmentationConfig, merging="union")
     with pytest.raises(InputError, match=r"matching\.circle"):
-        MatchingConfig(circle="square")  # type: ignore[arg-type]
+        configured(MatchingConfig, circle="square")
     with pytest.raises(InputError, match="outside_keys"):
-        GuidanceConfig(outside_keys="gone")  # type: ignore[arg-type]
+        configured(GuidanceConfig, outside_keys="gone")
 
 
 # --- stage 2: descriptors and scores ---
@@ -197,7 +203,7 @@ def test_the_variance_of_the_map_shrinks_with_the_region() -> None:
         torch.ones(4, 8, dtype=torch.int64),
         torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0)),
     )
-    config = MatchingConfig(aggregation="none", variance="map")
+    config = configured(MatchingConfig, aggregation="none", variance="map")
     mean, variance = region_statistics(labels, features, config)[0].split(3)
     torch.testing.assert_close(mean, features.flatten(1).mean(1))
     torch.testing.assert_close(variance, features.flatten(1).var(1) / 32)
@@ -249,7 +255,7 @@ def test_a_zeroed_key_is_one_more_key() -> None:
 
 def test_losses_and_gradients_as_published() -> None:
     case, scalars = load_file(VECTORS / "case06_losses.safetensors"), SCALARS["case06_losses"]
-    config = GuidanceConfig(outside_keys="zeroed")
+    config = configured(GuidanceConfig, outside_keys="zeroed")
     layers, references, content, others, matches = case06()
     for found in matches:
         alone = regional_style_loss(layers, references, content, others, [found], config).item()
@@ -272,7 +278,7 @@ def test_losses_and_gradients_as_published() -> None:
 def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")
-    model = from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    model = configured(from_directory, str(SHARED / "tiny-sd"), device="cpu")
     case, scalars = shared_case("case07_style_transfer")
     run = scalars["a"]
     content = Segmentation(case["content_mask"].long(), torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
@@ -281,8 +287,8 @@ def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch
         for i in (0, 1)
     ]
     matches = [pair(int(i), m["style_index"] + 1, m["style_label"]) for i, m in scalars["matches"].items()]
-    config = GuidanceConfig(
-        steps=run["num_optimize_steps"], iterations=run["iters"], learning_rate=run["lr"],
+    config = configured(
+        GuidanceConfig, steps=run["num_optimize_steps"], iterations=run["iters"], learning_rate=run["lr"],
         content_weight=run["c_ratio"], outside_keys="zeroed", batched=False,
     )  # fmt: skip
     assert config.layers == len(range(*run["layers_half_open"]))
@@ -317,6 +323,6 @@ def test_a_region_without_keys_on_a_layer_is_pulled_to_zero_as_published() -> No
     draw = torch.Generator().manual_seed(0)
     layer = SelfAttention(*(torch.randn(1, 2, 16, 5, generator=draw) for _ in range(4)))
     arguments = ([layer], {1: [layer]}, content, [reference], [pair(1, 1, 2)])
-    assert regional_style_loss(*arguments, GuidanceConfig()).item() == 0
-    zeroed = regional_style_loss(*arguments, GuidanceConfig(outside_keys="zeroed"))
+    assert regional_style_loss(*arguments, configured(GuidanceConfig)).item() == 0
+    zeroed = regional_style_loss(*arguments, configured(GuidanceConfig, outside_keys="zeroed"))
     assert zeroed.item() == pytest.approx(layer.output.abs().mean().item())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from composing import configured
 from safetensors.torch import load_file
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
@@ -27,6 +28,8 @@ from stylegallery.segmentation import (
     segment,
     split_by_depth,
 )
+
+PAPER = configured(SegmentationConfig)
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 SHARED = Path(__file__).parents[3] / "shared" / "vectors"
@@ -70,7 +73,7 @@ def blocks(seed: int, grid: tuple[int, int] = (12, 15), channels: int = 8, noise
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
     (name,) = settings
     with pytest.raises(InputError, match=rf"^(segmentation\.)?{name} is "):
-        SegmentationConfig(**settings)
+        configured(SegmentationConfig, **settings)
 
 
 # --- merging ---
@@ -191,12 +194,12 @@ def test_cluster_finds_the_number_of_separated_blobs(true_k: int) -> None:
     draw = np.random.default_rng(true_k)
     truth = np.repeat(np.arange(true_k), 30)
     points = 10 * np.eye(true_k)[truth] + draw.normal(size=(30 * true_k, true_k)) * 0.3
-    assert same_partition(cluster(points, SegmentationConfig(), seed=0), truth)
+    assert same_partition(cluster(points, PAPER, seed=0), truth)
 
 
 def test_cluster_finds_the_published_clusters() -> None:
     case = load_file(VECTORS / "extra_kmeans_silhouette.safetensors")
-    found = cluster(case["separated/data"].numpy(), SegmentationConfig(), seed=0)
+    found = cluster(case["separated/data"].numpy(), PAPER, seed=0)
     assert found.max() + 1 == SCALARS["extra_kmeans_silhouette"]["results"]["separated"]["k"]
     assert same_partition(found, case["separated/labels"].numpy())
 
@@ -207,13 +210,13 @@ def test_the_best_silhouette_wins_and_a_fixed_number_is_kept() -> None:
     truth = np.repeat(np.arange(4), 40)
     centres = np.array([[0, 0], [0, 3.0], [20, 0], [20, 3.0]])
     points = centres[truth] + draw.normal(size=(160, 2)) * 0.3
-    assert same_partition(cluster(points, SegmentationConfig(), seed=0), truth // 2)
-    assert same_partition(cluster(points, SegmentationConfig(clusters=(4, 4)), seed=0), truth)
+    assert same_partition(cluster(points, PAPER, seed=0), truth // 2)
+    assert same_partition(cluster(points, configured(SegmentationConfig, clusters=(4, 4)), seed=0), truth)
 
 
 def test_k_stays_below_the_number_of_points() -> None:
     points = np.array([[0.0], [0.1], [5.0], [5.1]])
-    assert same_partition(cluster(points, SegmentationConfig(), seed=0), np.array([0, 0, 1, 1]))
+    assert same_partition(cluster(points, PAPER, seed=0), np.array([0, 0, 1, 1]))
 
 
 # --- the stage ---
@@ -222,7 +225,7 @@ def test_k_stays_below_the_number_of_points() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_three_clear_blocks_come_back_exactly(seed: int) -> None:
     truth, features, latents = blocks(seed)
-    found = segment(features, latents, IMAGE, SegmentationConfig(), seed)
+    found = segment(features, latents, IMAGE, PAPER, seed)
     assert found.shape == truth.shape and found.dtype == torch.int64
     assert same_partition(found.flatten().numpy(), truth.flatten().numpy())
     assert torch.unique(found).tolist() == [1, 2, 3]
@@ -234,7 +237,7 @@ def test_three_noiseless_blocks_come_back_exactly(clusters: tuple[int, int]) -> 
     truth, features, latents = blocks(0, noise=0.0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="sklearn")
-        found = segment(features, latents, IMAGE, SegmentationConfig(clusters=clusters), 0)
+        found = segment(features, latents, IMAGE, configured(SegmentationConfig, clusters=clusters), 0)
     assert same_partition(found.flatten().numpy(), truth.flatten().numpy())
 
 
@@ -245,7 +248,7 @@ def test_smoothing_is_a_mean_filter_that_does_not_dim_the_border() -> None:
         for j in range(features.shape[2]):
             window = features[:, max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
             smoothed[:, i, j] = window.mean((1, 2))
-    config = SegmentationConfig(clusters=(3, 3), merge_distance=0.0, smallest_component=1)
+    config = configured(SegmentationConfig, clusters=(3, 3), merge_distance=0.0, smallest_component=1)
     found = segment(features, latents, IMAGE, replace(config, smoothing=3), 0)
     assert same_partition(found.flatten().numpy(), segment(smoothed, latents, IMAGE, config, 0).flatten().numpy())
     rough = segment(features, latents, IMAGE, config, 0)
@@ -259,21 +262,21 @@ def test_borders_follow_the_picture() -> None:
     shifted = picture.roll(1, 3)  # a cell to the right of what the features say
     shifted[..., 0] = shifted[..., 1]
     enlarged = shifted.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    found = segment(features, latents, enlarged, SegmentationConfig(border_margin=1.5), 0)
+    found = segment(features, latents, enlarged, configured(SegmentationConfig, border_margin=1.5), 0)
     assert same_partition(found.flatten().numpy(), shifted[0].argmax(0).flatten().numpy())
 
 
 def test_features_without_any_difference_are_one_region() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="sklearn")
-        found = segment(torch.ones(6, 8, 8), torch.ones(4, 8, 8), IMAGE, SegmentationConfig(), 0)
+        found = segment(torch.ones(6, 8, 8), torch.ones(4, 8, 8), IMAGE, PAPER, 0)
     assert torch.equal(found, torch.ones(8, 8, dtype=torch.int64))
 
 
 def test_blocks_of_one_colour_are_merged() -> None:
     truth, features, latents = blocks(0)
     latents[:, truth == 2] = latents[:, truth == 1].mean(1, keepdim=True)
-    found = segment(features, latents, IMAGE, SegmentationConfig(), 0)
+    found = segment(features, latents, IMAGE, PAPER, 0)
     assert same_partition(found.flatten().numpy(), (truth == 3).flatten().numpy())
 
 
@@ -282,7 +285,7 @@ def test_depth_cuts_a_block_that_reaches_from_near_to_far() -> None:
     depth = torch.zeros(24, 30)
     depth[:14, 12:21] = 1.0  # a part of block 2; neither merge distance lets the halves together again
     depth[:14, 21:] = 0.0
-    found = segment(features, latents, IMAGE, SegmentationConfig(), 0, depth)
+    found = segment(features, latents, IMAGE, PAPER, 0, depth)
     expected = truth.clone()
     expected[:7, 6:11] = 4
     # 10.5 grid columns end the near part: column 10 (pixel 20) is near, column 11 (pixel 22) is far.
@@ -293,7 +296,9 @@ def test_depth_cuts_a_block_that_reaches_from_near_to_far() -> None:
 def test_noise_gives_a_complete_map_without_gaps(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     features, latents = torch.randn(12, 11, 13, generator=draw), 3 * torch.randn(4, 11, 13, generator=draw)
-    found = segment(features, latents, IMAGE, SegmentationConfig(merge_distance=0.01, smallest_component=3), seed)
+    found = segment(
+        features, latents, IMAGE, configured(SegmentationConfig, merge_distance=0.01, smallest_component=3), seed
+    )
     assert int(found.min()) == 1
     assert torch.equal(torch.unique(found), torch.arange(1, region_count(found) + 1))
 
@@ -306,7 +311,7 @@ def test_the_published_regions_of_a_whole_image() -> None:
     published = load_file(folder / "extra_segmentation.safetensors")
     features, latent = inversion["T15/fused"][0], inversion["latent0"][0]
     # K is fixed to the published choice: nine silhouettes of 4096 points would take most of this file's time.
-    found = segment(features, latent, IMAGE, SegmentationConfig(clusters=(2, 3), restarts=2), 0)
+    found = segment(features, latent, IMAGE, configured(SegmentationConfig, clusters=(2, 3), restarts=2), 0)
     assert adjusted_rand_score(published["no_depth/mask"].flatten().numpy(), found.flatten().numpy()) > 0.9
 
 
@@ -325,7 +330,7 @@ def states() -> list[object]:
 def test_the_stage_is_deterministic_and_leaves_the_global_generators_alone() -> None:
     _, features, latents = blocks(1, noise=2.0)  # blurred blocks: the draw of the starting points could show
     depth = torch.rand(24, 30, generator=torch.Generator().manual_seed(2))
-    config = SegmentationConfig(merge_distance=0.3, restarts=1, depth_span=0.5)
+    config = configured(SegmentationConfig, merge_distance=0.3, restarts=1, depth_span=0.5)
     runs = []
     for poison in (1, 2):
         random.seed(poison)
@@ -339,11 +344,11 @@ def test_the_stage_is_deterministic_and_leaves_the_global_generators_alone() -> 
 
 @pytest.mark.slow
 def test_analyse_on_a_model(tiny_model: str | Path) -> None:
-    model = from_directory(str(tiny_model), device="cpu")
+    model = configured(from_directory, str(tiny_model), device="cpu")
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(33, 50, dtype=torch.int64)
     mask[:17, :25] = 1
-    config = SegmentationConfig(inversion_steps=3, clusters=(2, 4), restarts=2, smallest_component=4)
+    config = configured(SegmentationConfig, inversion_steps=3, clusters=(2, 4), restarts=2, smallest_component=4)
     calls: list[int] = []
     torch.manual_seed(1)
     before = states()
@@ -364,8 +369,8 @@ def test_analyse_on_a_model(tiny_model: str | Path) -> None:
 
 def test_more_regions_than_a_region_map_holds(tiny_model: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would be found, optimised, and then lost, as the map cannot be written."""
-    model = from_directory(str(tiny_model), device="cpu")
-    config = SegmentationConfig(inversion_steps=1, clusters=(2, 2), restarts=1)
+    model = configured(from_directory, str(tiny_model), device="cpu")
+    config = configured(SegmentationConfig, inversion_steps=1, clusters=(2, 2), restarts=1)
     mask = torch.zeros(64, 64, dtype=torch.int64)
     mask[:32, :32], mask[:32, 32:], mask[32:, 32:] = 1, 2, 3
     monkeypatch.setattr("stylegallery.segmentation.MOST_REGIONS", 3)

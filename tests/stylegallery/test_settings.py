@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from composing import ROOT, compose_config
+from composing import ROOT, compose_config, configured
 from omegaconf import OmegaConf
 
 from baselines.identity import Identity
@@ -169,8 +169,8 @@ def test_classes_refuse_without_a_config() -> None:
     with pytest.raises(InputError, match=r"^Identity\.resizing is 'crop'; it should be 'square' or 'keep'$"):
         Identity(64, resizing="crop")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^guidance\.learning_rate is -1; it should be greater than 0$"):
-        GuidanceConfig(learning_rate=-1)
-    assert SegmentationConfig(clusters=[3, 3]).clusters == [3, 3]  # as a config gives it
+        configured(GuidanceConfig, learning_rate=-1)
+    assert configured(SegmentationConfig, clusters=[3, 3]).clusters == [3, 3]  # as a config gives it
 
 
 @pytest.mark.parametrize(

@@ -262,8 +262,8 @@ def test_edge_f1_counts_within_its_tolerance() -> None:
     content[5, :], image[7, :10] = True, True
     assert EdgeF1(2.0).f1(content, image) == pytest.approx(2 * 1 * 0.5 / 1.5)
     assert EdgeF1(1.9).f1(content, image) == 0
-    assert EdgeF1().f1(np.zeros_like(content), np.zeros_like(content)) == 1
-    assert EdgeF1().f1(content, np.zeros_like(content)) == 0
+    assert EdgeF1(2.0).f1(np.zeros_like(content), np.zeros_like(content)) == 1
+    assert EdgeF1(2.0).f1(content, np.zeros_like(content)) == 0
 
 
 @pytest.mark.parametrize("side", [32, 41, 98, 160, 161])
@@ -395,12 +395,12 @@ def test_kid_is_the_unbiased_estimate_of_all_pairs(rows: tuple[np.ndarray, np.nd
     count = len(first)
     within = [(kernel(a, a).sum() - np.trace(kernel(a, a))) / (count * (count - 1)) for a in rows]
     expected = sum(within) - 2 * kernel(first, second).mean()
-    assert of_set(Kid(), feature_samples("inception", first, second)) == pytest.approx(expected, rel=1e-9)
+    assert of_set(Kid("inception"), feature_samples("inception", first, second)) == pytest.approx(expected, rel=1e-9)
     kid = KernelInceptionDistance(nn.Identity(), subset_size=count)  # the package's subsets are of all pictures then
     kid.update(torch.tensor(second), real=True)
     kid.update(torch.tensor(first), real=False)
     assert float(kid.compute()[0]) == pytest.approx(expected, rel=1e-6)
-    assert abs(of_set(Kid(), feature_samples("inception", first, first)) - expected) > 0.1 * abs(expected)
+    assert abs(of_set(Kid("inception"), feature_samples("inception", first, first)) - expected) > 0.1 * abs(expected)
 
 
 def test_kid_of_more_references_than_pictures_takes_all_of_them() -> None:
@@ -414,7 +414,7 @@ def test_kid_of_more_references_than_pictures_takes_all_of_them() -> None:
     kernel = lambda a, b: (a @ b.T / 6 + 1) ** 3  # noqa: E731
     within = [kernel(a, a)[~np.eye(len(a), dtype=bool)].mean() for a in (first, second.reshape(-1, 6))]
     expected = sum(within) - 2 * kernel(first, second.reshape(-1, 6)).mean()
-    assert of_set(Kid(), samples) == pytest.approx(expected, rel=1e-9)
+    assert of_set(Kid("inception"), samples) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("metric", [Fid("art"), Kid("art"), ArtFid()])
@@ -492,12 +492,12 @@ def test_the_interval_of_a_set_is_as_wide_as_the_score_moves_with_other_contents
 
 
 def test_sets_need_two_pictures(rows: tuple[np.ndarray, np.ndarray]) -> None:
-    for metric, name in ((Fid("art"), "art"), (Kid(), "inception")):
+    for metric, name in ((Fid("art"), "art"), (Kid("inception"), "inception")):
         with pytest.raises(ValueError, match="at least two"):
             metric(feature_samples(name, rows[0][:1], rows[1][:1]))
 
 
-@pytest.mark.parametrize("metric", [Fid("art"), Kid()])
+@pytest.mark.parametrize("metric", [Fid("art"), Kid("inception")])
 def test_sets_of_no_pictures_say_so(metric: Fid | Kid) -> None:
     with pytest.raises(ValueError, match="at least two"):
         metric([])

@@ -18,7 +18,7 @@ from data.custom import custom_item
 from evaluation import annotations
 from evaluation.annotation_files import annotation_digest, read_annotation, write_annotation
 from evaluation.annotations import regions_and_matches
-from evaluation.metric import Annotation, Sample
+from evaluation.metric import STYLEGALLERY, Annotation, Sample
 from evaluation.metrics.regional import (
     EfficientNetGrams,
     RegionalMargin,
@@ -91,8 +91,8 @@ def encoder() -> EfficientNetGrams:
 
 
 def test_pasted_references_score_high_and_have_a_wide_margin(pasted: Sample, encoder: EfficientNetGrams) -> None:
-    assert RegionalStyle(encoder)([pasted])[0] > 0.8
-    assert RegionalMargin(encoder)([pasted])[0] > 0.3
+    assert RegionalStyle(encoder, STYLEGALLERY)([pasted])[0] > 0.8
+    assert RegionalMargin(encoder, STYLEGALLERY)([pasted])[0] > 0.3
 
 
 def test_permuting_the_regions_lowers_style_and_turns_the_margin_negative(
@@ -100,20 +100,20 @@ def test_permuting_the_regions_lowers_style_and_turns_the_margin_negative(
 ) -> None:
     assert pasted.annotation is not None
     swapped = with_image(pasted, compose(pasted.annotation.content_labels, [texture(2), texture(1), texture(0)]))
-    style, margin = RegionalStyle(encoder), RegionalMargin(encoder)
+    style, margin = RegionalStyle(encoder, STYLEGALLERY), RegionalMargin(encoder, STYLEGALLERY)
     assert style([swapped])[0] < style([pasted])[0] - 0.3
     assert margin([swapped])[0] < -0.3
 
 
 def test_the_unchanged_content_scores_below_the_paste(pasted: Sample, encoder: EfficientNetGrams) -> None:
     identity = with_image(pasted, pasted.content)
-    for metric in (RegionalStyle(encoder), RegionalMargin(encoder)):
+    for metric in (RegionalStyle(encoder, STYLEGALLERY), RegionalMargin(encoder, STYLEGALLERY)):
         assert metric([identity])[0] < metric([pasted])[0] - 0.2
 
 
 def test_blending_towards_the_content_lowers_style_step_by_step(pasted: Sample, encoder: EfficientNetGrams) -> None:
     blends = [with_image(pasted, pasted.image.lerp(pasted.content, t)) for t in (0.0, 0.3, 0.6, 1.0)]
-    values = RegionalStyle(encoder)(blends)
+    values = RegionalStyle(encoder, STYLEGALLERY)(blends)
     assert values == sorted(values, reverse=True) and values[0] - values[-1] > 0.2
 
 
@@ -135,7 +135,7 @@ def test_numbers_of_regions_and_references_do_not_matter(
         ),
     )
     other = Sample("item", pasted.content, pasted.references[::-1], pasted.image, renumbered)
-    score = {"style": RegionalStyle(encoder), "margin": RegionalMargin(encoder)}[metric]
+    score = {"style": RegionalStyle(encoder, STYLEGALLERY), "margin": RegionalMargin(encoder, STYLEGALLERY)}[metric]
     assert score([other])[0] == pytest.approx(score([replace(pasted)])[0], abs=1e-6)
 
 
@@ -169,17 +169,17 @@ def test_values_of_a_worked_example() -> None:
     image = torch.where(large, red, (green + blue) / 2)
     annotation = Annotation(labels, [whole] * 3, [match(1, 1, 1), match(2, 2, 1)])
     sample = Sample("item", image, [red, green, blue], image, annotation)
-    assert RegionalStyle(MeanColour())([sample])[0] == pytest.approx(0.25 + 0.75 * 0.5**0.5, abs=1e-5)
+    assert RegionalStyle(MeanColour(), STYLEGALLERY)([sample])[0] == pytest.approx(0.25 + 0.75 * 0.5**0.5, abs=1e-5)
     sample = Sample("item", image, [red, green, blue], image, annotation)
-    assert RegionalMargin(MeanColour())([sample])[0] == pytest.approx(0.25, abs=1e-5)
+    assert RegionalMargin(MeanColour(), STYLEGALLERY)([sample])[0] == pytest.approx(0.25, abs=1e-5)
 
 
 def test_regions_are_encoded_once_for_all_scores_and_in_batches_with_the_same_values(pasted: Sample) -> None:
     encoder = MeanColour("counted")
     samples = [with_image(pasted, pasted.image.lerp(pasted.content, t)) for t in (0.0, 0.5)]
-    together = RegionalStyle(encoder)(samples) + RegionalMargin(encoder)(samples)
+    together = RegionalStyle(encoder, STYLEGALLERY)(samples) + RegionalMargin(encoder, STYLEGALLERY)(samples)
     assert encoder.crops == 2 * 3 + 4  # two results, one set of references
-    alone = [RegionalStyle(MeanColour("fresh"))([sample])[0] for sample in samples]
+    alone = [RegionalStyle(MeanColour("fresh"), STYLEGALLERY)([sample])[0] for sample in samples]
     assert together[:2] == pytest.approx(alone, abs=1e-6)
 
 
@@ -222,9 +222,9 @@ def test_nothing_to_compare_with_is_an_error_in_words(pasted: Sample) -> None:
         pasted, references=pasted.references[:1], annotation=Annotation(one, [one], [match(1, 1, 1)]), features={}
     )
     with pytest.raises(ValueError, match="one region in all"):
-        RegionalMargin(MeanColour())([lonely])
-    assert RegionalStyle(MeanColour())([lonely])[0] <= 1
-    for metric in (RegionalStyle(MeanColour()), RegionalMargin(MeanColour())):
+        RegionalMargin(MeanColour(), STYLEGALLERY)([lonely])
+    assert RegionalStyle(MeanColour(), STYLEGALLERY)([lonely])[0] <= 1
+    for metric in (RegionalStyle(MeanColour(), STYLEGALLERY), RegionalMargin(MeanColour(), STYLEGALLERY)):
         with pytest.raises(ValueError, match="no annotation"):
             metric([replace(pasted, annotation=None)])
 

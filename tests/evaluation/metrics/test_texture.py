@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.metric import Annotation, Sample
+from evaluation.metric import STYLEGALLERY, Annotation, Sample
 from evaluation.metrics.texture import LEVELS, RegionalTexture, Texture, laplacian_pyramid
 from stylegallery.contract import Match
 
@@ -82,7 +82,7 @@ def test_other_patches_of_the_same_texture_are_near_and_blur_is_far() -> None:
 def test_regional_texture_counts_the_way_that_is_left() -> None:
     content, rough, fine = picture(0, grain=8), picture(1, grain=4), picture(2, grain=2)
     reference = torch.cat([rough[..., :48], fine[..., 48:]], dim=-1)
-    metric = RegionalTexture()
+    metric = RegionalTexture(STYLEGALLERY)
     assert (metric.name, RegionalTexture("independent").name) == ("regional_texture", "regional_texture_independent")
     wanted = annotation(1, 2)
     assert metric([sample(content, content, reference, annotation=wanted)]) == [1.0]
@@ -107,16 +107,16 @@ def test_regional_texture_weighs_regions_by_their_pixels() -> None:
     matches = [Match(1, 2, 2, 0.0, 0.0, 0.0, 0.0, False), Match(2, 2, 1, 0.0, 0.0, 0.0, 0.0, False)]
     wanted = Annotation(labels, [torch.ones_like(labels), halves()], matches)
     painted = torch.cat([content[..., :96], reference[..., 96:]], dim=-1)
-    (left,) = RegionalTexture()([sample(painted, content, content, reference, annotation=wanted)])
+    (left,) = RegionalTexture(STYLEGALLERY)([sample(painted, content, content, reference, annotation=wanted)])
     assert left == pytest.approx(1 / 3, abs=0.06)
 
 
 def test_regional_texture_refuses_what_it_cannot_tell() -> None:
     content, reference = picture(0), picture(1)
     with pytest.raises(ValueError, match="no annotation"):
-        RegionalTexture()([sample(content, content, reference)])
+        RegionalTexture(STYLEGALLERY)([sample(content, content, reference)])
     with pytest.raises(ValueError, match="differs from its match"):
-        RegionalTexture()([sample(content, reference, reference, annotation=annotation(1, 2))])
+        RegionalTexture(STYLEGALLERY)([sample(content, reference, reference, annotation=annotation(1, 2))])
 
 
 def test_pictures_without_a_fourth_octave_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from composing import configured
 from torch import Tensor
 
 from stylegallery.errors import InputError
@@ -45,7 +46,7 @@ def test_a_margin_that_is_none_is_refused(margin: float) -> None:
     with pytest.raises(
         InputError, match=r"border_margin is .*; it should be (greater than or equal to 0|a finite number)"
     ):
-        SegmentationConfig(border_margin=margin)
+        configured(SegmentationConfig, border_margin=margin)
 
 
 def test_every_part_of_a_region_keeps_its_core_whatever_the_picture() -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import pytest
 import torch
+from composing import configured
 
 from stylegallery.colour_statistics import GREATEST_GAIN, transport
 from stylegallery.contract import Match
@@ -13,10 +14,8 @@ from stylegallery.errors import InputError
 from stylegallery.extras.recolouring import LEAST_CONTRAST, recolour
 from stylegallery.extras.small_models import ExtrasConfig
 from stylegallery.guidance import GuidanceConfig
-from stylegallery.matching import MatchingConfig
 from stylegallery.models.factory import from_directory
 from stylegallery.pipeline import StyleGallery
-from stylegallery.segmentation import SegmentationConfig
 
 
 def match(content_region: int, reference: int, reference_region: int) -> Match:
@@ -114,13 +113,12 @@ def test_strength_fades_between_content_and_recoloured() -> None:
 
 @pytest.mark.slow
 def test_colours_that_the_optimisation_would_not_start_from_are_refused(tiny_model: Path) -> None:
-    model = from_directory(str(tiny_model), device="cpu")
+    model = configured(from_directory, str(tiny_model), device="cpu")
 
     def build(initial: Literal["inverted", "content"]) -> StyleGallery:
-        guidance = GuidanceConfig(extras=ExtrasConfig(initial=initial))
-        return StyleGallery(
-            model, EfficientNetEncoder(), SegmentationConfig(), MatchingConfig(), guidance, 64, "square", 0.5
-        )
+        guidance = configured(GuidanceConfig, extras=configured(ExtrasConfig, initial=initial))
+        given = {"encoder": configured(EfficientNetEncoder), "guidance": guidance, "recolouring": 0.5}
+        return configured(StyleGallery, model, resolution=64, resizing="square", **given)
 
     with pytest.raises(InputError, match=r"recolouring needs guidance\.extras\.initial=content"):
         build("inverted")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from composing import configured
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,7 +20,7 @@ SHARED = Path(__file__).parents[4] / "shared" / "vectors"
 
 @pytest.fixture(scope="module")
 def model(tiny_model: str | Path) -> DiffusionModel:
-    return from_directory(str(tiny_model), device="cpu")
+    return configured(from_directory, str(tiny_model), device="cpu")
 
 
 def latents(seed: int, *shape: int) -> Tensor:
@@ -134,7 +135,7 @@ def test_a_layer_that_the_model_does_not_have(model: DiffusionModel, layers: lis
 def test_recorded_tensors_as_published() -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")
-    model = from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    model = configured(from_directory, str(SHARED / "tiny-sd"), device="cpu")
     case = load_file(SHARED / "stylegallery" / "case07_style_transfer.safetensors")
     manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
     scalars = next(c for c in manifest["cases"] if c["id"] == "case07_style_transfer")["scalars"]

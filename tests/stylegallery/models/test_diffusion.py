@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from composing import configured
 from diffusers import DDIMScheduler
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -26,12 +27,12 @@ needs_shared = pytest.mark.skipif(not (SHARED / "tiny-sd").exists(), reason="nee
 
 @pytest.fixture(scope="module")
 def model(tiny_model: str | Path) -> DiffusionModel:
-    return from_directory(str(tiny_model), device="cpu")
+    return configured(from_directory, str(tiny_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
 def shared_model() -> DiffusionModel:
-    return from_directory(str(SHARED / "tiny-sd"), device="cpu")
+    return configured(from_directory, str(SHARED / "tiny-sd"), device="cpu")
 
 
 def latents(seed: int, *shape: int) -> Tensor:
@@ -296,7 +297,7 @@ def rewrite_index(folder: Path, **parts: Any) -> None:
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing-here"):
-        from_directory(str(tmp_path / "nothing-here"))
+        configured(from_directory, str(tmp_path / "nothing-here"))
 
 
 @pytest.mark.parametrize(
@@ -312,20 +313,20 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 def test_a_part_that_is_no_network_or_tokenizer(copied: Path, part: str, library: str, name: str) -> None:
     rewrite_index(copied, **{part: [library, name]})
     with pytest.raises(InputError, match=f"model_index.json asks for {library}.{name}"):
-        from_directory(str(copied), device="cpu")
+        configured(from_directory, str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "scheduler", "text_encoder", "model_index.json"])
 def test_a_missing_part(copied: Path, part: str) -> None:
     shutil.rmtree(copied / part) if (copied / part).is_dir() else (copied / part).unlink()
     with pytest.raises(InputError, match="; add what is missing or pass another"):
-        from_directory(str(copied), device="cpu")
+        configured(from_directory, str(copied), device="cpu")
 
 
 def test_a_missing_tokenizer(copied: Path) -> None:
     shutil.rmtree(copied / "tokenizer")
     with pytest.raises(InputError, match="; add what is missing or pass another"):
-        from_directory(str(copied), device="cpu")
+        configured(from_directory, str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
@@ -333,14 +334,14 @@ def test_truncated_weights(copied: Path, part: str) -> None:
     (weights,) = (copied / part).glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
     with pytest.raises(InputError, match="; restore it or pass another"):
-        from_directory(str(copied), device="cpu")
+        configured(from_directory, str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("text", ["{not json", "[]", "{}"])
 def test_an_index_that_says_nothing(copied: Path, text: str) -> None:
     (copied / "model_index.json").write_text(text)
     with pytest.raises(InputError, match="; restore it or pass another"):
-        from_directory(str(copied), device="cpu")
+        configured(from_directory, str(copied), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -349,11 +350,11 @@ def test_an_index_that_says_nothing(copied: Path, text: str) -> None:
 def test_an_index_that_names_a_library_nobody_trusts(copied: Path, entry: list[str]) -> None:
     rewrite_index(copied, unet=entry)
     with pytest.raises(InputError, match=f"{entry[0]}.{entry[1]}"):
-        from_directory(str(copied), device="cpu")
+        configured(from_directory, str(copied), device="cpu")
 
 
 @pytest.mark.parametrize("entry", [["diffusers", "NoSuchModel"], [None, None], None])
 def test_an_index_that_names_a_class_that_does_not_exist(copied: Path, entry: Any) -> None:
     rewrite_index(copied, unet=entry)
     with pytest.raises(InputError):
-        from_directory(str(copied), device="cpu")
+        configured(from_directory, str(copied), device="cpu")

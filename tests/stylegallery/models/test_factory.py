@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
+from composing import configured
 from conftest import Pictures
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from baselines.styleid import StyleID
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.guidance import GuidanceConfig
-from stylegallery.matching import MatchingConfig
 from stylegallery.models import factory
 from stylegallery.models.attention import Attend
 from stylegallery.models.diffusion import DiffusionModel
@@ -93,33 +93,35 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiffusionModel:
     monkeypatch.setitem(factory.FAMILIES, "transformer", ToyDiT.load)
     index = {"_class_name": "ToyPipeline", "transformer": ["diffusers", "ToyTransformer"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
-    return from_directory(str(tmp_path), device="cpu")
+    return configured(from_directory, str(tmp_path), device="cpu")
 
 
 def test_the_index_chooses_the_family(toy: DiffusionModel, tiny_model: Path, tmp_path: Path) -> None:
     assert isinstance(toy, ToyDiT) and (toy.stride, toy.multiple, toy.layer_count) == (STRIDE, 2 * STRIDE, LAYERS)
     assert toy.paints_from_noise
-    assert isinstance(from_directory(str(tiny_model), device="cpu"), UNetModel)
+    assert isinstance(configured(from_directory, str(tiny_model), device="cpu"), UNetModel)
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "OtherPipeline", "prior": ["a", "b"]}))
     with pytest.raises(
         InputError, match="is a OtherPipeline, which has no unet or transformer; pass a model of Stable"
     ):
-        from_directory(str(tmp_path), device="cpu")
+        configured(from_directory, str(tmp_path), device="cpu")
 
 
 def test_the_index_says_that_a_model_is_too_small_to_paint_from_noise(toy: DiffusionModel, tmp_path: Path) -> None:
     path = tmp_path / "model_index.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"paints_from_noise": False}))
-    assert not from_directory(str(tmp_path), device="cpu").paints_from_noise
+    assert not configured(from_directory, str(tmp_path), device="cpu").paints_from_noise
 
 
 def test_stylegallery_analyses_matches_and_renders(toy: DiffusionModel, pictures: Pictures) -> None:
     def encoder(images: Tensor) -> Tensor:
         return F.avg_pool2d(images, STRIDE)
 
-    segmentation = SegmentationConfig(inversion_steps=3, clusters=(2, 3), smallest_component=1, merge_distance=0.01)
-    guidance = GuidanceConfig(steps=3, layers=2)
-    method = StyleGallery(toy, encoder, segmentation, MatchingConfig(), guidance, 100, "keep")
+    segmentation = configured(
+        SegmentationConfig, inversion_steps=3, clusters=(2, 3), smallest_component=1, merge_distance=0.01
+    )
+    guidance = configured(GuidanceConfig, steps=3, layers=2)
+    method = configured(StyleGallery, toy, encoder, segmentation, guidance=guidance, resolution=100, resizing="keep")
     result = method.stylize(
         Item("x", pictures.content, (pictures.first, pictures.second)), torch.Generator().manual_seed(0)
     )
@@ -133,8 +135,8 @@ def test_stylegallery_analyses_matches_and_renders(toy: DiffusionModel, pictures
 @pytest.mark.parametrize(
     "build",
     [
-        lambda model: StyleID(model, 64, "square", "port", steps=3, layers=(1, 3)),
-        lambda model: AttentionDistillation(model, 64, "square", steps=2, layers=(1, 3)),
+        lambda model: configured(StyleID, model, 64, "square", "port", steps=3, layers=(1, 3)),
+        lambda model: configured(AttentionDistillation, model, 64, "square", steps=2, layers=(1, 3)),
         lambda model: Img2Img(model, 64, "square", steps=4, strength=0.5),
     ],
     ids=["styleid", "attention_distillation", "img2img"],

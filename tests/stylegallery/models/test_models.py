@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from composing import ROOT, build_method
+from composing import ROOT, build_method, configured
 from conftest import Pictures
 from diffusers import (
     DDIMScheduler,
@@ -179,8 +179,10 @@ def test_the_last_six_layers_of_the_real_topologies() -> None:
 @pytest.mark.slow
 def test_a_lora_is_fused_for_guidance_and_leaves_the_inversion_alone(tiny: Tiny, tmp_path: Path) -> None:
     expected = save_lora(tiny.sd, tmp_path / "lora.safetensors")
-    plain = from_directory(str(tiny.sd), device="cpu")
-    fast = from_directory(str(tiny.sd), device="cpu", lora=str(tmp_path / "lora.safetensors"), schedule="lcm")
+    plain = configured(from_directory, str(tiny.sd), device="cpu")
+    fast = configured(
+        from_directory, str(tiny.sd), device="cpu", lora=str(tmp_path / "lora.safetensors"), schedule="lcm"
+    )
     weights = fast.unet.state_dict()
     assert weights.keys() == expected.keys()
     for name, weight in expected.items():
@@ -199,7 +201,7 @@ def test_a_lora_is_fused_for_guidance_and_leaves_the_inversion_alone(tiny: Tiny,
 def test_schedules_of_the_fast_presets_are_diffusers(
     tiny: Tiny, schedule: Any, scheduler: Any, options: dict[str, str]
 ) -> None:
-    model = from_directory(str(tiny.sd), device="cpu", schedule=schedule)
+    model = configured(from_directory, str(tiny.sd), device="cpu", schedule=schedule)
     published = scheduler.from_config(model.scheduler.config, **options)
     published.set_timesteps(28)
     assert model.timesteps(28) == [int(timestep) for timestep in published.timesteps]
@@ -207,7 +209,7 @@ def test_schedules_of_the_fast_presets_are_diffusers(
 
 
 def test_more_timesteps_than_lcm_has_are_an_input_error(tiny: Tiny) -> None:
-    model = from_directory(str(tiny.sd), device="cpu", schedule="lcm")
+    model = configured(from_directory, str(tiny.sd), device="cpu", schedule="lcm")
     with pytest.raises(InputError, match="150 timesteps"):
         model.timesteps(150)
 
@@ -235,12 +237,12 @@ def other_model(file: Path) -> None:
 def test_a_file_that_is_no_lora_of_the_model(tiny: Tiny, tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "bad.safetensors")
     with pytest.raises(InputError, match=r"bad\.safetensors is not a LoRA of this model.*model\.lora"):
-        from_directory(str(tiny.sd), device="cpu", lora=str(tmp_path / "bad.safetensors"))
+        configured(from_directory, str(tiny.sd), device="cpu", lora=str(tmp_path / "bad.safetensors"))
 
 
 def test_a_lora_that_is_not_there(tiny: Tiny) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        from_directory(str(tiny.sd), device="cpu", lora="nowhere")
+        configured(from_directory, str(tiny.sd), device="cpu", lora="nowhere")
 
 
 # --- SDXL's conditions ---
@@ -253,7 +255,7 @@ def test_the_null_prompt_of_sdxl_is_what_diffusers_conditions_on(tiny: Tiny, tmp
     shutil.copytree(tiny.sdxl, folder)
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"force_zeros_for_empty_prompt": zeros}))
-    model = from_directory(str(folder), device="cpu")
+    model = configured(from_directory, str(folder), device="cpu")
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
     prompt, negative, pooled, negative_pooled = pipeline.encode_prompt("", device="cpu")
     if zeros:  # what the pipeline takes for the unconditional half
@@ -272,7 +274,7 @@ def test_the_null_prompt_of_sdxl_is_what_diffusers_conditions_on(tiny: Tiny, tmp
 def test_sdxl_needs_no_text_encoder(tiny: Tiny, tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("text_encoder*", "tokenizer*")
     shutil.copytree(tiny.sdxl, tmp_path / "sdxl", ignore=ignored)
-    model = from_directory(str(tmp_path / "sdxl"), device="cpu")
+    model = configured(from_directory, str(tmp_path / "sdxl"), device="cpu")
     assert model.pooled_prompt is not None and model.pooled_prompt.shape == (1, 16)
 
 
@@ -285,7 +287,7 @@ def test_noise_of_either_prediction_type_is_that_of_diffusers(
     tiny: Tiny, tmp_path: Path, prediction_type: str, timestep: int
 ) -> None:
     folder = variant(tiny.sd, tmp_path / "model", prediction_type=prediction_type)
-    model = from_directory(str(folder), device="cpu")
+    model = configured(from_directory, str(folder), device="cpu")
     z = latents(3, 2, 4, 8, 8)
     with torch.no_grad():
         raw = model.unet(z, timestep, model.null_prompt.expand(2, -1, -1)).sample
@@ -306,7 +308,7 @@ def test_half_precision_keeps_everything_outside_the_networks_in_float32(
     tiny: Tiny, dtype: str, closeness: float
 ) -> None:
     found, models = [], [
-        from_directory(str(tiny.sd), device="cpu", dtype=name) for name in ("float32", dtype)
+        configured(from_directory, str(tiny.sd), device="cpu", dtype=name) for name in ("float32", dtype)
     ]  # fmt: skip
     for model in models:
         z = latents(4, 1, 4, 8, 8).requires_grad_(True)
@@ -327,7 +329,7 @@ def test_half_precision_keeps_everything_outside_the_networks_in_float32(
 
 
 def test_half_precision_without_gradients(tiny: Tiny) -> None:
-    model = from_directory(str(tiny.sd), device="cpu", dtype="float16")
+    model = configured(from_directory, str(tiny.sd), device="cpu", dtype="float16")
     with torch.no_grad():
         (layer,) = model.self_attention(latents(4, 1, 4, 8, 8).requires_grad_(True), 400, [10])
     assert not any(tensor.requires_grad for tensor in layer)
@@ -352,7 +354,7 @@ def test_an_autoencoder_that_overflows_is_never_a_black_picture(
     config = json.loads((folder / "vae" / "config.json").read_text())
     for upcast in (True, False):
         (folder / "vae" / "config.json").write_text(json.dumps(config | {"force_upcast": upcast}))
-        model = from_directory(str(folder), device="cpu", dtype="float16")
+        model = configured(from_directory, str(folder), device="cpu", dtype="float16")
         with torch.no_grad():
             getattr(model.autoencoder, part).conv_in.weight.mul_(6e4)
             getattr(model.autoencoder, part).conv_in.bias.fill_(6e4)
@@ -367,7 +369,9 @@ def test_an_autoencoder_that_overflows_is_never_a_black_picture(
 
 @pytest.mark.slow
 def test_channels_last_changes_the_layout_only(tiny: Tiny) -> None:
-    plain, last = (from_directory(str(tiny.sd), device="cpu", channels_last=value) for value in (False, True))
+    plain, last = (
+        configured(from_directory, str(tiny.sd), device="cpu", channels_last=value) for value in (False, True)
+    )
     assert last.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     z = latents(5, 1, 4, 8, 8)
     torch.testing.assert_close(last.predict_noise(z, 400), plain.predict_noise(z, 400), rtol=1e-4, atol=1e-5)
@@ -416,7 +420,7 @@ def test_compiled_blocks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_compilation_leaves_hooks_and_attention_processors_alone(tiny: Tiny) -> None:
-    model = from_directory(str(tiny.sd), device="cpu", compile=True)
+    model = configured(from_directory, str(tiny.sd), device="cpu", compile=True)
     compiled = {
         type(module).__name__ for module in model.unet.modules() if getattr(module, "_compiled_call_impl", None)
     }
@@ -429,7 +433,7 @@ def test_compilation_leaves_hooks_and_attention_processors_alone(tiny: Tiny) -> 
 
 
 def test_clip_tokens_are_the_towers(tiny: Tiny) -> None:
-    encoder = CLIPEncoder(str(tiny.clip), resolution=64, device="cpu")
+    encoder = configured(CLIPEncoder, str(tiny.clip), resolution=64, device="cpu")
     picture = latents(8, 2, 3, 64, 32).sigmoid()
     tokens = encoder(picture)
     assert tokens.shape == (2, 16, 11, 6)
@@ -447,7 +451,7 @@ def test_the_central_view_of_dinov2_is_that_of_its_processor(tiny: Tiny) -> None
     processor = AutoImageProcessor.from_pretrained(tiny.dinov2)
     theirs = processor((picture[0] * 255).round().byte(), return_tensors="pt").pixel_values
     seen: list[Tensor] = []
-    encoder = DINOv2Encoder(str(tiny.dinov2), device="cpu")
+    encoder = configured(DINOv2Encoder, str(tiny.dinov2), device="cpu")
     encoder.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     encoder(picture[..., 32:480, 32:480])
     assert seen[0].shape == theirs.shape == (1, 3, 224, 224)
@@ -456,7 +460,7 @@ def test_the_central_view_of_dinov2_is_that_of_its_processor(tiny: Tiny) -> None
 
 def test_depth_is_the_models(tiny: Tiny) -> None:
     picture = latents(10, 1, 3, 48, 64).sigmoid()
-    depth = DepthAnything(str(tiny.depth), device="cpu")(picture)
+    depth = configured(DepthAnything, str(tiny.depth), device="cpu")(picture)
     network = DepthAnythingForDepthEstimation.from_pretrained(tiny.depth).eval()
     processor = AutoImageProcessor.from_pretrained(tiny.depth)
     bytes_ = (picture[0] * 255).round().byte().permute(1, 2, 0).numpy()
@@ -479,9 +483,9 @@ def test_smaller_masks_lie_on_larger_ones() -> None:
 
 def test_sam_labels_the_picture_by_its_masks(tiny: Tiny) -> None:
     picture = latents(11, 1, 3, 64, 80).sigmoid()
-    labels = SAM(str(tiny.sam), points_per_side=4, predicted_overlap=0, stability=0, device="cpu")(picture)
+    labels = configured(SAM, str(tiny.sam), points_per_side=4, predicted_overlap=0, stability=0, device="cpu")(picture)
     assert labels.shape == (64, 80) and labels.dtype == torch.int64 and labels.max() >= 1
-    strict = SAM(str(tiny.sam), points_per_side=4, predicted_overlap=1, stability=1, device="cpu")(picture)
+    strict = configured(SAM, str(tiny.sam), points_per_side=4, predicted_overlap=1, stability=1, device="cpu")(picture)
     assert not strict.any()  # no mask is good enough: nothing is labelled
 
 
@@ -496,8 +500,8 @@ def test_a_directory_of_another_network_is_not_filled_up_with_random_weights(bui
 
 def test_a_network_without_one_of_its_weights(tiny: Tiny, tmp_path: Path) -> None:
     for part, name, build in (
-        (tiny.dinov2, "model.safetensors", lambda path: DINOv2Encoder(path, device="cpu")),
-        (tiny.sd, "unet/diffusion_pytorch_model.safetensors", lambda path: from_directory(path, "cpu")),
+        (tiny.dinov2, "model.safetensors", lambda path: configured(DINOv2Encoder, path, device="cpu")),
+        (tiny.sd, "unet/diffusion_pytorch_model.safetensors", lambda path: configured(from_directory, path, "cpu")),
     ):
         folder = tmp_path / part.name
         shutil.copytree(part, folder)

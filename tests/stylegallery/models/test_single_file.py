@@ -8,6 +8,7 @@ from typing import Any
 import open_clip
 import pytest
 import torch
+from composing import configured
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers_parts import save_controlnet, save_xl
 from original_layout import save_one_file
@@ -56,7 +57,7 @@ def assert_same(one: DiffusionModel, other: DiffusionModel) -> None:
 
 
 def load(path: Path) -> DiffusionModel:
-    return from_directory(str(path), device="cpu")
+    return configured(from_directory, str(path), device="cpu")
 
 
 # --- one file ---
@@ -246,9 +247,9 @@ def test_an_intact_folder_is_not_to_be_restored(copied: Path, tmp_path: Path) ->
         load(copied)
     for path in ("./models/nowhere", str(tmp_path / "nowhere"), "photo.safetensors", "models/traded.safetensors"):
         with pytest.raises(InputError, match=r"is neither a folder nor a name in weights\.yaml; check the path"):
-            from_directory(path)
+            configured(from_directory, path)
     with pytest.raises(InputError, match=r"traded\.safetensors is a file where a folder is needed; pass the folder"):
-        DINOv2Encoder(str(copied / "traded.safetensors"))
+        configured(DINOv2Encoder, str(copied / "traded.safetensors"))
 
 
 def test_a_part_of_other_sizes_is_not_damaged(copied: Path) -> None:
