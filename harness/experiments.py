@@ -25,6 +25,7 @@ from harness.jobs import Job
 from harness.record import Record, Request
 from harness.runs import run_job
 from stylegallery.errors import InputError
+from stylegallery.overrides import dotted
 
 # Settings that jobs of a sweep may differ in without having other results: parts and places of one run.
 SHARED = ("shard", "limit", "only", "launcher", "tracker")
@@ -94,8 +95,8 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     """Label and config of every run: that of the command line, or those of an experiment, `only` some of them or all.
 
     The command line comes after the settings of a run and wins; its `method.` settings go to methods that have them
-    (`++method.steps=50` where StyleGallery itself has none). Jobs of a sweep (`-m`) have labels of their own:
-    `stylegallery@seed=1`.
+    (`++method.steps=50` where StyleGallery itself has none), and its `preset/` to methods that choose one there.
+    Jobs of a sweep (`-m`) have labels of their own: `stylegallery@seed=1`.
     """
     told_apart = ["out", "label", "experiment", *(["method"] if config.label is None else [])]
     name = difference(*told_apart, *([] if config.out else ["data"]))
@@ -110,7 +111,7 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     if unknown := sorted(set(only).difference(labels)):
         raise InputError(f"only= names {unknown[0]}, but the runs of this experiment are {', '.join(labels)}")
     given = [override for override in HydraConfig.get().overrides.task if not override.startswith("experiment=")]
-    some = [override for override in given if override.lstrip("+").startswith("method.")]
+    some = [override for override in given if override.lstrip("+").startswith(("method.", "preset/"))]
     differ = {key_of(override) for overrides in config.experiment.runs.values() for override in overrides}
     if clash := sorted(differ & {key_of(override) for override in given}):
         raise InputError(
@@ -124,9 +125,11 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         if str(label) not in only:
             continue
         of_all = [*data, *overrides, *(override for override in given if override not in some)]
-        bare = compose("config", overrides=of_all)
-        own = [override for override in some if OmegaConf.select(bare, key_of(override), default=bare) != bare]
-        yield f"{label}{job}", compose("config", overrides=[*of_all, *own]) if own else bare
+        composed = compose("config", overrides=of_all, return_hydra_config=bool(some))
+        if some:
+            has = {*composed.hydra.runtime.choices, *dotted(OmegaConf.to_container(composed))}
+            composed = compose("config", overrides=[*of_all, *(one for one in some if key_of(one) in has)])
+        yield f"{label}{job}", composed
 
 
 def key_of(override: str) -> str:

@@ -77,6 +77,8 @@ def sentence(error: Exception, overrides: Sequence[str]) -> str:
         )
     if found := re.search(r"Could not override '(.+?)'|key: '(.+?)'", message):
         name = found[1] or found[2]
+        if method := re.match(r"preset/(\w+)@method$", name):
+            return f"{name}= is for methods with these presets; pass method={method[1]} too, and leave out experiment="
         return f"{name} is not a setting; {nearest(name, overrides)}"
     if found := re.search(r"Could not append to config\. An item is already at '(.+?)'", message):
         return f"{found[1]} is a setting already; write {found[1]}= without the +"

@@ -32,7 +32,7 @@ def build_method(name: str, *overrides: str) -> Any:
 def configured(call: Callable[..., Made], *args: Any, **given: Any) -> Made:
     """What a class or function makes of the settings that conf/ has for it, presets left out, and of those given."""
     given = dict(inspect.signature(call).bind_partial(*args, **given).arguments)
-    settings = {key: value for key, value in settings_by_target()[named(call)].items() if key[0] != "_"} | given
+    settings = settings_by_target()[named(call)] | given
     for key in settings.keys() - given.keys():
         value = settings[key]
         if isinstance(value, Mapping) and "_target_" in value:
@@ -45,13 +45,15 @@ def named(call: Callable[..., Any]) -> str:
 
 
 @cache
-def settings_by_target() -> dict[str, Mapping[str, Any]]:
+def settings_by_target() -> dict[str, dict[str, Any]]:
     """The nodes of conf/ that methods are made of, by what they name. Model, encoder and resolution are to be given."""
     files = [path for group in METHODS for path in (ROOT / "conf" / group).glob("*.yaml")]
     written = [OmegaConf.to_container(OmegaConf.load(path)) for path in files]
     return {
         node["_target_"]: {
-            key: INTERPOLATED.get(value, value) if isinstance(value, str) else value for key, value in node.items()
+            key: INTERPOLATED.get(value, value) if isinstance(value, str) else value
+            for key, value in node.items()
+            if key not in ("_target_", "defaults")
         }
         for _, node in nodes(written)
         if "_target_" in node

@@ -57,6 +57,16 @@ def test_a_preset_may_be_chosen_and_settings_of_the_command_line_win_over_it() -
     assert (found.guidance.steps, found.guidance.iterations) == (7, 3)
 
 
+def test_a_preset_of_another_method_is_refused() -> None:
+    given = ["experiment=table1", "preset/img2img@method=sd15"]
+    with (
+        initialize_config_dir(str(CONF), version_base="1.3"),
+        pytest.raises(InputError, match=r"^preset/img2img@method= is for methods with these presets; pass method=img2"),
+        in_one_sentence(given),
+    ):
+        compose("config", overrides=given)
+
+
 def test_a_model_without_a_preset_says_which_file_is_missing(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("# @package _global_\ndefaults: [sd15]\n")

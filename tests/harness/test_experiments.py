@@ -119,6 +119,17 @@ def test_settings_of_the_command_line_win_where_a_method_has_them(composed_exper
     assert found["identity"].data.manifest == "stylegallery60"
 
 
+def test_a_preset_of_the_command_line_goes_to_the_methods_that_have_it(composed_experiment: None) -> None:
+    only = "only=[identity,attention_distillation,stylegallery,global_style]"
+    config = settings("experiment=table1", "preset/stylegallery@method=sd15_lcm", "method.guidance.layers=4", only)
+    found = dict(runs(config))
+    for label in ("stylegallery", "global_style"):
+        guidance = found[label].method.guidance
+        assert (guidance.steps, guidance.learning_rate, guidance.layers) == (28, 0.25, 4)  # steps 50 without it
+    assert found["attention_distillation"].method.steps == 50
+    assert "guidance" not in found["identity"].method
+
+
 @pytest.mark.parametrize(
     ("experiment", "override"),
     [("table1", "method=stylegallery"), ("seeds", "seed=3"), ("ablation_losses", "method.guidance.style_weight=1")],

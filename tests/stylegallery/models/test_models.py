@@ -495,7 +495,7 @@ def test_sam_labels_the_picture_by_its_masks(tiny: Tiny) -> None:
 )
 def test_a_directory_of_another_network_is_not_filled_up_with_random_weights(build: Any, path: str, tiny: Tiny) -> None:
     with pytest.raises(InputError, match=r"another (encoder|depth|segmenter)\.path"):
-        build(str(getattr(tiny, path)), device="cpu")
+        configured(build, str(getattr(tiny, path)), device="cpu")
 
 
 def test_a_network_without_one_of_its_weights(tiny: Tiny, tmp_path: Path) -> None:
