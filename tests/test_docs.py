@@ -22,6 +22,8 @@ def test_commands_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert [name for name in re.findall(r"python -m ([\w.]+)", text) if find_spec(name) is None] == []
     groups = "|".join(path.name for path in (ROOT / "conf").iterdir() if path.is_dir())
-    options = re.findall(rf"(?<![\w.])({groups})=([a-z]\w+)", text)
+    options = re.findall(rf"(?<![\w.@])({groups})=([a-z]\w+)", text)
     missing = {f"{group}={option}" for group, option in options if not (ROOT / f"conf/{group}/{option}.yaml").exists()}
     assert missing - {"method=mine"} == set()  # the reader's own
+    presets = re.findall(r"(preset/\w+)@method=(\w+)", text)
+    assert [one for one in presets if not (ROOT / "conf" / one[0] / f"{one[1]}.yaml").exists()] == []
