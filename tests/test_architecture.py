@@ -58,7 +58,6 @@ def test_arrows_between_packages_point_one_way(package: str) -> None:
     assert upwards == set()
 
 
-@pytest.mark.slow
 def test_no_module_imports_itself_by_way_of_others() -> None:
     try:
         list(TopologicalSorter({name: set(imported_by(name)) for name in SOURCES}).static_order())
