@@ -87,7 +87,11 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         moments = torch.cat([mean, torch.full_like(mean, -30.0)], dim=1)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
 
-    def decode(self, latents: Tensor) -> DecoderOutput:
+    def refinement(self, latents: Tensor) -> Tensor:
+        """What the residual network adds to the linear synthesis."""
         features = self.residual[:-2](latents)
-        sample = self.synthesis(latents) + self.residual[-2:](features)
-        return DecoderOutput(sample=sample + self.detail(features) if self.detail else sample)
+        added = self.residual[-2:](features)
+        return added + self.detail(features) if self.detail else added
+
+    def decode(self, latents: Tensor) -> DecoderOutput:
+        return DecoderOutput(sample=self.synthesis(latents) + self.refinement(latents))

@@ -64,6 +64,7 @@ def main() -> None:
     decoder = stages.choices["decoder"]
     decoder.add_argument("--noise", type=float, default=0.4, help="largest latent noise")
     decoder.add_argument("--perceptual", type=float, default=0.1, help="weight of what EfficientNet sees")
+    decoder.add_argument("--texture", type=float, default=1.0, help="weight of the distance of textures")
     decoder.add_argument("--adversarial", type=float, default=0.75, help="weight of the discriminator")
     decoder.add_argument("--detail-blocks", type=int, default=6, help="of the stage at half resolution")
     decoder.add_argument("--initial", type=Path, help="the folder of a trained autoencoder to start from")

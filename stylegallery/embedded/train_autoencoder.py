@@ -1,8 +1,6 @@
 """Stages 1 and 2: the linear encoder in closed form and by descent, then the decoder on noisy latents.
 
-Pixel losses alone make a decoder that leaves out whatever it cannot place exactly, which is nearly all of the finest
-octave: strokes. So a discriminator that sees patches, and what the first blocks of EfficientNet see, judge it as well
-(perception against distortion is a trade: Blau & Michaeli 2018, arXiv 1711.06077).
+The decoder learns from the distance of pixels and from what `critics` says.
 """
 
 import argparse
@@ -14,12 +12,11 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
+from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, texture_distance
 from stylegallery.embedded.pictures import STRIDE, load_art, load_photos, random_crops, split
-from stylegallery.encoders import EfficientNetLite
 
 CROP, CHECK = 128, 256  # pixels: sides of the crops that train and that measure
 
@@ -104,49 +101,6 @@ def psnr(model: LappedAutoencoder, images: Tensor, noise: float = 0.0) -> float:
         return torch.cat(ratios).mean().item()
 
 
-class PatchDiscriminator(nn.Module):
-    """Says of patches of 18 pixels of images (B, 3, H, W) whether they are a picture's (above 0) or a decoder's."""
-
-    def __init__(self, width: int = 48) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            spectral_norm(nn.Conv2d(3, width, 4, 2, padding=1)),
-            nn.LeakyReLU(0.2),
-            spectral_norm(nn.Conv2d(width, 2 * width, 4, 2, padding=1)),
-            nn.LeakyReLU(0.2),
-            spectral_norm(nn.Conv2d(2 * width, 2 * width, 3, padding=1)),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 1, 1),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)
-
-
-class Perception(nn.Module):
-    """The distance of two batches of images (B, 3, H, W) in [-1, 1] as the first blocks of EfficientNet see them, at
-    a half, a quarter and an eighth of the resolution."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = EfficientNetLite().to(memory_format=torch.channels_last)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        return self.encoder.outputs_of_scaled(images, (0, 2, 4))[1:]
-
-    def forward(self, images: Tensor, others: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = self.features(others)
-        pairs = zip(self.features(images), wanted, strict=True)
-        return torch.stack([(a - b).abs().mean() / b.abs().mean() for a, b in pairs]).mean()
-
-
-def balance(reconstruction: Tensor, adversarial: Tensor, weight: Tensor) -> Tensor:
-    """The factor that gives both losses equal gradients at the decoder's last weights (VQGAN, arXiv 2012.09841)."""
-    norms = [torch.autograd.grad(loss, weight, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)]
-    return (norms[0] / (norms[1] + 1e-6)).clamp(max=1e3).detach()
-
-
 def train_decoder(args: argparse.Namespace) -> None:
     photos, held_photos = split(load_photos(args.data))
     art, held_art = split(load_art(args.data))
@@ -170,7 +124,6 @@ def train_decoder(args: argparse.Namespace) -> None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         step = state["step"]
-    last = cast(nn.Conv2d, (model.detail or model.residual)[-2]).weight
     log, start, running = Log(args.work, "decoder"), time.time(), []
     checks = [random_crops(held, held, CHECK, 24, random.Random(1)) for held in (held_photos, held_art)]
     halved, ended = mixed_precision(torch.device("cpu")), step >= args.steps
@@ -182,17 +135,20 @@ def train_decoder(args: argparse.Namespace) -> None:
             group.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 - step / args.steps))
         images = random_crops(photos, art, CROP, args.batch, draw).to(memory_format=torch.channels_last)
         sigma = args.noise * torch.rand(args.batch, 1, 1, 1, generator=generator) ** 4
-        with halved:
+        with torch.no_grad():
             latents = model.encode(images).latent_dist.mode()
             latents = latents + sigma * torch.randn(latents.shape, generator=generator)
-            decoded = model.decode(latents).sample.float()
-            distortion = (decoded - images).abs().mean()
+        with halved:
+            refinement = model.refinement(latents)
+        decoded = model.synthesis(latents) + refinement  # in half precision, whole pictures would lose fine detail
+        distortion, textures = (decoded - images).abs().mean(), texture_distance(decoded, images, generator)
+        with halved:
             perceived = perception(decoded, images)
-            loss = distortion + args.perceptual * perceived
-            if adversary:
-                judge.requires_grad_(False)
-                fooled = -judge(decoded).float().mean()
-                loss = loss + args.adversarial * balance(distortion, fooled, last) * fooled
+        loss = distortion + args.perceptual * perceived + args.texture * textures
+        if adversary:
+            judge.requires_grad_(False)
+            fooled = -judge(decoded).mean()
+            loss = loss + args.adversarial * balance(distortion, fooled, decoded) * fooled
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -200,20 +156,17 @@ def train_decoder(args: argparse.Namespace) -> None:
         told = torch.zeros(())
         if adversary:
             judge.requires_grad_(True)
-            with halved:
-                real, made = judge(images).float(), judge(decoded.detach()).float()
-                told = (F.relu(1 - real) + F.relu(1 + made)).mean()  # hinge
+            told = (F.relu(1 - judge(images)) + F.relu(1 + judge(decoded.detach()))).mean()  # hinge
             judge_optimizer.zero_grad()
             told.backward()
             judge_optimizer.step()
         step += 1
         average_weights(average, model, min(0.999, step / (step + 10)))
-        running.append(torch.stack([distortion, perceived, told]).detach())
+        running.append(torch.stack([distortion, perceived, textures, told]).detach())
         ended = step == args.steps or time.time() - start > 60 * args.minutes
         if step % 100 == 0 or ended:
-            losses = dict(
-                zip(("distortion", "perception", "judge"), torch.stack(running).mean(0).tolist(), strict=True)
-            )
+            names = ("distortion", "perception", "texture", "judge")
+            losses = dict(zip(names, torch.stack(running).mean(0).tolist(), strict=True))
             running = []
             photo, painting = (psnr(average, check) for check in checks)
             log(step, **losses, psnr_photo=photo, psnr_art=painting, finest=finest_octave(average, checks[1]))
