@@ -2,8 +2,8 @@
 
     python benchmarks/autoencoder.py folder [folder ...]      e.g. content style/VanGogh style/Monet
 
-Folders are read with their subfolders. Of reconstructions at 256 px the PSNR, also with noise of standard deviation 0.2
-on the latents; at 512 px the texture distance (evaluation/metrics/texture.py) of a reconstruction to its picture on four
+Folders are read with their subfolders. At 256 px it is the PSNR of reconstructions, also with noise of standard
+deviation 0.2 on the latents; at 512 px their texture distance to the picture (evaluation/metrics/texture.py) on four
 octaves, finest first. `--write` keeps the reconstructions at 512 px, for the eye and for benchmarks/grid.py.
 """
 

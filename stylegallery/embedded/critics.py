@@ -1,4 +1,4 @@
-"""What judges a decoder beside the distance of pixels: textures, a discriminator of patches, EfficientNet's first blocks.
+"""What judges a decoder beside the distance of pixels: textures, a discriminator, what EfficientNet sees.
 
 Pixel losses alone make a decoder that leaves out whatever it cannot place exactly, which is nearly all of the finest
 octave: strokes (perception against distortion is a trade: Blau & Michaeli 2018, arXiv 1711.06077).

@@ -16,9 +16,9 @@ from scipy import ndimage
 
 from stylegallery.embedded import train as training
 from stylegallery.embedded.autoencoder import LappedAutoencoder
+from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, texture_distance
 from stylegallery.embedded.painting import PAINTERS, painted_over
 from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, semantic_maps, training_batch
-from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, texture_distance
 from stylegallery.embedded.train_autoencoder import canonicalise, psnr
 from stylegallery.embedded.train_unet import GuidedUNet, make_text_encoder, surroundings
 from stylegallery.images import list_images, read_image, resize
