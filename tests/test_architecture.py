@@ -108,6 +108,7 @@ def test_the_blocks_of_a_unet_are_named_in_its_own_file_alone() -> None:
 @pytest.mark.parametrize(
     "method", ["baselines.identity.Identity", "baselines.color_transfer.ColorTransfer", "baselines.gatys.Gatys"]
 )
+@pytest.mark.slow
 def test_an_edit_of_a_stage_leaves_other_methods_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stage: str
 ) -> None:

@@ -44,6 +44,7 @@ def test_no_preset_is_another_ones_alias() -> None:
 
 @pytest.mark.parametrize("method", ["stylegallery", "stylegallery_released", "global_style"])
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_variants_of_stylegallery_share_its_presets(method: str, model: str) -> None:
     preset = OmegaConf.load(CONF / "preset" / "stylegallery" / f"{model}.yaml")
     found = compose_config(method, f"model={model}").method

@@ -192,6 +192,7 @@ def run_case(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 @needs_shared
 @pytest.mark.parametrize("name", ["one256", "two256", "masked256", "one512", "texture256"])
+@pytest.mark.slow
 def test_runs_as_published(name: str, shared_model: DiffusionModel) -> None:
     case, scalars = run_case(f"case03_optimize_{name}")
     settings, sensitivity = scalars["settings"], scalars["sensitivity"]["max"]

@@ -144,6 +144,7 @@ def inversions(shared_model: DiffusionModel) -> Callable[[DiffusionModel], list[
 
 @needs_shared
 @pytest.mark.parametrize("name", RUNS)
+@pytest.mark.slow
 def test_runs_as_published(
     name: str, shared_model: DiffusionModel, inversions: Callable[[DiffusionModel], list[Inversion]]
 ) -> None:
@@ -177,6 +178,7 @@ def test_runs_as_published(
 
 
 @needs_shared
+@pytest.mark.slow
 def test_inversion_at_512_as_published(shared_model: DiffusionModel) -> None:
     case = load_file(PUBLISHED / "case05_end_to_end_512.safetensors")
     last = method(shared_model, steps=3).invert(case["content_latent"]).last

@@ -360,6 +360,7 @@ def page(browser: Any, results: Path) -> Iterator[Page]:
     assert not [url for url in urls if not url.startswith(("file://", "data:"))]
 
 
+@pytest.mark.slow
 def test_sort(page: Page) -> None:
     assert page.ids() == sorted(page.ids())
     page.choose("#item-metric", "lpips_alex ↓")

@@ -276,6 +276,7 @@ def test_memory_that_runs_out_now_and_then_is_the_failure_of_its_items(job: Job)
 # --- processes ---
 
 
+@pytest.mark.slow
 def test_two_processes_do_every_item_once(out: Path, gallery: Gallery, tmp_path: Path) -> None:
     """The second finds everything locked or done, and leaves only when all is there."""
     log = tmp_path / "log"
@@ -290,6 +291,7 @@ def test_two_processes_do_every_item_once(out: Path, gallery: Gallery, tmp_path:
     assert len(images(out, "fake")) == 12
 
 
+@pytest.mark.slow
 def test_kills_lose_and_spoil_nothing(out: Path, tmp_path: Path) -> None:
     paint_gallery(tmp_path / "many", contents=6)
     seen = survive(out, tmp_path / "many", kills=10)

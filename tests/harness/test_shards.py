@@ -24,6 +24,7 @@ Compose = Callable[..., DictConfig]
 
 @pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("launched", [False, True])
+@pytest.mark.slow
 def test_two_starts_on_one_folder_never_mix(fake_config: Compose, out: Path, moved: bool, launched: bool) -> None:
     """Whichever froze its settings last goes on; the other one stops at its next item, and so do its tasks."""
     first = Job.of(fake_config(f"out={out}"), "fake")

@@ -86,6 +86,7 @@ def test_offline_run_holds_all_that_sync_needs(job: Job, tmp_path: Path, gallery
     assert sizes.count((HEIGHT, HEIGHT)) == 11
 
 
+@pytest.mark.slow
 def test_a_job_has_a_run_of_its_own_although_the_one_before_did_not_end(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -314,6 +314,7 @@ def test_the_starting_latent_does_not_see_scale_and_offset(factor: float, offset
     torch.testing.assert_close(changed, start, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_start_and_content_loss_of_the_published_run() -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")

@@ -115,6 +115,7 @@ def test_a_pin_changes_a_match_and_no_network_runs(gallery: StyleGallery, pictur
 
 
 @pytest.mark.parametrize("assignment", ["best", "random"])
+@pytest.mark.slow
 def test_the_stages_give_the_pixels_of_the_command_line(
     assignment: str, run_inside: RunInside, small: tuple[str, ...], pictures: Pictures, tmp_path: Path
 ) -> None:
@@ -197,6 +198,7 @@ def test_progress_is_told_of_every_step(gallery: StyleGallery, pictures: Picture
 
 
 @pytest.mark.parametrize(("stage", "after"), [("1 regions", 3), ("2 matches", 1), ("3 energy", 1)])
+@pytest.mark.slow
 def test_a_method_stops_where_it_is_told_to_and_the_model_is_as_before(
     stage: str, after: int, gallery: StyleGallery, pictures: Pictures
 ) -> None:

@@ -275,6 +275,7 @@ def test_losses_and_gradients_as_published() -> None:
             assert ((gradient - expected).abs() > 1e-9).sum() <= 2  # signs may flip where a difference is below 1e-6
 
 
+@pytest.mark.slow
 def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")

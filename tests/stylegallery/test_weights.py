@@ -446,6 +446,7 @@ def call(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_command_fails_with_one_sentence_and_code_2() -> None:
     result = call("fetch", "sd51")
     assert (result.returncode, result.stdout) == (2, "")

@@ -132,6 +132,7 @@ def test_a_layer_that_the_model_does_not_have(model: DiffusionModel, layers: lis
     assert all(a is b for a, b in zip(after, before, strict=True))
 
 
+@pytest.mark.slow
 def test_recorded_tensors_as_published() -> None:
     if not (SHARED / "tiny-sd").exists():
         pytest.skip("needs the shared tiny model")

@@ -195,6 +195,7 @@ def test_weights_of_the_fusion_as_published(count: int) -> None:
 
 @needs_shared
 @pytest.mark.parametrize("steps", [4, 15])
+@pytest.mark.slow
 def test_inversion_as_published(shared_model: DiffusionModel, steps: int) -> None:
     case = load_file(SHARED / "stylegallery" / "case02_forward_process.safetensors")
     manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())

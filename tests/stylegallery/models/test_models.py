@@ -419,6 +419,7 @@ def test_compiled_blocks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
         torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compilation_leaves_hooks_and_attention_processors_alone(tiny: Tiny) -> None:
     model = configured(from_directory, str(tiny.sd), device="cpu", compile=True)
     compiled = {
