@@ -229,6 +229,7 @@ def test_runs_as_published(name: str, shared_model: DiffusionModel) -> None:
 
 
 @needs_shared
+@pytest.mark.slow
 def test_the_first_gradient_as_published(shared_model: DiffusionModel) -> None:
     case, _scalars = run_case("case03_optimize_two256")
     latent = case["content_latent"].clone().requires_grad_()

@@ -77,6 +77,7 @@ def test_pictures_and_latents_as_published(shared_model: DiffusionModel) -> None
 
 
 @needs_shared
+@pytest.mark.slow
 def test_inversion_as_published(shared_model: DiffusionModel) -> None:
     case = load_file(PUBLISHED / "case01_inversion.safetensors")
     styleid = method(shared_model, steps=6)

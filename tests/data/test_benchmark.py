@@ -56,6 +56,7 @@ def test_the_published_pictures_are_accepted() -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "folder", "custom"])
+@pytest.mark.slow
 def test_configs_compose(name: str) -> None:
     config = compose_config("stylegallery", f"data={name}")
     assert config.method.resizing == ("keep" if name == "custom" else "square")

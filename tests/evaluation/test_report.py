@@ -154,6 +154,7 @@ def blocks_of(out: Path) -> dict[str, Any]:
 # --- what the page holds ---
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_evaluation_tables(results: Path) -> None:
     data = blocks_of(results)["data"]
     names = [metric["name"] for metric in data["metrics"]]
@@ -379,6 +380,7 @@ def test_sort(page: Page) -> None:
     assert counts == sorted(counts)
 
 
+@pytest.mark.slow
 def test_filter(page: Page) -> None:
     page.choose("#item-family", "Monet")
     assert [name.split("__")[1] for name in page.ids()] == ["Monet"] * 4
@@ -401,6 +403,7 @@ def test_filter(page: Page) -> None:
     page.wait(lambda: not page.all("#items-box td .placeholder"))  # it was that of __proto__
 
 
+@pytest.mark.slow
 def test_open_an_item_and_walk_by_keyboard(page: Page) -> None:
     page.wait(lambda: len(page.ids()) == 10)
     page.one("#items-box tbody button").send_keys("\ue007")
@@ -431,6 +434,7 @@ def test_an_item_with_everything_wrong_opens(page: Page) -> None:
     assert "No regions:" in text and "gone.png" in text
 
 
+@pytest.mark.slow
 def test_compare_two_methods(page: Page) -> None:
     page.choose("#compare-metric", "lpips_alex ↓")
     page.choose("#compare-a", "stylegallery")

@@ -291,6 +291,7 @@ def nested(depth: int) -> object:
 
 
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.slow
 def test_values_that_no_run_wrote(whole: Path, call: Call, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     """In whole files, each of which some command stumbled over."""
     monkeypatch.setattr(score, "build_metrics", lambda names: ([Histogram("nearest")], []))

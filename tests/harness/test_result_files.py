@@ -174,6 +174,7 @@ def test_a_folder_in_what_a_kill_left_is_somebody_elses(tmp_path: Path, identity
 
 @pytest.mark.parametrize("name", ["stylised.png", "overview.png"])
 @pytest.mark.parametrize("damage", ["cut", "changed"])
+@pytest.mark.slow
 def test_a_file_that_is_not_what_was_written_is_made_again(
     tmp_path: Path, identity: Callable[..., None], name: str, damage: str
 ) -> None:

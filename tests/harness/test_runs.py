@@ -71,6 +71,7 @@ def test_only_the_deleted_cell_is_done_again(job: Job) -> None:
 
 
 @pytest.mark.parametrize("part", [0, 1, 200, -2])
+@pytest.mark.slow
 def test_truncated_record_is_done_again(job: Job, part: int) -> None:
     run(job)
     before, path = images(job.out, "fake"), job.folder(job.items[3]) / "record.json"
@@ -102,6 +103,7 @@ def test_order_and_shard_do_not_change_bytes(job: Job) -> None:
 
 
 @pytest.mark.parametrize("change", ["config", "seed", "code"])
+@pytest.mark.slow
 def test_changed_request_reuses_nothing(job: Job, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run(job)
     other = Job(

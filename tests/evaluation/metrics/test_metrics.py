@@ -101,6 +101,7 @@ def test_values_stay_in_bounds_on_extreme_pictures(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STRUCTURE + STYLE)
+@pytest.mark.slow
 def test_batched_equals_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fresh() -> list[Sample]:  # pictures of two shapes, none of them seen before
         pictures = [load(path, side).clone() for path in (CONTENT, VILLAGE, MOSAIC) for side in (256, 192)]
@@ -182,6 +183,7 @@ def test_the_mean_over_references_does_not_favour_many(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "hits"), [("gram_efficientnet", 6), ("style_blocks_efficientnet", 8), ("histogram", 8)]
 )
+@pytest.mark.slow
 def test_published_results_lie_nearest_to_their_own_reference(name: str, hits: int) -> None:
     """Issue 4 asks for three quarters of the single-reference results: 6 of 8. The mosaic, s4, is what Gram misses."""
     styles = [load(PUBLISHED / "style" / f"s{number}.png") for number in range(1, 5)]

@@ -234,6 +234,7 @@ def other_model(file: Path) -> None:
     ],
     ids=["text encoder only", "other model", "no LoRA", "no safetensors"],
 )
+@pytest.mark.slow
 def test_a_file_that_is_no_lora_of_the_model(tiny: Tiny, tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "bad.safetensors")
     with pytest.raises(InputError, match=r"bad\.safetensors is not a LoRA of this model.*model\.lora"):
@@ -283,6 +284,7 @@ def test_sdxl_needs_no_text_encoder(tiny: Tiny, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("timestep", [1, 400, 951])
+@pytest.mark.slow
 def test_noise_of_either_prediction_type_is_that_of_diffusers(
     tiny: Tiny, tmp_path: Path, prediction_type: str, timestep: int
 ) -> None:
