@@ -1,7 +1,7 @@
-"""Mean and covariance of colours, and the linear map that gives those of one picture to another.
+"""Luminance, mean and covariance of colours, and the linear map that gives those of one picture to another.
 
-Monge-Kantorovich (Pitié & Kokaram, CVMP 2007): of all linear maps the one that moves colours least. Its gains are
-bounded, so that what is flat does not turn its noise into texture.
+The map is Monge-Kantorovich's (Pitié & Kokaram, CVMP 2007): of all linear maps the one that moves colours least. Its
+gains are bounded, so that what is flat does not turn its noise into texture.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,12 @@ import torch
 from torch import Tensor
 
 GREATEST_GAIN = 3.0
+LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601
+
+
+def luminance(images: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 1, H, W), Rec. 601."""
+    return (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def monge_kantorovich(content: Tensor, references: Sequence[Tensor]) -> Tensor:

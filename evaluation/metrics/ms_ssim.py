@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evaluation.metric import Direction, Sample, clamped
+from stylegallery.colour_statistics import luminance
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of the five scales in the paper
 WINDOW, SIGMA = 11, 1.5  # of the Gaussian, in pixels
@@ -62,8 +63,3 @@ def terms(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 def halved(images: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     return F.avg_pool2d(F.pad(images, (0, width % 2, 0, height % 2), mode="replicate"), 2)
-
-
-def luminance(image: Tensor) -> Tensor:
-    """(1, 3, H, W) -> (1, 1, H, W), Rec. 601."""
-    return (image * image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)

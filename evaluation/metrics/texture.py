@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.metric import Direction, Sample
-from evaluation.metrics.ms_ssim import luminance
 from evaluation.metrics.regional import annotation_of, named
+from stylegallery.colour_statistics import luminance
 from stylegallery.regions import resize_labels
 
 LEVELS, SIDE, PATCHES, DIRECTIONS, QUANTILES = 4, 7, 16384, 128, 1024

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylegallery.colour_statistics import luminance
 from stylegallery.encoders import EfficientNetLite
 
 PATCH, DIRECTIONS, WINDOW = 7, 32, 64  # pixels, projections, pixels of the picture
 OCTAVES = 2
-LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601
 BINOMIAL = torch.tensor([1.0, 4, 6, 4, 1]) / 16
 GAIN = 4.0  # of the fine detail that the discriminator sees
 
@@ -26,7 +26,7 @@ def blur(images: Tensor) -> Tensor:
 
 def octaves(images: Tensor) -> list[Tensor]:
     """The OCTAVES finest levels of the Laplacian pyramid of the luminance of (B, 3, H, W), finest first."""
-    rest = (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    rest = luminance(images)
     levels = []
     for _ in range(OCTAVES):
         coarse = blur(rest)[..., ::2, ::2]

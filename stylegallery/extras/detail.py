@@ -5,16 +5,10 @@ what comes out of the autoencoder at the model's size. The luminance of that is 
 hair, leaves and letters are there again while colours and large shapes stay as they were painted.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601
-
-
-def luminance(image: Tensor) -> Tensor:
-    """(1, 3, H, W) -> (1, 1, H, W)."""
-    return (image * torch.tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
+from stylegallery.colour_statistics import luminance
 
 
 def enlarge(result: Tensor, photo: Tensor, carried: Tensor, detail: float) -> Tensor:

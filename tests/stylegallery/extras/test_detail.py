@@ -13,8 +13,9 @@ from rich.console import Console
 from torch import Tensor
 
 import run
+from stylegallery.colour_statistics import luminance
 from stylegallery.errors import InputError
-from stylegallery.extras.detail import enlarge, luminance
+from stylegallery.extras.detail import enlarge
 from stylegallery.images import read_image
 
 
