@@ -10,7 +10,6 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 from stylegallery.contract import Match
 from stylegallery.guidance import regional_style_loss
 from stylegallery.models.attention import SelfAttention
+from stylegallery.overrides import CONFIGS
 from stylegallery.regions import flat_labels
 from stylegallery.segmentation import Segmentation
 
@@ -124,7 +124,7 @@ def main() -> None:
     attention = random_layers(args.side, generator, args.device)
     by_reference = {n: random_layers(args.side, generator, args.device) for n in range(1, args.references + 1)}
     leaves = [layer.output.requires_grad_() for layer in attention]
-    with initialize_config_dir(str(Path(__file__).parent.parent / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = instantiate(compose("config", overrides=["model=sd15"]).method.guidance, _convert_="all")
     sides: dict[str, Callable[[], Tensor]] = {
         "masked": lambda: masked_loss(attention, by_reference, content, references, matches, config.attention_scale),
