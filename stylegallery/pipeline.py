@@ -49,7 +49,7 @@ class StyleGallery:
         depth: Callable[[Tensor], Tensor] | None = None,
         segmenter: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        require(resolution >= 4 * model.stride, f"resolution is at least {4 * model.stride}", resolution)
+        require(resolution >= 4 * model.multiple, f"resolution is at least {4 * model.multiple}", resolution)
         starts = recolouring == 0 or guidance.extras.initial == "content"
         require(
             starts,

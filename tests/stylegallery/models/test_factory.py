@@ -132,6 +132,12 @@ def test_stylegallery_analyses_matches_and_renders(toy: DiffusionModel, pictures
     assert toy.attends == [F.scaled_dot_product_attention] * LAYERS  # type: ignore[attr-defined]
 
 
+def test_a_picture_has_four_patches_a_side(toy: DiffusionModel) -> None:
+    guidance = configured(GuidanceConfig, layers=2)
+    with pytest.raises(InputError, match="resolution is at least 64, not 63"):
+        configured(StyleGallery, toy, lambda images: images, guidance=guidance, resolution=63, resizing="keep")
+
+
 @pytest.mark.parametrize(
     "build",
     [
