@@ -24,13 +24,14 @@ class Records:
     def items(self) -> list[str]:
         return sorted({item for found in self.by_label.values() for item in found})
 
+    def result(self, label: str, item: str) -> Record | None:
+        """The record of an item that a label has finished without an error; None where it has not."""
+        found = self.by_label[label].get(item)
+        return found if isinstance(found, Record) and not found.failed else None
+
     def done(self, label: str) -> dict[str, Record]:
         """item -> record of what a label has finished without an error."""
-        return {
-            item: record
-            for item, record in self.by_label[label].items()
-            if isinstance(record, Record) and not record.failed
-        }
+        return {item: record for item in self.by_label[label] if (record := self.result(label, item))}
 
     def failures(self, label: str) -> int:
         return sum(isinstance(record, Record) and record.failed for record in self.by_label[label].values())

@@ -216,7 +216,7 @@ def item_block(records: Records, item: str, side: int) -> dict[str, Any]:
     outputs: list[dict[str, str]] = []
     about: list[dict[str, Any]] = []
     for label in records.labels:
-        record = records.done(label).get(item)
+        record = records.result(label, item)
         if record is None:
             missing = records.why_none(label, item) or ""
             outputs.append({"reason": missing})

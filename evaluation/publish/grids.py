@@ -39,7 +39,7 @@ def draw_grid(study: Study, item: str, side: int) -> bytes:
         tiles.append((f"reference {number}" if number else "content", picture(Path(one.path), side, one.sha256)))
     tiles += [("", None)] * (-len(tiles) % COLUMNS)  # methods start a row
     for label in (label for label in study.ran if label not in CALIBRATION):
-        made = records.run.result(label, item).picture if item in records.done(label) else None
+        made = records.run.result(label, item).picture if records.result(label, item) else None
         tiles.append((label, picture(made, side) if made else None))
     return sheet(tiles, side)
 
