@@ -161,7 +161,7 @@ def scores_of(run: RunFolder, place: ResultFolder, record: Record) -> dict[str, 
     scores = read_scores(place.scores, Scores)
     if scores.pictures != record.depends_on(place.path):
         return {}
-    found = present(scores, lambda annotator: annotation_digest(run.annotation(annotator, place.item)))
+    found = present(scores, cache(lambda annotator: annotation_digest(run.annotation(annotator, place.item))))
     return {metric: score.value for metric, score in found.items()}
 
 
