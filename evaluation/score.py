@@ -110,7 +110,9 @@ def score_results(results: Sequence[Result], metrics: Sequence[Metric], size: in
     broken: dict[Result, InputError] = {}
     samples: list[Sample] = []
     waiting: list[tuple[Result, Scores, dict[str, Score]]] = []
-    digests = {result: result.annotation_digests() for result in results}
+    by_item = {result.place.item: result for result in results}  # whose annotations all methods share
+    present = {item: result.annotation_digests() for item, result in by_item.items()}
+    digests = {result: present[result.place.item] for result in results}
     for result in results:
         about = Scores({}, result.depends_on(), size)
         scores = stored_scores(result.place.scores, about)
@@ -124,11 +126,12 @@ def score_results(results: Sequence[Result], metrics: Sequence[Metric], size: in
             broken[result] = error
             failed = {metric.name: score_of(metric, None, reason_of(error)) for metric in missing}
             add_scores(result.run.path, result.place.scores, about, failed)
-    annotations = {(result, who): result.annotation(who) for result, *_ in waiting for who in ANNOTATORS}
+    needed = {result.place.item for result, *_ in waiting}
+    annotations = {(item, who): by_item[item].annotation(who) for item in needed for who in ANNOTATORS}
     for metric in metrics:
         who = annotator_of(metric)
         chosen = [index for index, (result, _, scores) in enumerate(waiting) if due([metric], scores, digests[result])]
-        given = [replace(samples[index], annotation=annotations[waiting[index][0], who]) for index in chosen]
+        given = [replace(samples[index], annotation=annotations[waiting[index][0].place.item, who]) for index in chosen]
         for index, found in zip(chosen, evaluate(metric, given), strict=True):
             result, _, scores = waiting[index]
             digest = digests[result][who] if metric.kind == "regional" else None
