@@ -14,7 +14,7 @@ from evaluation.registry import COSTS, metric_info
 from evaluation.reported import other_scales, read_reported
 from evaluation.statistics import ALPHA, common_items, estimate, side
 from evaluation.table_notes import above, notes
-from evaluation.table_page import cell, header, paper_cell
+from evaluation.table_page import MARKS, cell, header, paper_cell
 from evaluation.tables import build, mean_cells, paired_table
 
 SECTIONS = {  # title -> kinds of metrics; ArtFID is the paper's summary of style and structure
@@ -139,9 +139,8 @@ def section(sheet: Sheet, title: str) -> str:
         cells = []
         for metric, column in zip(metrics, columns, strict=True):
             row = own.loc[metric] if metric in own.index else None
-            text = cell(row, sheet.reasons, column)
-            mark = "" if row is None or pd.isna(row["mark"]) else row["mark"]
-            cells.append({"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(mark, text))
+            mark = "" if row is None else row["mark"]
+            cells.append(MARKS.get(mark, "{}").format(cell(row, sheet.reasons, column)))
         rows.append([shown(label, sheet), *cells])
     for (_, reported), group in papers[papers["metric"].isin(metrics)].groupby(["source", "reported"], sort=False):
         values = group.set_index("metric")
