@@ -5,7 +5,8 @@ levels of the luminance, not standardised, because the strength of a stroke is p
 and the distance of the sorted projections averaged; times 100. No weights; the draws are seeded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +69,11 @@ def projections(level: Tensor, inside: Tensor | None, index: int) -> Tensor | No
     return torch.lerp(ordered[below], ordered[(below + 1).clamp(max=len(ordered) - 1)], share)
 
 
+def in_region(level: Tensor, labels: Tensor, region: int, index: int) -> Tensor | None:
+    """`projections` of a region of a label map (h, w), which has any grid."""
+    return projections(level, resize_labels(labels, (level.shape[-2], level.shape[-1])) == region, index)
+
+
 def distance(first: Tensor, second: Tensor) -> float:
     return SCALE * float((first - second).abs().mean())
 
@@ -126,28 +132,27 @@ class RegionalTexture:
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
         """Raises ValueError without annotation, or where all regions are too small or like their matches."""
-        return [self.share_left(sample) for sample in samples]
+        pyramid, inside = cache(laplacian_pyramid), cache(in_region)  # methods share contents, references, annotations
+        return [self.share_left(sample, pyramid, inside) for sample in samples]
 
-    def share_left(self, sample: Sample) -> float:
-        annotation = annotation_of(sample)
-        pyramids = [laplacian_pyramid(image) for image in (sample.image, sample.content, *sample.references)]
-        shares = []
+    def share_left(
+        self, sample: Sample, pyramid: Callable[[Tensor], list[Tensor]], inside: Callable[..., Tensor | None]
+    ) -> float:
+        """pyramid, inside: `laplacian_pyramid` and `in_region` of what samples share."""
+        annotation, output = annotation_of(sample), laplacian_pyramid(sample.image)
+        content, *references = (pyramid(image) for image in (sample.content, *sample.references))
+        labels, shares = annotation.content_labels, []
         for index in range(LEVELS):
-            output, content, *references = (pyramid[index] for pyramid in pyramids)
-            size = (output.shape[-2], output.shape[-1])
-            own = resize_labels(annotation.content_labels, size)
+            own = resize_labels(labels, (output[index].shape[-2], output[index].shape[-1]))
             left = whole = 0.0
             for match in annotation.matches:
-                region = own == match.content_region
-                style = references[match.reference - 1]
-                labels = resize_labels(
-                    annotation.reference_labels[match.reference - 1], (style.shape[-2], style.shape[-1])
-                )
-                wanted = projections(style, labels == match.reference_region, index)
-                made, before = (projections(level, region, index) for level in (output, content))
+                style, style_labels = references[match.reference - 1], annotation.reference_labels[match.reference - 1]
+                wanted = inside(style[index], style_labels, match.reference_region, index)
+                made = in_region(output[index], labels, match.content_region, index)
+                before = inside(content[index], labels, match.content_region, index)
                 if wanted is None or made is None or before is None:
                     continue
-                pixels = float(region.sum())
+                pixels = float((own == match.content_region).sum())
                 left += pixels * distance(made, wanted)
                 whole += pixels * distance(before, wanted)
             if whole > 0:

@@ -111,6 +111,20 @@ def test_regional_texture_weighs_regions_by_their_pixels() -> None:
     assert left == pytest.approx(1 / 3, abs=0.06)
 
 
+@pytest.mark.slow
+def test_regional_texture_of_pictures_together_is_that_of_each_alone() -> None:
+    """They share the content, the references and the annotation, or have regions of their own in the same pictures."""
+    content, reference, others = picture(0), picture(1), [picture(seed, grain=2) for seed in (2, 3)]
+    shared, own = annotation(1, 2), annotation(2, 1)
+    own.content_labels[:] = own.content_labels.flip(1).T
+    asked = [(image, one) for one in (shared, own) for image in others]
+    samples = [sample(image, content, reference, annotation=one) for image, one in asked]
+    metric = RegionalTexture(STYLEGALLERY)
+    together = metric(samples)
+    assert together == [value for one in samples for value in metric([one])]
+    assert len(set(together)) == 4
+
+
 def test_regional_texture_refuses_what_it_cannot_tell() -> None:
     content, reference = picture(0), picture(1)
     with pytest.raises(ValueError, match="no annotation"):
