@@ -12,7 +12,7 @@ import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -30,6 +30,9 @@ from harness.record import SCHEMA, Record, load_record
 from stylegallery.errors import InputError
 from stylegallery.regions import named_regions
 from stylegallery.weights.download import fetch
+
+if TYPE_CHECKING:
+    from stylegallery.models.diffusion import DiffusionModel
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # beside the project where it is developed; users have none
@@ -105,6 +108,30 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> "DiffusionModel":
+    """`tiny_model`, read as a run reads it."""
+    return read_model(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def shared_model() -> "DiffusionModel":
+    """The tiny model that the shared vectors were computed with."""
+    return read_model(SHARED / "vectors" / "tiny-sd")
+
+
+def read_model(folder: Path) -> "DiffusionModel":
+    from composing import configured
+
+    from stylegallery.models.factory import from_directory
+
+    return configured(from_directory, str(folder), device="cpu")
+
+
+def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 # --- pictures ---

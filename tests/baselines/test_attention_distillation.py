@@ -1,7 +1,6 @@
 """Attention Distillation: its losses and its optimisation against the published code, and what masks must do."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from composing import configured
-from conftest import SHARED, Pictures
+from conftest import Pictures, normal
 from PIL import Image
+from published_vectors import SHARED_VECTORS, VECTORS, needs_shared, shared_case
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -29,12 +29,9 @@ from stylegallery.errors import InputError
 from stylegallery.images import resize, to_pixels
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
-from stylegallery.models.factory import from_directory
 from stylegallery.regions import resize_labels
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-PUBLISHED = SHARED / "vectors" / "attention_distillation"
-needs_shared = pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the shared vectors")
+PUBLISHED = SHARED_VECTORS / "attention_distillation"
 
 # (references, scale of the query, masks, loss) of the published code
 LOSSES = {
@@ -47,20 +44,6 @@ LOSSES = {
     "S1_masks_scale1.5": (1, 1.5, True, 0.914407134),
     "S2_masks": (2, 1.0, True, 0.671053171),
 }
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path) -> DiffusionModel:
-    return configured(from_directory, str(tiny_model), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def shared_model() -> DiffusionModel:
-    return configured(from_directory, str(SHARED / "vectors" / "tiny-sd"), device="cpu")
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def method(model: DiffusionModel, **settings: Any) -> AttentionDistillation:
@@ -184,17 +167,11 @@ def test_pictures_and_latents_as_published(shared_model: DiffusionModel) -> None
     torch.testing.assert_close(found, case["adain/y"], rtol=0, atol=1e-5)
 
 
-def run_case(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    manifest = json.loads((PUBLISHED / "manifest.json").read_text())
-    found = next(case for case in manifest["cases"] if case["id"] == name)
-    return load_file(PUBLISHED / found["file"]), found["scalars"]
-
-
 @needs_shared
 @pytest.mark.parametrize("name", ["one256", "two256", "masked256", "one512", "texture256"])
 @pytest.mark.slow
 def test_runs_as_published(name: str, shared_model: DiffusionModel) -> None:
-    case, scalars = run_case(f"case03_optimize_{name}")
+    case, scalars = shared_case("attention_distillation", f"case03_optimize_{name}")
     settings, sensitivity = scalars["settings"], scalars["sensitivity"]["max"]
     distillation = method(
         shared_model, steps=settings["num_inference_steps"], iterations=settings["iters"], layers=(10, 16),
@@ -231,7 +208,7 @@ def test_runs_as_published(name: str, shared_model: DiffusionModel) -> None:
 @needs_shared
 @pytest.mark.slow
 def test_the_first_gradient_as_published(shared_model: DiffusionModel) -> None:
-    case, _scalars = run_case("case03_optimize_two256")
+    case, _scalars = shared_case("attention_distillation", "case03_optimize_two256")
     latent = case["content_latent"].clone().requires_grad_()
     with torch.no_grad():
         styles = [shared_model.self_attention(style, 831, range(10, 16)) for style in case["style_latents"].split(1)]

@@ -1,19 +1,18 @@
 """StyleID: inversion, AdaIN, injection and whole runs of the published port, and what the original's mode must do."""
 
-import json
 import math
 import re
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from composing import compose_config, configured
-from conftest import SHARED, Pictures
+from conftest import Pictures, normal
 from diffusers import DDIMScheduler
+from published_vectors import SHARED_VECTORS, VECTORS, needs_shared, shared_case
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,26 +25,9 @@ from stylegallery.errors import InputError
 from stylegallery.images import to_pixels
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
-from stylegallery.models.factory import from_directory
 from stylegallery.models.unet import Processor, UNetModel, record_self_attention, self_attention_layers
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-PUBLISHED = SHARED / "vectors" / "styleid"
-needs_shared = pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the shared vectors")
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path) -> DiffusionModel:
-    return configured(from_directory, str(tiny_model), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def shared_model() -> DiffusionModel:
-    return configured(from_directory, str(SHARED / "vectors" / "tiny-sd"), device="cpu")
-
-
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+PUBLISHED = SHARED_VECTORS / "styleid"
 
 
 def method(model: DiffusionModel, mode: str = "port", **settings: Any) -> StyleID:
@@ -149,9 +131,7 @@ def inversions(shared_model: DiffusionModel) -> Callable[[DiffusionModel], list[
 def test_runs_as_published(
     name: str, shared_model: DiffusionModel, inversions: Callable[[DiffusionModel], list[Inversion]]
 ) -> None:
-    case = load_file(PUBLISHED / "case04_end_to_end.safetensors")
-    manifest = json.loads((PUBLISHED / "manifest.json").read_text())
-    scalars = next(found for found in manifest["cases"] if found["id"] == "case04_end_to_end")["scalars"]
+    case, scalars = shared_case("styleid", "case04_end_to_end")
     sensitivity = scalars["default"]["sensitivity"]["max"]
     model = velocity(shared_model) if name == "v_prediction" else shared_model
     styleid = method(model, steps=6, **RUNS[name])

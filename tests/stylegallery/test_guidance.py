@@ -1,18 +1,18 @@
 """Stage 3: losses against brute force and the published code's vectors, the optimisation by what it must keep."""
 
 import itertools
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from composing import configured
+from conftest import normal
+from published_vectors import SCALARS, VECTORS, needs_shared, shared_case
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -30,25 +30,13 @@ from stylegallery.guidance import (
 )
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
-from stylegallery.models.factory import from_directory
 from stylegallery.optimisation import differentiate
 from stylegallery.regions import flat_labels, region_count, resize_labels
 from stylegallery.segmentation import Segmentation
 
 PAPER = configured(GuidanceConfig)
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-SHARED = Path(__file__).parents[3] / "shared" / "vectors"
-CASE06: dict[str, Any] = json.loads((VECTORS / "scalars.json").read_text())["cases"]["case06_losses"]
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: str | Path) -> DiffusionModel:
-    return configured(from_directory, str(tiny_model), device="cpu")
-
-
-def normal(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+CASE06: dict[str, Any] = SCALARS["case06_losses"]
 
 
 def pair(region: int, reference: int, reference_region: int) -> Match:
@@ -314,26 +302,23 @@ def test_the_starting_latent_does_not_see_scale_and_offset(factor: float, offset
     torch.testing.assert_close(changed, start, rtol=1e-4, atol=1e-5)
 
 
+@needs_shared
 @pytest.mark.slow
-def test_start_and_content_loss_of_the_published_run() -> None:
-    if not (SHARED / "tiny-sd").exists():
-        pytest.skip("needs the shared tiny model")
-    model = configured(from_directory, str(SHARED / "tiny-sd"), device="cpu")
-    case = load_file(SHARED / "stylegallery" / "case07_style_transfer.safetensors")
-    manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
-    run = next(c for c in manifest["cases"] if c["id"] == "case07_style_transfer")["scalars"]["a"]
+def test_start_and_content_loss_of_the_published_run(shared_model: DiffusionModel) -> None:
+    case, scalars = shared_case("stylegallery", "case07_style_transfer")
+    run = scalars["a"]
     labels = case["content_mask"].long()
     content = Segmentation(labels, torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
     config = configured(GuidanceConfig, steps=run["num_optimize_steps"])
     start = initial_latent(content, config)
     torch.testing.assert_close(start, case["x_init"], rtol=1e-5, atol=1e-5)
-    timesteps = guidance_timesteps(model, config)
+    timesteps = guidance_timesteps(shared_model, config)
     assert timesteps == run["timesteps"]
     layers = range(*run["layers_half_open"])
     with torch.no_grad():
         loss = content_loss(
-            model.self_attention(start, timesteps[0], layers),
-            model.self_attention(content.latent, timesteps[0], layers),
+            shared_model.self_attention(start, timesteps[0], layers),
+            shared_model.self_attention(content.latent, timesteps[0], layers),
         )
     assert loss.item() == pytest.approx(run["content_loss_per_step"][0], rel=1e-5)
 

@@ -12,6 +12,7 @@ from conftest import BROKEN, Pictures, read_mask, write_tiff
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
+from published_vectors import VECTORS
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,7 +27,6 @@ from stylegallery.regions import (
     write_indexed_png,
 )
 
-VECTORS = Path(__file__).parents[1] / "vectors"
 BARS = np.repeat(np.array([[0, 10, 10, 200]], dtype=np.uint8), 3, axis=0)  # three grey values, 3 x 4
 
 

@@ -1,14 +1,13 @@
 """Stage 2: descriptors by closed forms and the published code's vectors, matching by its invariances."""
 
 import itertools
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from composing import configured
+from published_vectors import SCALARS, VECTORS
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -29,8 +28,6 @@ from stylegallery.matching import (
 
 PAPER = configured(MatchingConfig)
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-SCALARS = json.loads((VECTORS / "scalars.json").read_text())["cases"]
 CIRCLES = SCALARS["case04_circles"]["circle_table"]
 
 

@@ -1,17 +1,13 @@
 """Label maps: clean-up, overrides, renumbering and resizing, against the published code's vectors and by properties."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
+from published_vectors import SCALARS, VECTORS
 from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegallery.regions import absorb_small_components, override, region_count, resize_labels, without_gaps
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-SCALARS = json.loads((VECTORS / "scalars.json").read_text())["cases"]
 SMALL_COMPONENTS = SCALARS["case03d_remove_small_regions"]["scenarios"]
 
 

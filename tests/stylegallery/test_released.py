@@ -1,11 +1,8 @@
 """Variant `released`: the options of the three stages against vectors computed with the published code."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ import torch
 from composing import configured
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from published_vectors import SCALARS, VECTORS, needs_shared, shared_case
 from safetensors.torch import load_file
 from test_guidance import analysis, case06, pair
 from torch import Tensor
@@ -37,13 +35,10 @@ from stylegallery.matching import (
     score_terms,
 )
 from stylegallery.models.attention import SelfAttention
-from stylegallery.models.factory import from_directory
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.optimisation import differentiate
 from stylegallery.segmentation import Segmentation, SegmentationConfig, merge, normalised_depth
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-SHARED = Path(__file__).parents[3] / "shared" / "vectors"
-SCALARS: dict[str, Any] = json.loads((VECTORS / "scalars.json").read_text())["cases"]
 RELEASED_MATCHING = configured(
     MatchingConfig,
     aggregation="random_transformer",
@@ -52,13 +47,6 @@ RELEASED_MATCHING = configured(
     lone_token="dropped",
     circle="centroid",
 )
-needs_shared = pytest.mark.skipif(not (SHARED / "stylegallery").exists(), reason="needs the shared vectors")
-
-
-def shared_case(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
-    case = next(case for case in manifest["cases"] if case["id"] == name)
-    return load_file(SHARED / "stylegallery" / case["file"]), case["scalars"]
 
 
 @pytest.mark.slow
@@ -78,7 +66,7 @@ def test_the_method_is_the_variant(composed: Callable[..., DictConfig]) -> None:
 
 @needs_shared
 def test_merging_in_order_as_published() -> None:
-    case, scalars = shared_case("case03a_merge_similar_clusters")
+    case, scalars = shared_case("stylegallery", "case03a_merge_similar_clusters")
     checked = 0
     for name, settings in scalars["scenarios"].items():
         if f"{name}/labels" not in case:
@@ -275,12 +263,10 @@ def test_losses_and_gradients_as_published() -> None:
             assert ((gradient - expected).abs() > 1e-9).sum() <= 2  # signs may flip where a difference is below 1e-6
 
 
+@needs_shared
 @pytest.mark.slow
-def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not (SHARED / "tiny-sd").exists():
-        pytest.skip("needs the shared tiny model")
-    model = configured(from_directory, str(SHARED / "tiny-sd"), device="cpu")
-    case, scalars = shared_case("case07_style_transfer")
+def test_the_published_optimisation_of_six_steps(shared_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, scalars = shared_case("stylegallery", "case07_style_transfer")
     run = scalars["a"]
     content = Segmentation(case["content_mask"].long(), torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
     references = [
@@ -300,7 +286,7 @@ def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch
         gradients.append(latent.grad.clone())  # type: ignore[union-attr]
 
     monkeypatch.setattr("stylegallery.optimisation.differentiate", differentiate_and_keep)
-    latent, energies = optimise(model, content, references, matches, config)
+    latent, energies = optimise(shared_model, content, references, matches, config)
     error = (gradients[0] - case["a/grad_first_step"]).norm() / case["a/grad_first_step"].norm()
     assert error <= 10 * run["sensitivity"]["grad_first_step_rel_l2"]
     assert len(energies) == 6
@@ -312,7 +298,7 @@ def test_the_published_optimisation_of_six_steps(monkeypatch: pytest.MonkeyPatch
         assert energy.content == pytest.approx(run["content_loss_per_step"][step], rel=relative)
     difference = (latent - case["a/latents"][-1:]).abs().mean().item()
     assert difference <= 10 * run["sensitivity"]["latent_mean_abs_per_step"][-1]
-    image = (model.decode(latent)[0].permute(1, 2, 0) * 255 + 0.5).floor().clamp(0, 255)
+    image = (shared_model.decode(latent)[0].permute(1, 2, 0) * 255 + 0.5).floor().clamp(0, 255)
     assert (image - case["a/image_uint8"].float()).abs().mean() <= 0.5
 
 

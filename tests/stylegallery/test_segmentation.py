@@ -1,6 +1,5 @@
 """Stage 1: every step against the published code's vectors, known answers, and what must not change it."""
 
-import json
 import random
 import warnings
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from composing import configured
+from published_vectors import SCALARS, SHARED_VECTORS, VECTORS, needs_shared
 from safetensors.torch import load_file
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
@@ -31,9 +31,6 @@ from stylegallery.segmentation import (
 
 PAPER = configured(SegmentationConfig)
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-SHARED = Path(__file__).parents[3] / "shared" / "vectors"
-SCALARS = json.loads((VECTORS / "scalars.json").read_text())["cases"]
 MERGES = SCALARS["case03a_merge_similar_clusters"]["scenarios"]
 SPLITS = SCALARS["case03b_refine_with_depth"]["scenarios"]
 
@@ -303,10 +300,9 @@ def test_noise_gives_a_complete_map_without_gaps(seed: int) -> None:
     assert torch.equal(torch.unique(found), torch.arange(1, region_count(found) + 1))
 
 
+@needs_shared
 def test_the_published_regions_of_a_whole_image() -> None:
-    folder = SHARED / "stylegallery"
-    if not folder.exists():
-        pytest.skip("the fused features are too large to keep in the repository")
+    folder = SHARED_VECTORS / "stylegallery"
     inversion = load_file(folder / "case02_forward_process.safetensors")
     published = load_file(folder / "extra_segmentation.safetensors")
     features, latent = inversion["T15/fused"][0], inversion["latent0"][0]

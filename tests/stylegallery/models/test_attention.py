@@ -1,30 +1,16 @@
 """Recording self-attention: the right layers, the right numbers, and no trace left on the model."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from composing import configured
-from safetensors.torch import load_file
+from conftest import normal
+from published_vectors import needs_shared, shared_case
 from torch import Tensor
 
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
-from stylegallery.models.factory import from_directory
 from stylegallery.models.unet import record_self_attention, self_attention_layers
-
-SHARED = Path(__file__).parents[4] / "shared" / "vectors"
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: str | Path) -> DiffusionModel:
-    return configured(from_directory, str(tiny_model), device="cpu")
-
-
-def latents(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_layers_are_named_in_execution_order(model: DiffusionModel) -> None:
@@ -42,7 +28,7 @@ def test_the_order_of_names_is_the_order_of_calls(model: DiffusionModel) -> None
         for name in self_attention_layers(model.unet)
     ]
     try:
-        model.predict_noise(latents(0, 1, 4, 8, 8), 500)
+        model.predict_noise(normal(0, 1, 4, 8, 8), 500)
     finally:
         for hook in hooks:
             hook.remove()
@@ -50,20 +36,20 @@ def test_the_order_of_names_is_the_order_of_calls(model: DiffusionModel) -> None
 
 
 def test_records_come_in_execution_order_with_one_row_per_image(model: DiffusionModel) -> None:
-    records = model.self_attention(latents(1, 2, 4, 16, 8), 500, range(16))
+    records = model.self_attention(normal(1, 2, 4, 16, 8), 500, range(16))
     tokens = [16 * 8] * 2 + [8 * 4] * 2 + [4 * 2] * 2 + [2 * 1] + [4 * 2] * 3 + [8 * 4] * 3 + [16 * 8] * 3
     assert [record.query.shape[2] for record in records] == tokens
     for record in records:
         assert record.query.shape[0] == 2
         assert len({tensor.shape for tensor in record}) == 1
-    chosen = model.self_attention(latents(1, 2, 4, 16, 8), 500, [3, 6, 15])
+    chosen = model.self_attention(normal(1, 2, 4, 16, 8), 500, [3, 6, 15])
     for record, index in zip(chosen, (3, 6, 15), strict=True):
         for tensor, expected in zip(record, records[index], strict=True):
             torch.testing.assert_close(tensor, expected)
 
 
 def test_the_output_is_the_closed_form(model: DiffusionModel) -> None:
-    for record in model.self_attention(latents(2, 1, 4, 8, 8), 321, range(16)):
+    for record in model.self_attention(normal(2, 1, 4, 8, 8), 321, range(16)):
         query, key, value, output = (tensor.double() for tensor in record)
         weights = torch.softmax(query @ key.mT / math.sqrt(query.shape[-1]), -1)
         torch.testing.assert_close(output, weights @ value, rtol=1e-4, atol=1e-5)
@@ -75,10 +61,10 @@ def test_records_are_what_the_modules_project(model: DiffusionModel) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     hook = module.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
     try:
-        model.predict_noise(latents(3, 1, 4, 16, 16), 200)  # with the processor that the model came with
+        model.predict_noise(normal(3, 1, 4, 16, 16), 200)  # with the processor that the model came with
     finally:
         hook.remove()
-    record = model.self_attention(latents(3, 1, 4, 16, 16), 200, [10])[0]
+    record = model.self_attention(normal(3, 1, 4, 16, 16), 200, [10])[0]
     hidden, output = seen[0]
     for projection, tensor in ((module.to_q, record.query), (module.to_k, record.key), (module.to_v, record.value)):
         torch.testing.assert_close(tensor.transpose(1, 2).flatten(2), projection(hidden), rtol=1e-4, atol=1e-5)
@@ -87,7 +73,7 @@ def test_records_are_what_the_modules_project(model: DiffusionModel) -> None:
 
 
 def test_recording_does_not_change_the_prediction_nor_its_gradient(model: DiffusionModel) -> None:
-    plain, recorded = latents(4, 1, 4, 8, 8).requires_grad_(), latents(4, 1, 4, 8, 8).requires_grad_()
+    plain, recorded = normal(4, 1, 4, 8, 8).requires_grad_(), normal(4, 1, 4, 8, 8).requires_grad_()
     expected = model.predict_noise(plain, 77)
     with record_self_attention(model.unet, range(16)) as records:
         found = model.predict_noise(recorded, 77)
@@ -100,7 +86,7 @@ def test_recording_does_not_change_the_prediction_nor_its_gradient(model: Diffus
 
 
 def test_the_graph_reaches_the_latents_if_and_only_if_gradients_are_on(model: DiffusionModel) -> None:
-    start = latents(5, 1, 4, 8, 8).requires_grad_()
+    start = normal(5, 1, 4, 8, 8).requires_grad_()
     record = model.self_attention(start, 500, [15])[0]
     (gradient,) = torch.autograd.grad(record.output.sum(), start)
     assert gradient.abs().max() > 0
@@ -132,17 +118,13 @@ def test_a_layer_that_the_model_does_not_have(model: DiffusionModel, layers: lis
     assert all(a is b for a, b in zip(after, before, strict=True))
 
 
+@needs_shared
 @pytest.mark.slow
-def test_recorded_tensors_as_published() -> None:
-    if not (SHARED / "tiny-sd").exists():
-        pytest.skip("needs the shared tiny model")
-    model = configured(from_directory, str(SHARED / "tiny-sd"), device="cpu")
-    case = load_file(SHARED / "stylegallery" / "case07_style_transfer.safetensors")
-    manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
-    scalars = next(c for c in manifest["cases"] if c["id"] == "case07_style_transfer")["scalars"]
+def test_recorded_tensors_as_published(shared_model: DiffusionModel) -> None:
+    case, scalars = shared_case("stylegallery", "case07_style_transfer")
     published = scalars["a"]["attention_features_first_timestep"]["content"]
     with torch.no_grad():
-        records = model.self_attention(case["content_latent"], published["t"], range(10, 16))
+        records = shared_model.self_attention(case["content_latent"], published["t"], range(10, 16))
     for record, row in zip(records, published["layers"], strict=True):
         for tensor, name in zip(SelfAttention(*record), ("q", "k", "v", "out"), strict=True):
             assert list(tensor.shape) == row[name]["shape"]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from composing import configured
+from conftest import normal
 from diffusers import DDIMScheduler
+from published_vectors import SHARED_VECTORS, VECTORS, needs_shared, shared_case
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,24 +21,6 @@ from stylegallery.models.diffusion import DiffusionModel, InversionStep
 from stylegallery.models.factory import from_directory
 from stylegallery.models.unet import UNetModel
 from stylegallery.segmentation import fuse
-
-VECTORS = Path(__file__).parents[2] / "vectors"
-SHARED = Path(__file__).parents[4] / "shared" / "vectors"
-needs_shared = pytest.mark.skipif(not (SHARED / "tiny-sd").exists(), reason="needs the shared tiny model and vectors")
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: str | Path) -> DiffusionModel:
-    return configured(from_directory, str(tiny_model), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def shared_model() -> DiffusionModel:
-    return configured(from_directory, str(SHARED / "tiny-sd"), device="cpu")
-
-
-def latents(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class StubUNet(nn.Module):
@@ -121,7 +105,7 @@ def test_asking_for_timesteps_again_changes_nothing(model: DiffusionModel) -> No
 
 @needs_shared
 def test_encode_decode_and_null_prompt_as_published(shared_model: DiffusionModel) -> None:
-    case = load_file(SHARED / "stylegallery" / "case00_vae_and_prompt.safetensors")
+    case = load_file(SHARED_VECTORS / "stylegallery" / "case00_vae_and_prompt.safetensors")
     torch.testing.assert_close(shared_model.encode(case["image"]), case["latent"], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(shared_model.decode(case["latent_in"]), case["image_out"], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(shared_model.null_prompt, case["text_embeds"], rtol=1e-4, atol=1e-4)
@@ -135,7 +119,7 @@ def test_encoding_is_deterministic_and_one_image_at_a_time(model: DiffusionModel
 
 
 def test_decoded_images_are_clamped_to_their_range() -> None:
-    z = 2 * latents(0, 1, 3, 8, 8)
+    z = 2 * normal(0, 1, 3, 8, 8)
     image = stub(lambda z, t: z).decode(z)  # the scaling factor of the stub is 0.5, its decoder the identity
     torch.testing.assert_close(image, ((z / 0.5 + 1) / 2).clamp(0, 1))
     assert image.min() == 0 and image.max() == 1
@@ -151,7 +135,7 @@ def test_encoding_undoes_decoding_where_the_autoencoder_is_the_identity() -> Non
 
 
 def test_v_prediction_becomes_noise() -> None:
-    clean, noise = latents(1, 2, 4, 8, 8), latents(2, 2, 4, 8, 8)
+    clean, noise = normal(1, 2, 4, 8, 8), normal(2, 2, 4, 8, 8)
     plain = stub(lambda z, t: z)
     for timestep in (1, 300, 925):
         alpha_bar = plain.alpha_bar(timestep)
@@ -164,7 +148,7 @@ def test_v_prediction_becomes_noise() -> None:
 def test_the_same_network_read_as_velocity_gives_the_conversion(model: DiffusionModel) -> None:
     scheduler = DDIMScheduler.from_config(model.scheduler.config, prediction_type="v_prediction")
     velocity_model = UNetModel(model.unet, model.autoencoder, scheduler, model.null_prompt)
-    noisy = latents(3, 1, 4, 8, 8)
+    noisy = normal(3, 1, 4, 8, 8)
     alpha_bar = model.scheduler.alphas_cumprod[400]
     expected = alpha_bar.sqrt() * model.predict_noise(noisy, 400) + (1 - alpha_bar).sqrt() * noisy
     torch.testing.assert_close(velocity_model.predict_noise(noisy, 400), expected)
@@ -174,7 +158,7 @@ def test_the_same_network_read_as_velocity_gives_the_conversion(model: Diffusion
 def test_a_prediction_that_is_not_finite_names_the_timestep(value: float) -> None:
     model = stub(lambda z, t: torch.where(torch.arange(z.numel()).view(z.shape) == 3, value, z))
     with pytest.raises(FloatingPointError, match="timestep 437"):
-        model.predict_noise(latents(4, 1, 4, 8, 8), 437)
+        model.predict_noise(normal(4, 1, 4, 8, 8), 437)
 
 
 # --- inversion ---
@@ -197,9 +181,8 @@ def test_weights_of_the_fusion_as_published(count: int) -> None:
 @pytest.mark.parametrize("steps", [4, 15])
 @pytest.mark.slow
 def test_inversion_as_published(shared_model: DiffusionModel, steps: int) -> None:
-    case = load_file(SHARED / "stylegallery" / "case02_forward_process.safetensors")
-    manifest = json.loads((SHARED / "stylegallery" / "manifest.json").read_text())
-    scalars = next(c for c in manifest["cases"] if c["id"] == "case02_forward_process")["scalars"][f"T{steps}"]
+    case, settings = shared_case("stylegallery", "case02_forward_process")
+    scalars = settings[f"T{steps}"]
     trace = list(shared_model.invert(case["latent0"], steps))
     assert [step.timestep for step in trace] == scalars["timesteps_ascending"]
     torch.testing.assert_close(trace[0].latents, case[f"T{steps}/latent_first"], rtol=0, atol=2e-4)
@@ -216,7 +199,7 @@ def test_inversion_as_published(shared_model: DiffusionModel, steps: int) -> Non
 
 def test_inversion_under_constant_noise_lands_on_the_closed_form() -> None:
     # With a noise that does not change, the steps telescope to one jump from ᾱ at 0 to ᾱ at the last timestep.
-    noise, clean = latents(5, 1, 4, 8, 8), latents(6, 1, 4, 8, 8)
+    noise, clean = normal(5, 1, 4, 8, 8), normal(6, 1, 4, 8, 8)
     model = stub(lambda z, t: noise)
     *_, last = model.invert(clean, 4)
     start, end = model.alpha_bar(0), model.alpha_bar(751)
@@ -226,9 +209,9 @@ def test_inversion_under_constant_noise_lands_on_the_closed_form() -> None:
 
 def test_inversion_asks_at_the_timestep_it_goes_to_and_reads_the_third_up_block() -> None:
     model = stub(lambda z, t: 0.1 * z)
-    seen: list[InversionStep] = list(model.invert(latents(7, 2, 4, 8, 8), 4))
+    seen: list[InversionStep] = list(model.invert(normal(7, 2, 4, 8, 8), 4))
     assert [timestep for _, timestep in model.unet.calls] == [1, 251, 501, 751] == [step.timestep for step in seen]
-    inputs = [latents(7, 2, 4, 8, 8), *(step.latents for step in seen[:-1])]
+    inputs = [normal(7, 2, 4, 8, 8), *(step.latents for step in seen[:-1])]
     for step, given in zip(seen, inputs, strict=True):
         torch.testing.assert_close(step.features, torch.cat([given, given], 1))
 
@@ -236,7 +219,7 @@ def test_inversion_asks_at_the_timestep_it_goes_to_and_reads_the_third_up_block(
 def test_inversion_then_denoising_comes_back() -> None:
     # DDIM is reversible up to its step size: the way back from many steps must end near the start. The noise is a
     # smooth function of the latent, as a trained network's is and a random one's is not.
-    model, start, errors = stub(lambda z, t: 0.7 * torch.tanh(z)), latents(8, 1, 4, 8, 8), []
+    model, start, errors = stub(lambda z, t: 0.7 * torch.tanh(z)), normal(8, 1, 4, 8, 8), []
     for steps in (20, 200):
         *_, last = model.invert(start, steps)
         z = last.latents
@@ -251,9 +234,9 @@ def test_inversion_then_denoising_comes_back() -> None:
 
 def test_the_feature_hook_is_gone_after_inversion_even_if_it_was_left_early(model: DiffusionModel) -> None:
     hooks = model.unet.up_blocks[2]._forward_hooks
-    list(model.invert(latents(9, 1, 4, 8, 8), 2))
+    list(model.invert(normal(9, 1, 4, 8, 8), 2))
     assert not hooks
-    generator = model.invert(latents(9, 1, 4, 8, 8), 3)
+    generator = model.invert(normal(9, 1, 4, 8, 8), 3)
     next(generator)
     assert torch.is_grad_enabled()  # switched off inside the generator only
     generator.close()
@@ -265,8 +248,8 @@ def test_the_feature_hook_is_gone_after_inversion_even_if_it_was_left_early(mode
 
 @pytest.mark.parametrize("timestep", [1, 60, 500])
 def test_projection_with_the_exact_noise_gives_the_clean_latent(timestep: int) -> None:
-    clean = latents(10, 1, 4, 8, 8)
-    trace = 0.3 * latents(11, 1, 4, 8, 8)
+    clean = normal(10, 1, 4, 8, 8)
+    trace = 0.3 * normal(11, 1, 4, 8, 8)
     # The network knows the clean latent: what it is shown is √ᾱ (clean + trace), so its noise explains the trace.
     model = stub(lambda z, t: (z - model.alpha_bar(t).sqrt() * clean) / (1 - model.alpha_bar(t)).sqrt())
     torch.testing.assert_close(model.project(clean + trace, timestep), clean, rtol=1e-4, atol=1e-4)
@@ -274,7 +257,7 @@ def test_projection_with_the_exact_noise_gives_the_clean_latent(timestep: int) -
 
 
 def test_projection_without_noise_changes_nothing() -> None:
-    z = latents(12, 2, 4, 8, 8)
+    z = normal(12, 2, 4, 8, 8)
     torch.testing.assert_close(stub(lambda z, t: torch.zeros_like(z)).project(z, 200), z)
 
 

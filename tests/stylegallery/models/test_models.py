@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from composing import ROOT, build_method, configured
-from conftest import Pictures
+from conftest import Pictures, normal
 from diffusers import (
     DDIMScheduler,
     EulerDiscreteScheduler,
@@ -42,10 +42,6 @@ from stylegallery.models.factory import from_directory
 from stylegallery.models.unet import compile_blocks, record_self_attention, self_attention_layers
 
 SD21 = {"attention_head_dim": [2, 4, 4, 4], "use_linear_projection": True}
-
-
-def latents(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class Tiny(SimpleNamespace):
@@ -187,7 +183,7 @@ def test_a_lora_is_fused_for_guidance_and_leaves_the_inversion_alone(tiny: Tiny,
     assert weights.keys() == expected.keys()
     for name, weight in expected.items():
         torch.testing.assert_close(weights[name], weight, rtol=1e-5, atol=1e-6)
-    z = latents(0, 1, 4, 8, 8)
+    z = normal(0, 1, 4, 8, 8)
     assert (fast.predict_noise(z, 400) - plain.predict_noise(z, 400)).abs().max() > 0.1
     for ours, theirs in zip(fast.invert(z, 3), plain.invert(z, 3), strict=True):
         assert ours.timestep == theirs.timestep
@@ -205,7 +201,7 @@ def test_schedules_of_the_fast_presets_are_diffusers(
     published = scheduler.from_config(model.scheduler.config, **options)
     published.set_timesteps(28)
     assert model.timesteps(28) == [int(timestep) for timestep in published.timesteps]
-    assert [step.timestep for step in model.invert(latents(1, 1, 4, 8, 8), 4)] == [1, 251, 501, 751]
+    assert [step.timestep for step in model.invert(normal(1, 1, 4, 8, 8), 4)] == [1, 251, 501, 751]
 
 
 def test_more_timesteps_than_lcm_has_are_an_input_error(tiny: Tiny) -> None:
@@ -261,7 +257,7 @@ def test_the_null_prompt_of_sdxl_is_what_diffusers_conditions_on(tiny: Tiny, tmp
     prompt, negative, pooled, negative_pooled = pipeline.encode_prompt("", device="cpu")
     if zeros:  # what the pipeline takes for the unconditional half
         prompt, pooled = negative, negative_pooled
-    z = latents(2, 2, 4, 8, 16)
+    z = normal(2, 2, 4, 8, 16)
     conditions = {
         "text_embeds": pooled.expand(2, -1),
         "time_ids": pipeline._get_add_time_ids((64, 128), (0, 0), (64, 128), torch.float32, 16).expand(2, -1),
@@ -290,7 +286,7 @@ def test_noise_of_either_prediction_type_is_that_of_diffusers(
 ) -> None:
     folder = variant(tiny.sd, tmp_path / "model", prediction_type=prediction_type)
     model = configured(from_directory, str(folder), device="cpu")
-    z = latents(3, 2, 4, 8, 8)
+    z = normal(3, 2, 4, 8, 8)
     with torch.no_grad():
         raw = model.unet(z, timestep, model.null_prompt.expand(2, -1, -1)).sample
         noise = model.predict_noise(z, timestep)
@@ -313,7 +309,7 @@ def test_half_precision_keeps_everything_outside_the_networks_in_float32(
         configured(from_directory, str(tiny.sd), device="cpu", dtype=name) for name in ("float32", dtype)
     ]  # fmt: skip
     for model in models:
-        z = latents(4, 1, 4, 8, 8).requires_grad_(True)
+        z = normal(4, 1, 4, 8, 8).requires_grad_(True)
         attention = model.self_attention(z, 400, range(10, 16))
         # As small as the mean over a large picture's tokens makes gradients: float16 alone would round them to zero.
         (1e-6 * sum((layer.output.abs().mean() for layer in attention), torch.zeros(()))).backward()
@@ -333,7 +329,7 @@ def test_half_precision_keeps_everything_outside_the_networks_in_float32(
 def test_half_precision_without_gradients(tiny: Tiny) -> None:
     model = configured(from_directory, str(tiny.sd), device="cpu", dtype="float16")
     with torch.no_grad():
-        (layer,) = model.self_attention(latents(4, 1, 4, 8, 8).requires_grad_(True), 400, [10])
+        (layer,) = model.self_attention(normal(4, 1, 4, 8, 8).requires_grad_(True), 400, [10])
     assert not any(tensor.requires_grad for tensor in layer)
 
 
@@ -375,7 +371,7 @@ def test_channels_last_changes_the_layout_only(tiny: Tiny) -> None:
         configured(from_directory, str(tiny.sd), device="cpu", channels_last=value) for value in (False, True)
     )
     assert last.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
-    z = latents(5, 1, 4, 8, 8)
+    z = normal(5, 1, 4, 8, 8)
     torch.testing.assert_close(last.predict_noise(z, 400), plain.predict_noise(z, 400), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(last.decode(z), plain.decode(z), rtol=1e-4, atol=1e-5)
 
@@ -415,8 +411,8 @@ def test_compiled_blocks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     for height in (4, 6):
         gradients = []
         for blocks in (eager, compiled):
-            features = latents(6, 1, 8, height, 5).requires_grad_(True)
-            blocks(features, latents(7, 1, 4)).square().sum().backward()
+            features = normal(6, 1, 8, height, 5).requires_grad_(True)
+            blocks(features, normal(7, 1, 4)).square().sum().backward()
             gradients.append(features.grad)
         torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5)
 
@@ -437,7 +433,7 @@ def test_compilation_leaves_hooks_and_attention_processors_alone(tiny: Tiny) -> 
 
 def test_clip_tokens_are_the_towers(tiny: Tiny) -> None:
     encoder = configured(CLIPEncoder, str(tiny.clip), resolution=64, device="cpu")
-    picture = latents(8, 2, 3, 64, 32).sigmoid()
+    picture = normal(8, 2, 3, 64, 32).sigmoid()
     tokens = encoder(picture)
     assert tokens.shape == (2, 16, 11, 6)
     mean, deviation = torch.tensor(encoder.mean).view(3, 1, 1), torch.tensor(encoder.deviation).view(3, 1, 1)
@@ -450,7 +446,7 @@ def test_clip_tokens_are_the_towers(tiny: Tiny) -> None:
 def test_the_central_view_of_dinov2_is_that_of_its_processor(tiny: Tiny) -> None:
     # `matching.encoder_view: centre` hands over the central 7/8, resized to 224: what the published code's processor
     # makes of the whole picture, but for its rounding to bytes and the filter's reach over the crop's border.
-    picture = resize(latents(9, 1, 3, 32, 32).sigmoid(), 512, "square", 8)
+    picture = resize(normal(9, 1, 3, 32, 32).sigmoid(), 512, "square", 8)
     processor = AutoImageProcessor.from_pretrained(tiny.dinov2)
     theirs = processor((picture[0] * 255).round().byte(), return_tensors="pt").pixel_values
     seen: list[Tensor] = []
@@ -462,7 +458,7 @@ def test_the_central_view_of_dinov2_is_that_of_its_processor(tiny: Tiny) -> None
 
 
 def test_depth_is_the_models(tiny: Tiny) -> None:
-    picture = latents(10, 1, 3, 48, 64).sigmoid()
+    picture = normal(10, 1, 3, 48, 64).sigmoid()
     depth = configured(DepthAnything, str(tiny.depth), device="cpu")(picture)
     network = DepthAnythingForDepthEstimation.from_pretrained(tiny.depth).eval()
     processor = AutoImageProcessor.from_pretrained(tiny.depth)
@@ -485,7 +481,7 @@ def test_smaller_masks_lie_on_larger_ones() -> None:
 
 
 def test_sam_labels_the_picture_by_its_masks(tiny: Tiny) -> None:
-    picture = latents(11, 1, 3, 64, 80).sigmoid()
+    picture = normal(11, 1, 3, 64, 80).sigmoid()
     labels = configured(SAM, str(tiny.sam), points_per_side=4, predicted_overlap=0, stability=0, device="cpu")(picture)
     assert labels.shape == (64, 80) and labels.dtype == torch.int64 and labels.max() >= 1
     strict = configured(SAM, str(tiny.sam), points_per_side=4, predicted_overlap=1, stability=1, device="cpu")(picture)
