@@ -3,7 +3,6 @@
 import random
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from stylegallery.errors import InputError
-from stylegallery.models.factory import from_directory
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.regions import region_count
 from stylegallery.segmentation import (
     SegmentationConfig,
@@ -339,8 +338,7 @@ def test_the_stage_is_deterministic_and_leaves_the_global_generators_alone() -> 
 
 
 @pytest.mark.slow
-def test_analyse_on_a_model(tiny_model: str | Path) -> None:
-    model = configured(from_directory, str(tiny_model), device="cpu")
+def test_analyse_on_a_model(model: DiffusionModel) -> None:
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(33, 50, dtype=torch.int64)
     mask[:17, :25] = 1
@@ -363,9 +361,8 @@ def test_analyse_on_a_model(tiny_model: str | Path) -> None:
     assert torch.equal(torch.unique(found.labels), torch.arange(1, region_count(found.labels) + 1))
 
 
-def test_more_regions_than_a_region_map_holds(tiny_model: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_regions_than_a_region_map_holds(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would be found, optimised, and then lost, as the map cannot be written."""
-    model = configured(from_directory, str(tiny_model), device="cpu")
     config = configured(SegmentationConfig, inversion_steps=1, clusters=(2, 2), restarts=1)
     mask = torch.zeros(64, 64, dtype=torch.int64)
     mask[:32, :32], mask[:32, 32:], mask[32:, 32:] = 1, 2, 3

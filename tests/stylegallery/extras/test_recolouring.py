@@ -1,6 +1,5 @@
 """Recolouring: the colour map has a closed form, and regions keep to themselves."""
 
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -14,7 +13,7 @@ from stylegallery.errors import InputError
 from stylegallery.extras.recolouring import LEAST_CONTRAST, recolour
 from stylegallery.extras.small_models import ExtrasConfig
 from stylegallery.guidance import GuidanceConfig
-from stylegallery.models.factory import from_directory
+from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.pipeline import StyleGallery
 
 
@@ -112,9 +111,7 @@ def test_strength_fades_between_content_and_recoloured() -> None:
 
 
 @pytest.mark.slow
-def test_colours_that_the_optimisation_would_not_start_from_are_refused(tiny_model: Path) -> None:
-    model = configured(from_directory, str(tiny_model), device="cpu")
-
+def test_colours_that_the_optimisation_would_not_start_from_are_refused(model: DiffusionModel) -> None:
     def build(initial: Literal["inverted", "content"]) -> StyleGallery:
         guidance = configured(GuidanceConfig, extras=configured(ExtrasConfig, initial=initial))
         given = {"encoder": configured(EfficientNetEncoder), "guidance": guidance, "recolouring": 0.5}
