@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import huggingface_hub.constants
 import pytest
@@ -381,6 +381,15 @@ def test_a_folder_that_cannot_be_written(entry: Entry, server: Server, places: P
 def test_a_read_only_folder(entry: Entry, server: Server, places: Places) -> None:
     places.checkpoints.mkdir(parents=True, mode=0o500)
     assert "Permission denied" in refused("tiny")
+
+
+def test_a_read_only_disk(entry: Entry, server: Server, places: Places, tmp_path: Path, mounted: Any) -> None:
+    places.checkpoints.parent.mkdir(parents=True)
+    mounted(str(places.checkpoints.relative_to(tmp_path)), "ro,size=200k")
+    assert re.search(
+        r"tiny could not be written to .*checkpoints \(Read-only file system\); change its permissions or set",
+        refused("tiny"),
+    )
 
 
 @pytest.mark.parametrize(
