@@ -18,18 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import (
-    BROKEN,
-    BROKEN_PICTURES,
-    ROOT,
-    Gallery,
-    Pictures,
-    RunCli,
-    RunInside,
-    paint,
-    paint_three,
-    read_mask,
-)
+from conftest import ROOT, Gallery, Pictures, RunCli, RunInside, paint, paint_three, read_mask
+from odd_pictures import BROKEN, BROKEN_PICTURES
 from PIL import Image
 
 from harness.locks import lock

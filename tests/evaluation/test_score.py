@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import BROKEN_PICTURES, paint, result_record
+from conftest import paint, result_record
+from odd_pictures import BROKEN_PICTURES
 from rich.console import Console
 
 from evaluation import samples

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from colour_profiles import ADOBE_RGB, DISPLAY_P3, cmyk_profile, gamma, grey_profile, rgb_profile, srgb_curve
-from conftest import BROKEN_PICTURES, claim_size, paint, write_tiff
+from conftest import paint
+from odd_pictures import BROKEN_PICTURES, claim_size, write_tiff
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 from stylegallery.errors import InputError

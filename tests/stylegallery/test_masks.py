@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from colour_profiles import grey_profile
-from conftest import BROKEN, Pictures, read_mask, write_tiff
+from conftest import Pictures, read_mask
 from hydra.utils import instantiate
+from odd_pictures import BROKEN, write_tiff
 from omegaconf import DictConfig
 from PIL import Image
 from published_vectors import VECTORS
