@@ -1,5 +1,6 @@
 """The shape of the house: which package may import which, no circles, and what the digests of methods depend on."""
 
+import ast
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from harness import provenance
-from harness.provenance import imports, reachable, sources_digest
+from harness.provenance import imports, parsed, reachable, sources_digest
 
 # Each package imports itself and these; docs of the project call them arrows, and none of them points upwards.
 MAY_IMPORT = {
@@ -57,6 +58,17 @@ def test_arrows_between_packages_point_one_way(package: str) -> None:
         if other.split(".")[0] not in {package, *MAY_IMPORT[package]}
     }
     assert upwards == set()
+
+
+def test_imports_are_absolute() -> None:
+    """The arrows here and the digests of methods follow absolute names alone."""
+    relative = {
+        name
+        for name, path in SOURCES.items()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ImportFrom) and node.level
+    }
+    assert relative == set()
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
