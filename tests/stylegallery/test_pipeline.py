@@ -18,7 +18,7 @@ from stylegallery.contract import Cancelled, Item, MatchConstraints, Silent
 from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.figures import plan_figure
-from stylegallery.images import save, to_pixels
+from stylegallery.images import save
 from stylegallery.pipeline import StyleGallery
 from stylegallery.plan import Analysis
 
