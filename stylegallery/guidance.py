@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 import torch
@@ -31,6 +31,7 @@ class GuidanceConfig:
 
     steps: Steps  # DDIM timesteps, from high to low
     iterations: Count  # optimiser updates per timestep
+    refresh: Count  # timesteps that share one pass of content and references; 1: as in the paper
     learning_rate: Positive
     style_weight: NotNegative  # λ_s; only the ratio to λ_c matters to Adam
     content_weight: NotNegative  # λ_c
@@ -54,7 +55,8 @@ def optimise(
 ) -> tuple[Tensor, list[Energy]]:
     """The stylised latent (1, C, h, w) and the energy of every update.
 
-    References without a match are not run. `advance` is told of every update's energy and picture.
+    References without a match are not run. Features of content and references do not depend on z: `refresh` timesteps
+    in a row share those of the middle one. `advance` is told of every update's energy and picture.
 
     Raises:
         SettingsError: the settings ask for more layers than the model has, or leave no timestep.
@@ -67,12 +69,18 @@ def optimise(
     batches = [[content.latent], styles] if extras.initial == "content" else [[content.latent, *styles]]
     start = initial_latent(content, config)
     last = max(1, len(timesteps) * config.iterations - 1)
+    groups = [timesteps[first : first + config.refresh] for first in range(0, len(timesteps), config.refresh)]
+    middle = {timestep: group[len(group) // 2] for group in groups for timestep in group}
 
-    def losses_at(timestep: int) -> Losses:
+    @lru_cache(maxsize=1)
+    def fixed_attention(timestep: int) -> tuple[list[SelfAttention], dict[int, list[SelfAttention]]]:
         content_attention, *reference_attention = itertools.chain.from_iterable(
             model.self_attention_of_each(batch, timestep, layers, config.batched) for batch in batches
         )
-        by_reference = dict(zip(used, reference_attention, strict=True))
+        return content_attention, dict(zip(used, reference_attention, strict=True))
+
+    def losses_at(timestep: int) -> Losses:
+        content_attention, by_reference = fixed_attention(middle[timestep])
 
         def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
             attention = model.self_attention(latent, timestep, layers)

@@ -511,6 +511,47 @@ def test_calls_of_the_network(model: DiffusionModel) -> None:
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("refresh,taken_at", [(1, [0, 1, 2, 3, 4]), (2, [1, 1, 3, 3, 4]), (3, [1, 1, 1, 4, 4])])
+def test_timesteps_in_a_row_share_the_features_of_the_middle_one(
+    model: DiffusionModel, refresh: int, taken_at: list[int]
+) -> None:
+    content, references, matches = scene((8, 8), (8, 8), (8, 8))
+    config = replace(QUICK, steps=5, iterations=2, refresh=refresh)
+    timesteps, layers = guidance_timesteps(model, config), range(10, 16)
+    latent = initial_latent(content, config).clone().requires_grad_()
+    optimizer = torch.optim.Adam([latent], lr=config.learning_rate)
+    for timestep, taken in zip(timesteps, taken_at, strict=True):
+        pictures = [content.latent, references[0].latent, references[1].latent]
+        with torch.no_grad():
+            fixed, *styles = model.self_attention_of_each(pictures, timesteps[taken], layers)
+        for _ in range(2):
+            optimizer.zero_grad()
+            with repeatable_gradients():
+                attention = model.self_attention(latent, timestep, layers)
+                by_reference = dict(enumerate(styles, 1))
+                style = regional_style_loss(attention, by_reference, content, references, matches, config)
+                (style + 0.26 * content_loss(attention, fixed)).backward()
+            optimizer.step()
+    with unet_calls(model) as calls:
+        found, energies = optimise(model, content, references, matches, config)
+    assert torch.equal(found, latent.detach())
+    assert [energy.timestep for energy in energies] == [timestep for timestep in timesteps for _ in range(2)]
+    passes = [timestep for shape, timestep in calls if shape[0] == 3]
+    assert passes == [timesteps[taken] for taken in sorted(set(taken_at))]
+    assert len(calls) == len(passes) + len(energies)
+
+
+def test_features_that_are_never_refreshed_are_those_of_the_middle_of_the_schedule(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    runs = []
+    for refresh in (3, 100):
+        with unet_calls(model) as calls:
+            runs.append(optimise(model, content, references, matches, replace(QUICK, refresh=refresh)))
+        assert [timestep for shape, timestep in calls if shape[0] == 2] == [model.timesteps(3)[1]]
+    assert torch.equal(runs[0][0], runs[1][0]) and runs[0][1] == runs[1][1]
+
+
 def test_progress_is_told_of_every_update_and_can_show_it(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8))
     told: list[tuple[Any, Any]] = []

@@ -1,0 +1,186 @@
+"""What `guidance.refresh` costs and saves: features of content and references taken once for r timesteps, against every
+timestep, on the embedded model. Printed beside it: what another seed and another rounding (`batched=false`) change.
+
+    python benchmarks/refresh.py --data ../shared/data/benchmark [--items 8] [--schedules preset] [--sheet sheet.png]
+
+Items are spread over data=mixed60, so that contents and families differ. The schedules are `preset`, that of the
+embedded model (8 timesteps 20 apart, 3 updates each); `fine`, the paper's 150 x 1 with the embedded model's extras (25
+timesteps up to 150, 6 apart); and `noise`, the paper's settings as they are, from the inverted latent through all 150
+timesteps.
+
+`grey` is the mean absolute difference of the picture from r = 1 on the same seed, in grey levels. `energy` is that of
+the final latent at features of the same timestep, whatever r the run had. The scores are those of evaluation/metrics,
+regional ones in the regions of seed 0. Of every score stand the mean change against r = 1 and its mean absolute value
+over the items, which is the spread where the row is another seed.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from data.benchmark import manifest_items
+from evaluation.metric import Annotation, Metric, Sample
+from evaluation.registry import build_metrics
+from stylegallery.contract import Item
+from stylegallery.guidance import (
+    GuidanceConfig,
+    content_loss,
+    guidance_timesteps,
+    guided_layers,
+    optimise,
+    regional_style_loss,
+)
+from stylegallery.images import to_pixels
+from stylegallery.overrides import CONFIGS
+from stylegallery.pipeline import StyleGallery
+from stylegallery.plan import Plan
+from stylegallery.segmentation import Segmentation
+
+REFRESH = (1, 2, 4, 5, 8, 10, 16)
+SEEDS = (1, 2)
+SCORES = ("regional_style_efficientnet", "structure_efficientnet", "texture", "regional_texture")
+
+
+def schedule(name: str, preset: GuidanceConfig) -> GuidanceConfig:
+    """The settings of stage 3 of a schedule, see above."""
+    if name == "preset":
+        return preset
+    if name == "fine":
+        return replace(preset, steps=150, iterations=1)
+    paper = OmegaConf.load(CONFIGS / "method/stylegallery.yaml").guidance
+    extras = {key: value for key, value in paper.extras.items() if key != "_target_"}
+    own = {key: value for key, value in paper.items() if key not in ("_target_", "extras")}
+    return replace(preset, **own, extras=replace(preset.extras, **extras))
+
+
+def segmentations(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> list[Segmentation]:
+    """Content and references as `StyleGallery.render` hands them on."""
+    content, *references = [analysis.segmentation for analysis in plan.analyses]
+    if config.extras.initial == "content":
+        content = replace(content, latent=method.model.encode(method.recoloured(plan)))
+    return [content, *references]
+
+
+@torch.no_grad()
+def true_energy(method: StyleGallery, latent: Tensor, found: Sequence[Segmentation], plan: Plan,
+                config: GuidanceConfig) -> float:  # fmt: skip
+    """The energy of a latent, at features of the same timestep; mean over every eighth timestep of the schedule."""
+    model, layers, energies = method.model, guided_layers(method.model, config), []
+    for timestep in guidance_timesteps(model, config)[::8]:
+        attention, fixed, *styles = (
+            model.self_attention(one, timestep, layers) for one in (latent, *(each.latent for each in found))
+        )
+        by_reference = dict(enumerate(styles, 1))
+        style = regional_style_loss(attention, by_reference, found[0], found[1:], plan.matches, config)
+        energies.append(config.style_weight * style + config.content_weight * content_loss(attention, fixed))
+    return float(torch.stack(energies).mean())
+
+
+def variants(config: GuidanceConfig) -> Iterator[tuple[str, int, GuidanceConfig]]:
+    """Name, seed and settings of every run; the first is what all others are compared with."""
+    for refresh in REFRESH:
+        yield f"r = {refresh}", 0, replace(config, refresh=refresh)
+    for seed in SEEDS:
+        yield "another seed", seed, replace(config, refresh=1)
+    yield "another rounding", 0, replace(config, refresh=1, batched=not config.batched)
+
+
+def measured(method: StyleGallery, item: Item, name: str, plans: Sequence[Plan], metrics: Sequence[Metric]
+             ) -> tuple[list[dict[str, object]], list[Tensor]]:  # fmt: skip
+    """A row for every variant of an item, and its pictures."""
+    annotation = Annotation(plans[0].content.labels, [one.labels for one in plans[0].references], plans[0].matches)
+    rows: list[dict[str, object]] = []
+    pictures: list[Tensor] = []
+    for variant, seed, config in variants(schedule(name, method.guidance)):
+        plan = plans[seed]
+        found = segmentations(method, plan, config)
+        start = time.perf_counter()
+        latent, _ = optimise(method.model, found[0], found[1:], plan.matches, config)
+        seconds = time.perf_counter() - start
+        picture = method.model.decode(latent)
+        references = [reference.image for reference in plan.references]
+        sample = Sample(item.id, plan.content.image, references, picture, annotation)
+        pictures.append(picture)
+        rows.append(
+            {"schedule": name, "item": item.id, "variant": variant, "seconds": seconds,
+             "grey": float((picture - pictures[0]).abs().mean()) * 255,
+             "energy": true_energy(method, latent, found, plan, config)}
+            | {metric.name: metric([sample])[0] for metric in metrics}
+        )  # fmt: skip
+    return rows, [plans[0].content.image, *pictures]
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over the items: changes against the first variant, and their absolute values."""
+    first = rows[rows.variant == "r = 1"].set_index("item")
+    before = first.loc[rows.item].reset_index()
+    rows = rows.reset_index(drop=True)
+    found = rows[["variant", "grey"]].copy()
+    found["speed"] = before.seconds / rows.seconds
+    found["energy %"] = 100 * (rows.energy / before.energy - 1)
+    for score in SCORES:
+        found[score] = rows[score] - before[score]
+    columns = {"grey": ("grey", "mean"), "grey max": ("grey", "max"), "speed": ("speed", "median"),
+               "speed min": ("speed", "min"), "speed max": ("speed", "max"),
+               "energy %": ("energy %", "mean")}  # fmt: skip
+    for score in SCORES:
+        columns |= {score: (score, "mean"), f"|{score}|": (score, lambda values: values.abs().mean())}
+    return found.groupby("variant", sort=False).agg(**columns)
+
+
+def sheet(path: Path, rows: Sequence[tuple[str, Sequence[Tensor]]], names: Sequence[str]) -> None:
+    """Pictures of every item side by side, captioned."""
+    lines = [np.hstack([to_pixels(picture) for picture in pictures]) for _, pictures in rows]
+    image = Image.fromarray(np.vstack(lines))
+    draw, side = ImageDraw.Draw(image), lines[0].shape[0]
+    for row, (label, _) in enumerate(rows):
+        for column, name in enumerate(names):
+            draw.text((column * side + 3, row * side + 3), f"{label[:12]} {name}", fill="white", stroke_width=1,
+                      stroke_fill="black")  # fmt: skip
+    image.save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="the benchmark's pictures")
+    parser.add_argument("--items", type=int, default=8)
+    parser.add_argument("--schedules", nargs="+", choices=("preset", "fine", "noise"), default=["preset", "fine"])
+    parser.add_argument("--resolution", type=int, default=256)
+    parser.add_argument("--sheet", type=Path, help="where to put the pictures; the schedule's name is added")
+    parser.add_argument("--rows", type=Path, help="where to put a table of all items")
+    options = parser.parse_args()
+    method = StyleGallery.from_config("resizing=square", f"resolution={options.resolution}")
+    every = manifest_items("mixed60", "stylegallery", options.data)
+    items = every[:: len(every) // options.items][: options.items]
+    metrics, _ = build_metrics(SCORES)
+    rows: list[dict[str, object]] = []
+    pictures: dict[str, list[tuple[str, list[Tensor]]]] = {name: [] for name in options.schedules}
+    for item in items:
+        plans = [method.plan(item, torch.Generator().manual_seed(seed)) for seed in (0, *SEEDS)]
+        for name in options.schedules:
+            found, shown = measured(method, item, name, plans, metrics)
+            rows += found
+            pictures[name].append((item.id, shown))
+            print(name, item.id, len(item.references), [round(float(row["grey"]), 2) for row in found], flush=True)
+    frame = pd.DataFrame(rows)
+    if options.rows:
+        frame.to_csv(options.rows, index=False)
+    names = ["content", *(variant for variant, _, _ in variants(method.guidance))]
+    for name, part in frame.groupby("schedule", sort=False):
+        print(f"\n{name}, {len(items)} items at {options.resolution} px")
+        print(summary(part).round(4).to_markdown())
+        if options.sheet:
+            sheet(options.sheet.with_stem(f"{options.sheet.stem}_{name}"), pictures[str(name)], names)
+
+
+if __name__ == "__main__":
+    main()
