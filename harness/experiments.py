@@ -43,6 +43,8 @@ def require_used(config: DictConfig) -> None:
         raise InputError("only= chooses runs of an experiment; pass experiment= too")
     if config.output_size != "model" and config.experiment is None and "output_size" not in config.method:
         raise InputError("this method paints at the model's size alone; leave out output_size=")
+    if config.time_budget is not None and config.experiment is None and "time_budget" not in config.method:
+        raise InputError("this method takes its time; leave out time_budget=")
     if config.launcher and str(config.shard) != "0/1":
         raise InputError("launcher= shares out all items itself; leave out shard=")
 
@@ -170,6 +172,8 @@ def of_result(job: Job, record: Record) -> Table:
     table.add_row("result", str(folder.picture))
     table.add_row("at a glance", str(folder.overview))
     table.add_row("references", str(len(item.references)))
+    if record.steps is not None:
+        table.add_row("steps", str(record.steps))
     for stage, seconds in record.seconds.items():
         table.add_row(stage, f"{seconds:.1f} s")
     table.add_row("peak memory", f"{record.peak_memory_mib / 1024:.2f} GiB")

@@ -67,6 +67,7 @@ def write_result(
             size=(result.image.shape[-1], result.image.shape[-2]),
             seconds=dict(result.seconds),
             peak_memory_mib=result.peak_memory_mib,
+            steps=result.steps,
             environment=environment(request.config),
             files={path.name: WrittenFile(path.stat().st_size, file_digest(path)) for path in made},
         )

@@ -119,7 +119,8 @@ class Stylization:
     """Result of a method on one item: a picture, and how it came about.
 
     content and references are the pictures as the method saw them. Region maps, matches and energies stay empty where
-    the method has none. seconds are those of its stages; peak_memory_mib is the GPU's, else the process's.
+    the method has none. seconds are those of its stages; peak_memory_mib is the GPU's, else the process's. steps are
+    those of the schedule that it went through, which a time budget chooses.
     """
 
     image: Tensor
@@ -131,6 +132,7 @@ class Stylization:
     energies: list[Energy] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: float = 0.0
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         """Raises SettingsError where a picture has another form, InputError where its values lie outside [0, 1],

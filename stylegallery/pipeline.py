@@ -14,6 +14,7 @@ from stylegallery.draws import derived, generator_of, seed_of_run
 from stylegallery.errors import InputError, require
 from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
+from stylegallery.extras.time_budget import steps_within
 from stylegallery.files import notice
 from stylegallery.guidance import GuidanceConfig, guidance_timesteps, guided_layers, optimise
 from stylegallery.images import Picture, read_image, resize
@@ -22,8 +23,8 @@ from stylegallery.memory import require_memory
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.plan import Analysis, Input, Plan
 from stylegallery.regions import mask_on_grid, read_published_mask
-from stylegallery.segmentation import SegmentationConfig, find_regions
-from stylegallery.settings import Resolution, Share, check, checked
+from stylegallery.segmentation import Segmentation, SegmentationConfig, find_regions
+from stylegallery.settings import Resolution, Seconds, Share, check, checked
 from stylegallery.stopwatch import Stopwatch
 
 OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experiment", "launcher", "tracker")
@@ -46,6 +47,7 @@ class StyleGallery:
         recolouring: Share,
         output_size: Literal["model", "content"],
         detail: Share,
+        time_budget: Seconds | None = None,
         depth: Callable[[Tensor], Tensor] | None = None,
         segmenter: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -66,6 +68,7 @@ class StyleGallery:
         self.model, self.encoder, self.recolouring = model, encoder, recolouring
         self.depth, self.segmenter = depth, segmenter
         self.output_size, self.detail = output_size, detail
+        self.time_budget = None if time_budget is None else float(str(time_budget).removesuffix("s"))
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
         self.resolution, self.resizing = resolution, resizing
 
@@ -167,6 +170,8 @@ class StyleGallery:
     def render(self, plan: Plan, progress: Progress = Silent(), watch: Stopwatch | None = None) -> Stylization:
         """Stage 3: optimise the latent under the regional energy (paper §3.3), and decode it.
 
+        A time budget begins with the watch: that of `stylize` with its stage 1.
+
         Raises:
             FloatingPointError: energy, gradient or picture are not finite.
         """
@@ -175,15 +180,17 @@ class StyleGallery:
         with watch("guidance"):
             if self.recolouring > 0:
                 content = replace(content, latent=self.model.encode(self.recoloured(plan)))
-            updates = len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
+            guidance = self.guidance
+            if self.time_budget is not None:
+                guidance = self.within(self.time_budget - watch.elapsed(), plan, content, references)
+            updates = len(guidance_timesteps(self.model, guidance)) * guidance.iterations
             advance = progress.stage("3 energy", updates)
-            latent, energies = optimise(self.model, content, references, plan.matches, self.guidance, advance)
+            latent, energies = optimise(self.model, content, references, plan.matches, guidance, advance)
             image = self.model.decode(latent).cpu()
         if self.output_size == "content":
             with watch("detail"):
-                carried = self.model.decode(plan.content.segmentation.latent).cpu()
-                image = enlarge(image, read_image(plan.content.source), carried, self.detail)
-        return plan.with_image(image, energies, watch)
+                image = self.enlarged(plan, image)
+        return plan.with_image(image, energies, watch, guidance.steps)
 
     # --- what the stages are made of ---
 
@@ -213,6 +220,24 @@ class StyleGallery:
             seed = derived(given.run_seed)  # one for all pictures: what is drawn with it is compared
             descriptors = describe(found.labels, found.features, image, self.encoder, self.matching, seed)
         return Analysis(given.source, image, given.run_seed, found, descriptors)
+
+    def within(
+        self, seconds: float, plan: Plan, content: Segmentation, references: Sequence[Segmentation]
+    ) -> GuidanceConfig:
+        """The settings of stage 3 with as many steps as `seconds` allow."""
+
+        def finish() -> None:
+            image = self.model.decode(content.latent).cpu()
+            if self.output_size == "content":
+                self.enlarged(plan, image)
+
+        steps = steps_within(seconds, finish, self.model, content, references, plan.matches, self.guidance)
+        return replace(self.guidance, steps=steps)
+
+    def enlarged(self, plan: Plan, image: Tensor) -> Tensor:
+        """A result (1, 3, H, W) as large as the photo, and with its fine detail."""
+        carried = self.model.decode(plan.content.segmentation.latent).cpu()
+        return enlarge(image, read_image(plan.content.source), carried, self.detail)
 
     def recoloured(self, plan: Plan) -> Tensor:
         """The content's picture with the colours of its matches."""

@@ -56,7 +56,9 @@ class Plan:
         """Content first, then the references."""
         return [self.content, *self.references]
 
-    def with_image(self, image: Tensor, energies: Sequence[Energy] = (), watch: Stopwatch | None = None) -> Stylization:
+    def with_image(
+        self, image: Tensor, energies: Sequence[Energy] = (), watch: Stopwatch | None = None, steps: int | None = None
+    ) -> Stylization:
         """The result of this plan that is `image` (1, 3, H, W)."""
         return Stylization(
             image=image,
@@ -66,5 +68,6 @@ class Plan:
             reference_labels=[reference.labels for reference in self.references],
             matches=self.matches,
             energies=list(energies),
+            steps=steps,
             **(watch.costs() if watch else {}),
         )

@@ -16,6 +16,7 @@ class Stopwatch:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds: dict[str, float] = {}
+        self.began = time.perf_counter()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -26,6 +27,10 @@ class Stopwatch:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 3)
+
+    def elapsed(self) -> float:
+        """Seconds since this watch was made."""
+        return time.perf_counter() - self.began
 
     def costs(self) -> dict[str, Any]:
         """What a `Stylization` tells of them, by its names."""

@@ -16,7 +16,13 @@ from stylegallery.settings import located
 
 ROOT = Path(__file__).parent.parent
 Made = TypeVar("Made")
-INTERPOLATED = {"${device}": "cpu", "${output_size}": "model", "${depth}": None, "${segmenter}": None}
+INTERPOLATED = {
+    "${device}": "cpu",
+    "${output_size}": "model",
+    "${time_budget}": None,
+    "${depth}": None,
+    "${segmenter}": None,
+}
 
 
 def compose_config(name: str, *overrides: str) -> DictConfig:
