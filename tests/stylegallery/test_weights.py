@@ -385,7 +385,7 @@ def test_a_read_only_folder(entry: Entry, server: Server, places: Places) -> Non
 
 def test_a_read_only_disk(entry: Entry, server: Server, places: Places, tmp_path: Path, mounted: Any) -> None:
     places.checkpoints.parent.mkdir(parents=True)
-    mounted(str(places.checkpoints.relative_to(tmp_path)), "ro,size=8m")  # room enough, so that only the write is refused
+    mounted(str(places.checkpoints.relative_to(tmp_path)), "ro,size=8m")  # room enough: the write alone is refused
     assert re.search(
         r"tiny could not be written to .*checkpoints \(Read-only file system\); change its permissions or set",
         refused("tiny"),
