@@ -110,9 +110,9 @@ class Record:
     """A result, or the failure of an item, which has an `error`.
 
     digest: address of the request, None where not even an input could be read; settings: digest of the frozen settings
-    of the label, None for a single picture; size: width and height; seconds: by stage; steps: of the schedule that the
-    method went through, where it has one; files: name -> as written. The others are those of `Request`. Other keys of a
-    file are ignored.
+    of the label, None for a single picture; size: width and height; seconds: by stage; steps: of the method's schedule;
+    updates: that it made, where patience may end it early; files: name -> as written. The others are those of
+    `Request`. Other keys of a file are ignored.
     """
 
     __pydantic_config__ = CHECKED
@@ -130,6 +130,7 @@ class Record:
     seconds: dict[Text, Amount] = field(default_factory=dict)
     peak_memory_mib: Amount = 0.0
     steps: Count | None = None
+    updates: Count | None = None
     environment: dict[Text, Text]
     files: dict[Annotated[Text, AfterValidator(file_name)], WrittenFile]
     error: Text | None = None

@@ -68,6 +68,7 @@ def write_result(
             seconds=dict(result.seconds),
             peak_memory_mib=result.peak_memory_mib,
             steps=result.steps,
+            updates=len(result.energies) or None,
             environment=environment(request.config),
             files={path.name: WrittenFile(path.stat().st_size, file_digest(path)) for path in made},
         )

@@ -120,7 +120,7 @@ class Stylization:
 
     content and references are the pictures as the method saw them. Region maps, matches and energies stay empty where
     the method has none. seconds are those of its stages; peak_memory_mib is the GPU's, else the process's. steps are
-    those of the schedule that it went through, which a time budget chooses.
+    those of its schedule, which a time budget chooses.
     """
 
     image: Tensor

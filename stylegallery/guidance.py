@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stylegallery.contract import Advance, Energy, Match, ignored
 from stylegallery.errors import SettingsError
-from stylegallery.extras.small_models import ExtrasConfig, finished, learning_rate, mean_of_regions
+from stylegallery.extras.small_models import ExtrasConfig, finished, learning_rate, mean_of_regions, settled
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.optimisation import Losses, minimise
@@ -92,12 +92,13 @@ def optimise(
     def rate(step: int) -> float:
         return learning_rate(config.learning_rate, extras.final_learning_rate, step / last)
 
+    updates = minimise(start, timesteps, config.iterations, losses_at, rate, config.style_weight, config.content_weight)
     latent, energies = start, []
-    for latent, energy in minimise(
-        start, timesteps, config.iterations, losses_at, rate, config.style_weight, config.content_weight
-    ):
+    for latent, energy in itertools.islice(updates, extras.updates):
         energies.append(energy)
         advance(energy, partial(model.decode, latent))
+        if settled(energies, extras.patience):
+            break
     return finished(model, latent, start, content.labels, extras), energies
 
 

@@ -1,4 +1,5 @@
-"""Optional, not in the paper: what stage 3 needs on a model too small to paint from noise. All of it is off by default.
+"""Optional, not in the paper: what stage 3 needs on a model too small to paint from noise, and where it may end early.
+All of it is off by default.
 
 Such a model paints well near a picture, at low timesteps, and leaves the grid of its latents in what it paints.
 """
@@ -10,9 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from stylegallery.contract import Energy
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.regions import region_count
-from stylegallery.settings import NotNegative, Number, Timestep, check_fields
+from stylegallery.settings import Count, NotNegative, Number, Timestep, check_fields
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class ExtrasConfig:
     normalise: Literal["tokens", "regions"]  # a region weighs by its size, or all regions weigh the same
     keep_region_means: bool  # set every region's mean latent back to where it started
     projection_timestep: Timestep  # 0: none; else one clean-latent estimate at this timestep ends the run
+    patience: (
+        Number  # 0: none; else updates after which an energy that did not fall ends the optimisation, see `settled`
+    )
+    updates: Count | None  # the first of the schedule alone, such as those that a run with patience made; None: all
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -33,6 +39,13 @@ class ExtrasConfig:
 def learning_rate(first: float, last: float | None, share: float) -> float:
     """The rate at a share of the updates, 0 to 1: linear from `first` to `last`, or `first` throughout."""
     return first if last is None else first + share * (last - first)
+
+
+def settled(energies: Sequence[Energy], patience: int) -> bool:
+    """Whether the mean energy of the last `patience` updates is no lower than that of as many before them; never where
+    patience is 0. Means, because the energy jumps a little from one timestep to the next."""
+    values = [energy.energy for energy in energies[-2 * patience :]]
+    return 0 < 2 * patience == len(values) and sum(values[patience:]) >= sum(values[:patience])
 
 
 def mean_of_regions(differences: Sequence[Tensor]) -> Tensor:

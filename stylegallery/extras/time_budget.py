@@ -74,7 +74,8 @@ def seconds_of(
         if len(ends) == 4:
             raise Timed
 
+    whole = replace(config.extras, patience=0, updates=None)
     with suppress(Timed):
-        optimise(model, content, references, matches, replace(config, iterations=2, refresh=1), advance)
+        optimise(model, content, references, matches, replace(config, iterations=2, refresh=1, extras=whole), advance)
     first, update, *following = (end - before for before, end in itertools.pairwise(ends))
     return update, max(0.0, (following[0] if following else first) - update)

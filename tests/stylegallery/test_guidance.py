@@ -16,9 +16,9 @@ from published_vectors import SCALARS, VECTORS, needs_shared, shared_case
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stylegallery.contract import Cancelled, Match
+from stylegallery.contract import Cancelled, Energy, Match
 from stylegallery.devices import repeatable_gradients
-from stylegallery.extras.small_models import ExtrasConfig, with_region_means
+from stylegallery.extras.small_models import ExtrasConfig, settled, with_region_means
 from stylegallery.guidance import (
     GuidanceConfig,
     content_loss,
@@ -332,7 +332,7 @@ def test_timesteps_above_the_highest_are_left_out(model: DiffusionModel) -> None
 def test_the_defaults_are_the_papers() -> None:
     assert (PAPER.steps, PAPER.iterations, PAPER.layers) == (150, 1, 6)
     assert (PAPER.learning_rate, PAPER.content_weight, PAPER.attention_scale) == (0.05, 0.26, 1.5)
-    assert PAPER.extras == ExtrasConfig("inverted", 1000, None, "tokens", False, 0)
+    assert PAPER.extras == ExtrasConfig("inverted", 1000, None, "tokens", False, 0, 0, None)
 
 
 # --- grids ---
@@ -624,6 +624,31 @@ def test_more_layers_than_the_model_has_are_refused(model: DiffusionModel) -> No
     content, references, matches = scene((8, 8), (8, 8))
     with pytest.raises((ValueError, IndexError)):
         optimise(model, content, references, matches, replace(QUICK, layers=17))
+
+
+@pytest.mark.parametrize(
+    "values,patience,ends",
+    [
+        ([3, 2, 2, 2], 2, False), ([3, 2, 2, 3], 2, True), ([3, 2, 3], 2, False), ([9, 1, 2, 1, 2], 2, True),
+        ([2, 2], 1, True), ([2, 1.9], 1, False), ([2, 2, 2], 0, False), ([], 0, False), ([], 3, False),
+    ],
+)  # fmt: skip
+def test_an_energy_has_settled_where_its_mean_fell_no_more(values: list[float], patience: int, ends: bool) -> None:
+    assert settled([Energy(i, 1, value, 0, 0) for i, value in enumerate(values)], patience) is ends
+
+
+@pytest.mark.slow
+def test_an_energy_that_does_not_fall_ends_the_run_and_so_many_updates_give_the_same(model: DiffusionModel) -> None:
+    content, references, matches = scene((8, 8), (8, 8))
+    config = replace(QUICK, steps=30, learning_rate=0.1)  # from one timestep to the next the energy may rise
+    whole = configured(ExtrasConfig, final_learning_rate=0.001)
+    ended, energies = optimise(model, content, references, matches, replace(config, extras=replace(whole, patience=2)))
+    assert 4 <= len(energies) < 30 and settled(energies, 2) and not settled(energies[:-1], 2)
+    again = replace(config, extras=replace(whole, updates=len(energies)))
+    latent, known = optimise(model, content, references, matches, again)
+    assert torch.equal(latent, ended) and known == energies
+    _, every = optimise(model, content, references, matches, replace(config, extras=whole))
+    assert every[: len(energies)] == energies and len(every) == 30
 
 
 def test_region_means_come_back_and_nothing_else_changes() -> None:
