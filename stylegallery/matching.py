@@ -3,8 +3,9 @@
 score = 0.25 · statistics + 1 · semantics + 0.125 · geometry; the user's vetoes beat scores, and pins beat both.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -20,6 +21,8 @@ from stylegallery.contract import Match, MatchConstraints
 from stylegallery.errors import InputError, require
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.settings import NotNegative, check_fields
+
+BLOCK = 16  # pictures whose regions are scored together: what they have in float64 fits into a processor's cache
 
 
 @dataclass(frozen=True)
@@ -163,73 +166,105 @@ def enclosing_circles(labels: Tensor, circle: Literal["minimum", "centroid"] = "
     return np.array(circles)
 
 
-def circle_overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two discs (row, column, radius); 0 where the union has no area."""
-    distance = math.hypot(first[0] - second[0], first[1] - second[1])
-    large, small = max(first[2], second[2]), min(first[2], second[2])
-    if distance >= large + small:
-        intersection = 0.0
-    elif distance <= large - small:
-        intersection = math.pi * small**2
-    else:
+def circle_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of discs (..., 3) as row, column, radius, which broadcast; 0 where the union has no
+    area."""
+    distance = np.hypot(first[..., 0] - second[..., 0], first[..., 1] - second[..., 1])
+    large, small = np.maximum(first[..., 2], second[..., 2]), np.minimum(first[..., 2], second[..., 2])
+    with np.errstate(divide="ignore", invalid="ignore"):  # of discs that `select` finds apart or one in the other
         along_large = (distance**2 + large**2 - small**2) / (2 * distance)
         along_small = distance - along_large
-        intersection = (
-            large**2 * math.acos(min(1.0, along_large / large))
-            - along_large * math.sqrt(max(0.0, large**2 - along_large**2))
-            + small**2 * math.acos(max(-1.0, min(1.0, along_small / small)))
-            - along_small * math.sqrt(max(0.0, small**2 - along_small**2))
+        lens = (
+            large**2 * np.arccos(np.clip(along_large / large, -1, 1))
+            - along_large * np.sqrt(np.maximum(0, large**2 - along_large**2))
+            + small**2 * np.arccos(np.clip(along_small / small, -1, 1))
+            - along_small * np.sqrt(np.maximum(0, small**2 - along_small**2))
         )
-    union = math.pi * (large**2 + small**2) - intersection
-    return intersection / union if union > 0 else 0.0
+        intersection = np.select([distance >= large + small, distance <= large - small], [0, math.pi * small**2], lens)
+        union = math.pi * (large**2 + small**2) - intersection
+        return np.where(union > 0, intersection / union, 0)
+
+
+def cosines(first: Tensor, second: Tensor) -> np.ndarray:
+    """Cosine similarities (R, S) of rows (R, D) and (S, D), as float32; 0 with a row of zeros.
+
+    Summed in float64, so that the last bit of a pair does not depend on the other pairs, as it does in a product of
+    float32 matrices: the same picture found twice ties with itself, and a score is the same whatever else is offered.
+    """
+    a, b = (rows.cpu().double().numpy() for rows in (first, second))
+    lengths = [np.sqrt(np.einsum("id,id->i", rows, rows)).clip(1e-12) for rows in (a, b)]
+    return (a @ b.T / np.outer(*lengths)).astype(np.float32)
 
 
 def score_terms(content: RegionDescriptors, reference: RegionDescriptors) -> np.ndarray:
     """The three terms (R content, R reference, 3) of every pair: cosine, cosine, overlap."""
-    statistics = F.normalize(content.statistics, dim=1) @ F.normalize(reference.statistics, dim=1).T
-    semantics = F.normalize(content.semantics, dim=1) @ F.normalize(reference.semantics, dim=1).T
-    geometry = [[circle_overlap(a, b) for b in reference.circles] for a in content.circles]
-    return np.stack([statistics.cpu().double(), semantics.cpu().double(), np.array(geometry)], axis=-1)
+    statistics = cosines(content.statistics, reference.statistics)
+    semantics = cosines(content.semantics, reference.semantics)
+    geometry = circle_overlap(content.circles[:, None], reference.circles[None])
+    return np.stack([statistics, semantics, geometry], axis=-1)
+
+
+def joined(pictures: Sequence[RegionDescriptors]) -> RegionDescriptors:
+    """The regions of several pictures, one picture after the other."""
+    statistics, semantics = (
+        torch.cat([getattr(picture, name).cpu() for picture in pictures]) for name in ("statistics", "semantics")
+    )
+    return RegionDescriptors(statistics, semantics, np.concatenate([picture.circles for picture in pictures]))
 
 
 def best_matches(
     content: RegionDescriptors,
-    references: Sequence[RegionDescriptors],
+    references: Iterable[RegionDescriptors],
     config: MatchingConfig,
     constraints: MatchConstraints[int],
     seed: int = 0,
 ) -> list[Match]:
-    """The best region of any reference for every content region, in order; several may share one.
+    """The best region of any reference for every content region, in order; several may share one. The first of equally
+    good ones is taken.
 
+    References are asked for a few at a time and not kept: what is held of them grows by 24 bytes per pair of regions.
     `seed` draws the regions where the assignment is random.
 
     Raises:
         InputError: a constraint names a region or reference that does not exist, or nothing is left to choose from.
     """
-    terms = np.concatenate([score_terms(content, reference) for reference in references], axis=1)
-    columns = [(i, j) for i, r in enumerate(references, 1) for j in range(1, len(r.circles) + 1)]
-    require_known(constraints, len(terms), [len(reference.circles) for reference in references])
-    scores = terms @ np.array([config.statistics, config.semantics, config.geometry])
+    blocks, counts, waiting = [], [], iter(references)
+    while block := list(itertools.islice(waiting, BLOCK)):
+        blocks.append(score_terms(content, joined(block)))
+        counts += [len(reference.circles) for reference in block]
+    terms = np.concatenate(blocks, axis=1)
+    require_known(constraints, len(terms), counts)
+    scores = (terms * [config.statistics, config.semantics, config.geometry]).sum(-1)
+    first = np.concatenate([[0], np.cumsum(counts)])  # column of every reference's first region
     draw = np.random.default_rng(seed)
     matches = []
-    for region in range(1, len(terms) + 1):
-        if region in constraints.pins:
-            best = columns.index(constraints.pins[region])
+    for region, (row, allowed) in enumerate(zip(scores, choices(constraints, first, len(scores)), strict=True), 1):
+        pinned = region in constraints.pins
+        if not allowed.any():
+            raise InputError(f"content region {region} has no region left to match; exclude or forbid less")
+        if config.assignment == "random" and not pinned:
+            best = draw.choice(np.flatnonzero(allowed))
         else:
-            allowed = [
-                index
-                for index, (reference, reference_region) in enumerate(columns)
-                if reference not in constraints.excluded
-                and (region, reference, reference_region) not in constraints.forbidden
-            ]
-            if not allowed:
-                raise InputError(f"content region {region} has no region left to match; exclude or forbid less")
-            if config.assignment == "random":
-                best = int(draw.choice(allowed))
-            else:
-                best = max(allowed, key=lambda index: scores[region - 1, index])
-        reference, reference_region = columns[best]
+            best = np.where(allowed, row, -np.inf).argmax()
+        reference = int(np.searchsorted(first, best, side="right"))
+        reference_region = int(best - first[reference - 1]) + 1
         statistics, semantics, geometry = terms[region - 1, best].tolist()
-        score, pinned = float(scores[region - 1, best]), region in constraints.pins
+        score = float(row[best])
         matches.append(Match(region, reference, reference_region, score, statistics, semantics, geometry, pinned))
     return matches
+
+
+def choices(constraints: MatchConstraints[int], first: np.ndarray, regions: int) -> np.ndarray:
+    """Whether a content region may take a reference region, (R, M) bool; one that is pinned has its target alone.
+
+    `first` (references + 1) has the column of every reference's first region, and M.
+    """
+    allowed = np.ones((regions, first[-1]), dtype=bool)
+    for reference in constraints.excluded:
+        allowed[:, first[reference - 1] : first[reference]] = False
+    for region, reference, reference_region in constraints.forbidden:
+        allowed[region - 1, first[reference - 1] + reference_region - 1] = False
+    for region, (reference, reference_region) in constraints.pins.items():
+        allowed[region - 1] = False
+        allowed[region - 1, first[reference - 1] + reference_region - 1] = True
+    return allowed

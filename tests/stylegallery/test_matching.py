@@ -1,7 +1,11 @@
 """Stage 2: descriptors by closed forms and the published code's vectors, matching by its invariances."""
 
+import gc
 import itertools
 import math
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from stylegallery.constraints import region_at
 from stylegallery.contract import MatchConstraints
 from stylegallery.errors import InputError
 from stylegallery.matching import (
+    BLOCK,
     MatchingConfig,
     RegionDescriptors,
     best_matches,
@@ -44,12 +49,12 @@ def test_a_point_names_the_region_that_covers_it(point: tuple[float, float], num
     assert region_at(point, torch.arange(1, 7).view(2, 3)) == number
 
 
-def descriptors(regions: int, seed: int) -> RegionDescriptors:
+def descriptors(regions: int, seed: int, width: int = 6) -> RegionDescriptors:
     """Random descriptors whose circles overlap partly."""
     draw = generator(seed)
     circles = torch.cat([torch.rand(regions, 2, generator=draw), torch.rand(regions, 1, generator=draw) + 0.1], 1)
     return RegionDescriptors(
-        torch.randn(regions, 6, generator=draw), torch.randn(regions, 5, generator=draw), circles.double().numpy()
+        torch.randn(regions, width, generator=draw), torch.randn(regions, 5, generator=draw), circles.double().numpy()
     )
 
 
@@ -176,6 +181,35 @@ def test_overlap_of_circles_as_published(row: dict) -> None:
 def test_overlap_does_not_depend_on_the_unit(scale: float) -> None:
     first, second = np.array([0.2, 0.3, 0.4]), np.array([0.5, 0.1, 0.3])
     assert circle_overlap(scale * first, scale * second) == pytest.approx(circle_overlap(first, second), rel=1e-9)
+
+
+def test_overlaps_of_many_circles_are_those_of_every_pair() -> None:
+    """Apart, one in the other, equal, touching, without size, and partly over each other: by areas of circular segments
+    that stand at the angles under which the centres see the points where the circles meet."""
+
+    def segment(radius: float, angle: float) -> float:
+        return radius**2 * (angle - math.sin(2 * angle) / 2)
+
+    def overlap(first: np.ndarray, second: np.ndarray) -> float:
+        (a, r), (b, s) = ((circle[:2], float(circle[2])) for circle in (first, second))
+        d = math.dist(a, b)
+        if d >= r + s:
+            common = 0.0
+        elif d <= abs(r - s):
+            common = math.pi * min(r, s) ** 2
+        else:
+            angles = [math.acos((d * d + p * p - q * q) / (2 * d * p)) for p, q in ((r, s), (s, r))]
+            common = segment(r, angles[0]) + segment(s, angles[1])
+        area = math.pi * (r * r + s * s) - common
+        return common / area if area else 0.0
+
+    draw = np.random.default_rng(0)
+    circles = draw.random((40, 3)) * [1, 1, 0.6]
+    circles[:6] = [(0, 0, 0), (0, 0, 0.5), (1, 0, 0.5), (0.5, 0.5, 0.2), (0.5, 0.5, 0.2), (0.5, 0.5, 0)]
+    found = circle_overlap(circles[:, None], circles[None])
+    pairs = [[overlap(first, second) for second in circles] for first in circles]
+    np.testing.assert_allclose(found, pairs, rtol=1e-9, atol=1e-12)
+    assert 0.2 < np.mean((found > 0) & (found < 1)) < 0.9
 
 
 def smallest_circle(points: np.ndarray) -> float:
@@ -327,6 +361,75 @@ def test_several_content_regions_may_share_one_reference_region() -> None:
     alike = RegionDescriptors(content.statistics[[0, 0]], content.semantics[[0, 0]], content.circles[[0, 0]])
     matches = best_matches(alike, [content], PAPER, MatchConstraints())
     assert [(found.reference, found.reference_region) for found in matches] == [(1, 1), (1, 1)]
+
+
+def plain(content: RegionDescriptors, reference: RegionDescriptors, i: int, j: int) -> float:
+    """The score of one pair."""
+    cosines = [
+        torch.cosine_similarity(a[i].double(), b[j].double(), dim=0).item()
+        for a, b in ((content.statistics, reference.statistics), (content.semantics, reference.semantics))
+    ]
+    return 0.25 * cosines[0] + cosines[1] + 0.125 * float(circle_overlap(content.circles[i], reference.circles[j]))
+
+
+def test_the_regions_of_many_references_are_scored_as_each_pair_would_be() -> None:
+    content = descriptors(4, 100)
+    references = [descriptors(1 + seed % 5, 200 + seed) for seed in range(2 * BLOCK + 3)]
+    constraints = MatchConstraints(
+        pins={2: (BLOCK + 1, 1)},
+        excluded=(3, 2 * BLOCK + 2),
+        forbidden=[(4, reference, 1) for reference in range(1, 9)],
+    )
+    expected: list[tuple[int, int, float]] = []
+    for i in range(4):
+        scores = {
+            (number, j + 1): plain(content, reference, i, j)
+            for number, reference in enumerate(references, 1)
+            for j in range(len(reference.circles))
+            if number not in constraints.excluded and (i + 1, number, j + 1) not in constraints.forbidden
+        }
+        best = constraints.pins.get(i + 1) or max(scores, key=scores.__getitem__)
+        expected.append((*best, scores[best]))
+    matches = best_matches(content, references, PAPER, constraints)
+    assert [(m.reference, m.reference_region, pytest.approx(m.score, abs=1e-6)) for m in matches] == expected
+    free = best_matches(content, references, PAPER, MatchConstraints())
+    assert [m.reference for m in free] != [m.reference for m in matches]  # else the constraints would not show
+
+
+def test_a_score_is_the_same_to_the_bit_whatever_else_is_offered() -> None:
+    content, reference = descriptors(9, 110, 1280), descriptors(5, 111, 1280)
+    alone = best_matches(content, [reference], PAPER, MatchConstraints())[2]
+    for before in (1, BLOCK - 1, BLOCK, 3 * BLOCK):
+        others = [descriptors(3, 300 + number, 1280) for number in range(before)]
+        pins = MatchConstraints(pins={3: (before + 1, alone.reference_region)})
+        found = best_matches(content, [*others, reference, *others], PAPER, pins)[2]
+        assert found == replace(alone, reference=before + 1, pinned=True)
+
+
+def test_the_first_of_equal_references_is_taken_wherever_the_others_stand() -> None:
+    content, alike = descriptors(9, 120, 1280), descriptors(6, 121, 1280)
+    for count in (2, 3, BLOCK + 1, 2 * BLOCK + 5):
+        assert {found.reference for found in best_matches(content, [alike] * count, PAPER, MatchConstraints())} == {1}
+
+
+def test_references_are_asked_for_once_and_few_are_held() -> None:
+    seen: list[weakref.ref[RegionDescriptors]] = []
+    most = 0
+
+    def read() -> Iterator[RegionDescriptors]:
+        nonlocal most
+        for seed in range(5 * BLOCK):
+            made = descriptors(2, 400 + seed)
+            seen.append(weakref.ref(made))
+            yield made
+            del made
+            gc.collect()
+            most = max(most, sum(one() is not None for one in seen))
+
+    found = best_matches(descriptors(3, 130), read(), PAPER, MatchConstraints())
+    assert len(seen) == 5 * BLOCK and most < 2 * BLOCK
+    again = [descriptors(2, 400 + seed) for seed in range(5 * BLOCK)]
+    assert found == best_matches(descriptors(3, 130), again, PAPER, MatchConstraints())
 
 
 # --- constraints ---
