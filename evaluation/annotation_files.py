@@ -24,6 +24,7 @@ from stylegallery.regions import region_count, without_gaps, write_indexed_png
 
 SCHEMA = 1  # raised whenever earlier annotations can no longer be read
 AGAIN = "annotate again"
+MOST_REFERENCES = 999  # of an item that is annotated and scored: each is a file, and scores look at all of them
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Source:
     __pydantic_config__ = CHECKED
     schema: Integer
     digest: Text
-    references: Annotated[Integer, Field(ge=1, lt=1000)]
+    references: Annotated[Integer, Field(ge=1, le=MOST_REFERENCES)]
     config: dict[str, Any]
 
 

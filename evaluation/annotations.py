@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from data.benchmark import MASKS, load_items
-from evaluation.annotation_files import annotation_digest, read_source, write_annotation
+from evaluation.annotation_files import MOST_REFERENCES, annotation_digest, read_source, write_annotation
 from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.metric import ANNOTATORS, INDEPENDENT, STYLEGALLERY, Annotation
 from harness.building import build
@@ -35,7 +35,7 @@ from harness.provenance import weights_digests, with_absolute_paths
 from harness.record import Request
 from stylegallery.command import explained_errors, plain_console
 from stylegallery.contract import Item, Progress, Silent
-from stylegallery.draws import item_generator
+from stylegallery.draws import generator_for
 from stylegallery.errors import InputError
 from stylegallery.files import writable
 from stylegallery.memory import enough_memory
@@ -72,7 +72,7 @@ def annotate_with_stylegallery(out: Path, overrides: Sequence[str], console: Con
 
     def load() -> Annotate:
         method = build(settings)
-        return lambda item: regions_and_matches(method, item, item_generator(0, item))
+        return lambda item: regions_and_matches(method, item, generator_for(method, 0, item))
 
     return annotate_items(out, STYLEGALLERY, items, deciding(settings), load, console)
 
@@ -243,6 +243,10 @@ def annotate_item(load: Callable[[], Annotate], item: Item, settings: dict[str, 
     Raises:
         InputError: the method cannot be built, or the folder cannot be written: other items would fail the same way.
     """
+    if (count := len(item.references)) > MOST_REFERENCES:
+        return (
+            f"it has {count} references, and annotations are of {MOST_REFERENCES} at most; regional scores leave it out"
+        )
     try:
         request = Request.of(item, 0, settings)
     except InputError as error:

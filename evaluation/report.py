@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
+from evaluation.annotation_files import MOST_REFERENCES
 from evaluation.calibration import CALIBRATION, out_of_order
 from evaluation.generated import require_own
 from evaluation.metric import ANNOTATORS
@@ -198,8 +199,9 @@ def families(pictures: Sequence[Input]) -> list[str]:
 
 
 def describe_item(records: Records, item: str, pictures: dict[Input, int]) -> dict[str, Any]:
-    """What the grid knows of an item before its pictures are read; adds these to `pictures`."""
-    inputs = records.pictures(item) or [Input("no record names the pictures of this item", "")]
+    """What the grid knows of an item before its pictures are read; adds these to `pictures`. Of very many references
+    the first are shown."""
+    inputs = records.pictures(item)[: 1 + MOST_REFERENCES] or [Input("no record names the pictures of this item", "")]
     numbers = [pictures.setdefault(entry, len(pictures)) for entry in inputs]
     return {
         "id": item,

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.annotation_files import annotation_digest, read_annotation
+from evaluation.annotation_files import MOST_REFERENCES, annotation_digest, read_annotation
 from evaluation.metric import ANNOTATORS, Annotation, Sample
 from harness.folder import ResultFolder, RunFolder
 from harness.pictures import Pictures
@@ -68,13 +68,16 @@ class Result:
 
         Raises:
             LostInput: the content or a reference cannot be read or changed since the result.
-            InputError: the method failed on the item, or its picture or the record cannot be read.
+            InputError: the method failed on the item, its picture or the record cannot be read, or it has too many
+                references to compare it with.
         """
         record = self.record()
         if record.error is not None:
             raise InputError(record.error)
         image = picture(self.place.picture, (size, size) if size else None)
         shape = image.shape[-2], image.shape[-1]
+        if (count := len(record.pictures) - 1) > MOST_REFERENCES:
+            raise InputError(f"it has {count} references, and scores are of {MOST_REFERENCES} at most")
         try:
             content, *references = [picture(Path(one.path), shape, one.sha256) for one in record.pictures.values()]
         except InputError as problem:

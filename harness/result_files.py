@@ -115,8 +115,9 @@ def write_files(folder: Path, request: Request, result: Stylization, explain: bo
     write_png(place.picture, to_pixels(result.image), provenance)
     if result.content_labels is not None:
         write_regions(place, "content", result.content, result.content_labels, explain)
-    for number, labels in enumerate(result.reference_labels, 1):
-        write_regions(place, f"reference_{number}", result.references[number - 1], labels, explain)
+    for number in result.shown() if result.reference_labels else ():
+        picture, labels = result.references[number - 1], result.reference_labels[number - 1]
+        write_regions(place, f"reference_{number}", picture, labels, explain)
     if result.matches:
         matches = [asdict(match) for match in result.matches]
         place.matches.write_text(json.dumps(matches, indent=1) + "\n", encoding="utf-8")

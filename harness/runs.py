@@ -27,7 +27,7 @@ from harness.provenance import weights_digests
 from harness.record import Record, Request, read_record
 from harness.result_files import require_apart, require_free, write_failure, write_result
 from stylegallery.contract import Cancelled, Item, Method, Progress, Silent
-from stylegallery.draws import item_generator
+from stylegallery.draws import generator_for
 from stylegallery.errors import InputError, MachineError, OutOfMemory, SettingsError, printable
 from stylegallery.files import clear_partial, writable
 from stylegallery.memory import enough_memory
@@ -158,7 +158,7 @@ def present(folder: Path, request: Request) -> Record | None:
 def make(job: Job, item: Item, request: Request, method: Method, progress: Progress = Silent()) -> Record:
     """Have an item done and its result written; its record. The lock of the item is held."""
     with enough_memory():
-        result = method.stylize(item, item_generator(job.seed, item), progress)
+        result = method.stylize(item, generator_for(method, job.seed, item), progress)
     request.require_unchanged()
     return write_result(job.folder(item), request, result, explain=job.single, settings=job.settings)
 

@@ -6,6 +6,7 @@ are 1..R without gaps. Pictures are float32 (1, 3, H, W) in [0, 1].
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from stylegallery.errors import InputError, require
 
 TOLERANCE = 1e-3  # of a picture's range, for rounding
+SHOWN_REFERENCES = 6  # where fewer are matched
 
 Region = int | tuple[float, float]  # its number, or a point (x, y) in it, in fractions of the picture from its top left
 RegionName = TypeVar("RegionName", bound=Region)
@@ -118,16 +120,17 @@ class Energy(NamedTuple):
 class Stylization:
     """Result of a method on one item: a picture, and how it came about.
 
-    content and references are the pictures as the method saw them. Region maps, matches and energies stay empty where
-    the method has none. seconds are those of its stages; peak_memory_mib is the GPU's, else the process's. steps are
-    those of its schedule, which a time budget chooses.
+    content and references are the pictures as the method saw them; those of references, and their region maps, may be
+    read when they are asked for. Region maps, matches and energies stay empty where the method has none. seconds are
+    those of its stages; peak_memory_mib is the GPU's, else the process's. steps are those of its schedule, which a time
+    budget chooses.
     """
 
     image: Tensor
     content: Tensor
-    references: list[Tensor]
+    references: Sequence[Tensor]
     content_labels: Tensor | None = None
-    reference_labels: list[Tensor] = field(default_factory=list)
+    reference_labels: Sequence[Tensor] = ()
     matches: list[Match] = field(default_factory=list)
     energies: list[Energy] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -136,8 +139,8 @@ class Stylization:
 
     def __post_init__(self) -> None:
         """Raises SettingsError where a picture has another form, InputError where its values lie outside [0, 1],
-        FloatingPointError where one is not finite."""
-        references = {f"reference {number}": picture for number, picture in enumerate(self.references, 1)}
+        FloatingPointError where one is not finite. References that are not shown are not looked at."""
+        references = {f"reference {number}": self.references[number - 1] for number in self.shown()}
         for name, picture in {"image": self.image, "content": self.content, **references}.items():
             form = f"{picture.dtype} {tuple(picture.shape)}" if isinstance(picture, Tensor) else type(picture).__name__
             fits = form.startswith("torch.float32 (1, 3, ") and picture.ndim == 4
@@ -148,6 +151,13 @@ class Stylization:
             rule = f"values of a method's {name} lie between 0 and 1"
             if low < -TOLERANCE or high > 1 + TOLERANCE:
                 raise InputError(f"{rule}, not between {low:.3g} and {high:.3g}")
+
+    def shown(self) -> list[int]:
+        """Numbers of the references that files and figures show: all that something is matched to, and after them
+        others, up to six in all. Of thousands that are offered no more are read."""
+        matched = sorted({match.reference for match in self.matches})
+        others = (number for number in range(1, len(self.references) + 1) if number not in matched)
+        return matched + list(itertools.islice(others, max(0, SHOWN_REFERENCES - len(matched))))
 
 
 def require_method(made: Any, name: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.patches import ConnectionPatch
 from scipy import ndimage
 from torch import Tensor
 
-from stylegallery.contract import Energy, Stylization
+from stylegallery.contract import SHOWN_REFERENCES, Energy, Stylization
 from stylegallery.images import to_pixels
 from stylegallery.regions import colours, region_count, resize_labels
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not
 
 GREY = (0.55, 0.55, 0.55)
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
-SHOWN_REFERENCES = 6
 
 
 def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float = 0.55) -> np.ndarray:
@@ -81,9 +80,8 @@ def show_reference_regions(axes: Axes, result: Stylization, number: int) -> None
 def overview(result: Stylization, title: str) -> Figure:
     """Content, regions, references and their regions in matching colours, and the result, on one page."""
     used = {match.reference for match in result.matches}
-    numbers = sorted(range(1, len(result.references) + 1), key=lambda number: (number not in used, number))
-    hidden = len(numbers) - SHOWN_REFERENCES
-    numbers = numbers[:SHOWN_REFERENCES]
+    numbers = result.shown()[:SHOWN_REFERENCES]
+    hidden = len(result.references) - len(numbers)
     columns = 1 + len(numbers)
     figure = Figure(figsize=(2.6 * columns + 5.2, 5.9), layout="constrained")
     grid = figure.add_gridspec(2, columns + 2)

@@ -33,6 +33,8 @@ OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experimen
 class StyleGallery:
     """Training-free, semantic-aware style transfer from any number of references (CVPR 2026, arXiv 2603.10354)."""
 
+    draws_for_items = False  # but for pictures, see `analyse`, and a random assignment, see `match`
+
     @checked
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -43,6 +43,25 @@ class Analysis:
         return self.segmentation.labels
 
 
+class OfEach(Sequence[Tensor]):
+    """One attribute of each analysis, read when it is asked for and kept from then on: of thousands few are."""
+
+    def __init__(self, analyses: Sequence[Analysis], name: str) -> None:
+        self.analyses, self.name = analyses, name
+        self.read: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.analyses)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        number = range(len(self))[index]
+        if number not in self.read:
+            self.read[number] = getattr(self.analyses[number], self.name)
+        return self.read[number]
+
+
 @dataclass(frozen=True)
 class Plan:
     """Where every content region takes its style from."""
@@ -63,9 +82,9 @@ class Plan:
         return Stylization(
             image=image,
             content=self.content.image,
-            references=[reference.image for reference in self.references],
+            references=OfEach(self.references, "image"),
             content_labels=self.content.labels,
-            reference_labels=[reference.labels for reference in self.references],
+            reference_labels=OfEach(self.references, "labels"),
             matches=self.matches,
             energies=list(energies),
             steps=steps,

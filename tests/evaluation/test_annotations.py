@@ -19,7 +19,7 @@ from evaluation.metric import Annotation
 from evaluation.publish.commands import commands
 from harness.folder import RunFolder
 from harness.frozen import freeze, read_frozen
-from stylegallery.contract import Match
+from stylegallery.contract import Item, Match
 from stylegallery.errors import InputError
 
 
@@ -53,6 +53,13 @@ def configs(out: Path) -> list[dict[str, Any]]:
         json.loads(path.read_text())["config"]
         for path in sorted(out.glob("annotations/stylegallery/*/annotation.json"))
     ]
+
+
+def test_an_item_with_very_many_references_is_left_out(tmp_path: Path) -> None:
+    item = Item("item", tmp_path / "content.png", tuple(tmp_path / f"{number}.png" for number in range(1000)))
+    reason = annotations.annotate_item(pytest.fail, item, {}, tmp_path / "annotation")  # type: ignore[arg-type]
+    assert reason.startswith("it has 1000 references, and annotations are of 999 at most")
+    assert not (tmp_path / "annotation").exists()
 
 
 def test_without_settings_those_of_the_run_decide(

@@ -264,11 +264,13 @@ def test_a_mended_picture_is_scored_next_time(out: Path, console: Console) -> No
 
 def test_failed_items_lost_inputs_and_damaged_records(tmp_path: Path, console: Console) -> None:
     out = tmp_path / "out"
-    other = paint(tmp_path / "other.png", 1)
+    other, one = (paint(tmp_path / f"{name}.png", 1) for name in ("other", "one"))
+    many = {"content": entry(one)} | {f"reference {number}": entry(one) for number in range(1, 1001)}
     folders = {
         "no memory left": cell(out, "m", "failed", error="no memory left"),
         "record.json cannot be read": cell(out, "m", "damaged"),
         "other.png is missing": cell(out, "m", "lost", inputs={"content": entry(other)}),
+        "it has 1000 references, and scores are of 999 at most": cell(out, "m", "many", inputs=many),
     }
     other.unlink()
     (folders["record.json cannot be read"] / "record.json").write_text("{")

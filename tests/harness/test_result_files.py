@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -139,6 +140,53 @@ def test_folders_of_others_are_not_cleared(tmp_path: Path) -> None:
     clear_partial(folder, RESULT_FILES, RECORD)
     assert {path.name for path in mine.iterdir()} == {"notes.txt", "stylised.png", "record.json"}
     assert (folder / f"{PARTIAL}notes" / "notes.txt").read_text() == "mine"
+
+
+class Watched(Sequence[torch.Tensor]):
+    """`count` tensors that are made when they are asked for; `asked` has their numbers, from 1."""
+
+    def __init__(self, count: int, made: Callable[[], torch.Tensor]) -> None:
+        self.count, self.made = count, made
+        self.asked: set[int] = set()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        self.asked.add(index + 1)
+        return self.made()
+
+
+@pytest.mark.parametrize(("matched", "shown"), [([9, 3, 9], [3, 9, 1, 2, 4, 5]), ([*range(11, 19)], [*range(11, 19)])])
+@pytest.mark.parametrize("explain", [False, True])
+def test_of_many_references_those_that_are_matched_and_a_few_others_are_read_and_written(
+    tmp_path: Path, item: Item, explain: bool, matched: list[int], shown: list[int]
+) -> None:
+    image, labels = torch.rand(1, 3, 32, 32), torch.ones(4, 4, dtype=torch.int64)
+    labels[:, 2:] = torch.arange(2, 6)[:, None]
+    labels[:2, :2] = torch.arange(6, 8)
+    labels[2:, 0] = 8
+    matches = [Match(i, number, 1, 0.5, 0.5, 0.5, 0.5, False) for i, number in enumerate(matched, 1)]
+    pictures, maps = Watched(10_000, lambda: torch.rand(1, 3, 32, 32)), Watched(10_000, lambda: torch.ones(4, 4).long())
+    result = Stylization(image, image, pictures, labels, maps, matches)
+    assert result.shown() == shown
+    record = write_result(tmp_path, Request.of(item, 0, METHOD), result, explain)
+    assert pictures.asked == maps.asked == set(shown)
+    written = {name for name in record.files if name.startswith("regions_reference")}
+    assert written == {f"regions_reference_{number}.png" for number in shown}
+
+
+def test_all_of_a_few_references_are_written(tmp_path: Path, item: Item) -> None:
+    """Those that nothing is matched to as well."""
+    image, labels = torch.rand(1, 3, 32, 32), torch.ones(4, 4, dtype=torch.int64)
+    match = Match(1, 5, 1, 0.5, 0.5, 0.5, 0.5, False)
+    result = Stylization(image, image, [image] * 6, labels, [labels] * 6, [match])
+    record = write_result(tmp_path, Request.of(item, 0, METHOD), result, explain=False)
+    assert {name for name in record.files if name.startswith("regions_reference")} == {
+        f"regions_reference_{number}.png" for number in range(1, 7)
+    }
 
 
 def test_regions_of_an_older_annotation_do_not_stay(tmp_path: Path, item: Item) -> None:
