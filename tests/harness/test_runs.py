@@ -254,7 +254,7 @@ def test_a_cancelled_picture_leaves_nothing(job: Job, monkeypatch: pytest.Monkey
     single = Job(job.out, "", 0, job.method, job.items[:1])
     monkeypatch.setattr("harness.runs.build", lambda node: Staged())
     with monkeypatch.context() as patch, pytest.raises(Cancelled) as caught:
-        patch.setattr("harness.progress.Bars.stage", lambda *_: cancel)
+        patch.setattr("stylegallery.progress.Bars.stage", lambda *_: cancel)
         run_single(single, Console(quiet=True))
     assert [path.name for path in job.out.iterdir()] == [".locks"]
     assert run_single(single, Console(quiet=True)).item == job.items[0].id

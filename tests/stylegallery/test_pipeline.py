@@ -218,7 +218,7 @@ def test_a_stopped_run_leaves_no_result(
     stage: str, run_built: RunInside, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told(stage)
-    monkeypatch.setattr("harness.progress.Bars.stage", lambda _, name, steps: told.stage(name, steps))
+    monkeypatch.setattr("stylegallery.progress.Bars.stage", lambda _, name, steps: told.stage(name, steps))
     with pytest.raises(Cancelled):
         run_built(*pictures.overrides(), f"out={tmp_path / 'out'}")
     assert [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".png", ".json", ".csv")] == []
