@@ -1,7 +1,7 @@
 """Stable Diffusion 1.5 at its full size, with random weights, on this machine: two inversion and two optimisation steps
 at 512 px, two regions, one reference. Nothing is downloaded.
 
-    python benchmarks/full_size.py [--side 512] [--steps 2] [--device cpu] [--dtype float32]
+    python -m benchmarks.full_size [--side 512] [--steps 2] [--device cpu] [--dtype float32]
 
 Prints the layers that stage 3 reads, peak memory and seconds per step. Random weights say nothing of pictures.
 """
@@ -9,36 +9,18 @@ Prints the layers that stage 3 reads, peak memory and seconds per step. Random w
 import argparse
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import nn
 
+from benchmarks.subjects import drawn, guidance
 from stylegallery.contract import Match
 from stylegallery.devices import pick_device
 from stylegallery.guidance import optimise
-from stylegallery.models.unet import UNetModel, self_attention_layers
-from stylegallery.overrides import CONFIGS
+from stylegallery.models.unet import self_attention_layers
 from stylegallery.segmentation import Segmentation, fuse
 from stylegallery.stopwatch import Stopwatch
 
 EXPECTED = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in range(3)]
 STYLE_STEPS, INVERSION_STEPS = 150, 15  # the paper's
-
-
-def stable_diffusion(device: torch.device, dtype: torch.dtype) -> UNetModel:
-    """The topology of Stable Diffusion 1.5 with drawn weights."""
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)  # the other defaults are Stable Diffusion's
-    autoencoder = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
-    )  # fmt: skip
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
-        steps_offset=1,
-    )  # fmt: skip
-    parts = [part.to(device, dtype) for part in (unet, autoencoder)]
-    return UNetModel(parts[0], parts[1], scheduler, torch.randn(1, 77, 768).to(device, dtype))
 
 
 def peak(watch: Stopwatch) -> str:
@@ -53,8 +35,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     arguments = parser.parse_args()
     side, steps = arguments.side, arguments.steps
-    torch.manual_seed(0)
-    model = stable_diffusion(pick_device(arguments.device), getattr(torch, arguments.dtype))
+    model = drawn("sd1", pick_device(arguments.device), getattr(torch, arguments.dtype))
     watch = Stopwatch(model.device)
     if model.device.type == "cuda":  # the first pass of every kind pays for loading kernels
         print(torch.cuda.get_device_name(), arguments.dtype)
@@ -84,9 +65,7 @@ def main() -> None:
     print(f"features of up_blocks[2]: {tuple(features.shape)}; inverted, peak {peak(watch)}")
 
     matches = [Match(region, 1, region, 1.0, 1.0, 1.0, 1.0, False) for region in (1, 2)]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        paper = compose("config", overrides=["model=sd15", f"method.guidance.steps={steps}"]).method.guidance
-    config = instantiate(paper, _convert_="all")
+    config = guidance(f"method.guidance.steps={steps}")
     with watch("optimisation step"):
         latent, energies = optimise(model, analyses[0], analyses[1:], matches, config)
     assert latent.isfinite().all() and len(energies) == steps

@@ -1,27 +1,24 @@
 """What gathering saves in stage 3: the regional style loss and its gradient by one gather per region, against K masked
 attentions over all tokens, on random tensors of Stable Diffusion 1.5's shapes.
 
-    python benchmarks/sparse_attention.py [--side 64] [--regions 6] [--references 2] [--repeats 3] [--device cpu]
+    python -m benchmarks.sparse_attention [--side 64] [--regions 6] [--references 2] [--repeats 3] [--device cpu]
 
 Both sides run in this process on the same tensors; values and gradients must agree before anything is printed.
 """
 
 import argparse
-import math
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
-import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import Tensor
 
+from benchmarks.published import style_loss
+from benchmarks.subjects import guidance, random_labels
 from stylegallery.contract import Match
 from stylegallery.guidance import regional_style_loss
 from stylegallery.models.attention import SelfAttention
-from stylegallery.overrides import CONFIGS
 from stylegallery.regions import flat_labels
 from stylegallery.segmentation import Segmentation
 
@@ -31,47 +28,11 @@ def shapes(side: int) -> list[tuple[int, int, int]]:
     return [(8, (side // 2) ** 2, 80)] * 3 + [(8, side**2, 40)] * 3
 
 
-def random_labels(side: int, count: int, generator: torch.Generator) -> Tensor:
-    """A label map (side, side) of `count` convex regions: the nearest of random points."""
-    points = torch.rand(count, 2, generator=generator) * side
-    cells = torch.cartesian_prod(torch.arange(side), torch.arange(side)).float()
-    return torch.cdist(cells, points).argmin(1).reshape(side, side) + 1
-
-
 def random_layers(side: int, generator: torch.Generator, device: str) -> list[SelfAttention]:
     return [
         SelfAttention(*(torch.randn(1, *shape, generator=generator).to(device) for _ in range(4)))
         for shape in shapes(side)
     ]
-
-
-def masked_loss(
-    attention: Sequence[SelfAttention],
-    by_reference: dict[int, list[SelfAttention]],
-    content: Segmentation,
-    references: Sequence[Segmentation],
-    matches: Sequence[Match],
-    scale: float,
-) -> Tensor:
-    """The same loss by a full N x N attention per region and layer whose outside keys are masked."""
-    total = attention[0].output.new_zeros(())
-    for depth, layer in enumerate(attention):
-        tokens = layer.query.shape[2]
-        labels = flat_labels(content.labels, tokens).to(layer.query.device)
-        for match in matches:
-            reference = by_reference[match.reference][depth]
-            keys = flat_labels(references[match.reference - 1].labels, tokens) == match.reference_region
-            inside = labels == match.content_region
-            if not keys.any() or not inside.any():
-                continue
-            with torch.no_grad():
-                mask = keys.to(layer.query.device).expand(tokens, tokens)
-                factor = scale / math.sqrt(layer.query.shape[-1])
-                target = F.scaled_dot_product_attention(
-                    layer.query, reference.key, reference.value, attn_mask=mask, scale=factor
-                )
-            total = total + ((layer.output - target).abs() * inside[:, None]).sum() / layer.output.numel()
-    return total
 
 
 def count_logits(
@@ -122,12 +83,12 @@ def main() -> None:
         for region in range(1, args.regions + 1)
     ]
     attention = random_layers(args.side, generator, args.device)
-    by_reference = {n: random_layers(args.side, generator, args.device) for n in range(1, args.references + 1)}
+    styles = [random_layers(args.side, generator, args.device) for _ in references]
+    by_reference = dict(enumerate(styles, 1))
     leaves = [layer.output.requires_grad_() for layer in attention]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = instantiate(compose("config", overrides=["model=sd15"]).method.guidance, _convert_="all")
+    config = guidance("method.guidance.outside_keys=zeroed")
     sides: dict[str, Callable[[], Tensor]] = {
-        "masked": lambda: masked_loss(attention, by_reference, content, references, matches, config.attention_scale),
+        "masked": lambda: style_loss(attention, styles, content, references, matches, config.attention_scale),
         "gathered": lambda: regional_style_loss(attention, by_reference, content, references, matches, config),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}

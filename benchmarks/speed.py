@@ -1,0 +1,198 @@
+"""How much faster the stages are than their published formulation, both in this process on the same model and data.
+
+    python -m benchmarks.speed step --model embedded [--side 256] [--references 2 5 20] [--repeats 5] [--steps 1]
+    python -m benchmarks.speed stages --model embedded [--side 256] [--references 2] [--repeats 5]
+
+Models: embedded, quarter (Stable Diffusion 1.5 at a quarter of its width, drawn weights), sd1 (its full size), or a
+folder in diffusers layout. Both sides must give the same energies, gradients, labels and descriptors first. Then they
+take turns; a ratio is that of one turn, and the table has the median of ratios and the lowest and highest of them.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from statistics import median
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+from transformers import Dinov2Config, Dinov2Model
+
+from benchmarks import published
+from benchmarks.subjects import Subject, guidance, named_model, pictures, random_labels, settings
+from stylegallery.encoders import DINOv2Encoder
+from stylegallery.guidance import (
+    GuidanceConfig,
+    content_loss,
+    guided_layers,
+    initial_latent,
+    optimise,
+    regional_style_loss,
+)
+from stylegallery.matching import MatchingConfig, region_semantics
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.optimisation import Losses, minimise
+from stylegallery.segmentation import cluster, fuse, principal_components
+
+TIMESTEP = 501
+
+
+# --- both sides in turns ---
+
+
+def compare(
+    name: str, theirs: Callable[[], object], ours: Callable[[], object], repeats: int, device: torch.device
+) -> None:
+    """Print the row of a table: seconds of both sides, and the ratio."""
+    rows = [(seconds(theirs, device), seconds(ours, device)) for _ in range(repeats)]
+    ratios = [slow / fast for slow, fast in rows]
+    slow, fast = (median(column) for column in zip(*rows, strict=True))
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    print(f"| {name} | {slow:.3g} | {fast:.3g} | {median(ratios):.2f} | {spread} |", flush=True)
+
+
+def seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Of a call: on a GPU by the clock, else of the processor, which other work on the machine leaves as they are."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    start = clock()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def heading(what: str) -> None:
+    print(f"\n| {what} | published, s | ours, s | ratio | lowest to highest |\n|---|---|---|---|---|")
+
+
+# --- a step of stage 3 ---
+
+
+def our_losses(one: Subject, config: GuidanceConfig) -> Losses:
+    """The losses of `optimise` at one timestep."""
+    layers = guided_layers(one.model, config)
+    used = sorted({match.reference for match in one.matches})
+    latents = [one.content.latent, *(one.references[number - 1].latent for number in used)]
+    of_content, *styles = one.model.self_attention_of_each(latents, TIMESTEP, layers, config.batched)
+
+    def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
+        attention = one.model.self_attention(latent, TIMESTEP, layers)
+        by_reference = dict(zip(used, styles, strict=True))
+        style = regional_style_loss(attention, by_reference, one.content, one.references, one.matches, config)
+        return style, content_loss(attention, of_content)
+
+    return losses
+
+
+def require_agreement(one: Subject, config: GuidanceConfig) -> None:
+    """Energies and gradients of the two sides at one latent. Gradients of L1 losses are sums of signs: where a
+    difference is almost zero, rounding decides, so that a few elements may differ."""
+    found = []
+    for losses in (published.losses_at(*one, config)(TIMESTEP), our_losses(one, config)):
+        latent = initial_latent(one.content, config).clone().requires_grad_()
+        style, content = losses(latent)
+        (gradient,) = torch.autograd.grad(style + config.content_weight * content, latent)
+        found.append((style.detach(), content.detach(), gradient))
+    (theirs, their_content, expected), (ours, our_content, gradient) = found
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(our_content, their_content, rtol=1e-4, atol=1e-6)
+    difference = (gradient - expected).norm() / expected.norm()
+    assert difference < 0.01, f"the gradients of the two sides differ by {difference:.1%}"
+
+
+def time_steps(model: DiffusionModel, side: int, references: Sequence[int], steps: int, repeats: int) -> None:
+    config = replace(guidance(), steps=steps, outside_keys="zeroed")  # as published, so that both compute the same
+    heading(f"{steps} steps" if steps > 1 else "a step")
+    for number in references:
+        one = Subject.of(model, pictures(side, number))
+        require_agreement(one, config)
+
+        def theirs(one: Subject = one) -> None:
+            start, at = initial_latent(one.content, config), published.losses_at(*one, config)
+            timesteps, rate = model.timesteps(steps), config.learning_rate
+            list(minimise(start, timesteps, 1, at, lambda _: rate, 1.0, config.content_weight))
+
+        def ours(one: Subject = one) -> None:
+            optimise(*one, config)
+
+        compare(f"{number} references, {one.matched} matched", theirs, ours, repeats, model.device)
+
+
+# --- stages 1 and 2 ---
+
+
+class DrawnDINOv2(DINOv2Encoder):
+    """The paper's encoder with drawn weights."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.network, self.resolution = Dinov2Model(Dinov2Config()).eval(), 224
+
+
+def time_stages(model: DiffusionModel, side: int, repeats: int) -> None:
+    paper = settings("model=sd15")
+    segmentation, matching = (instantiate(node, _convert_="all") for node in (paper.segmentation, paper.matching))
+    image, steps = pictures(side, 0)[0], segmentation.inversion_steps
+    latent = model.encode(image)
+    features = fuse([step.features for step in model.invert(latent, steps)])[0]
+    points = principal_components(features.flatten(1).T.cpu().numpy(), segmentation.components, 0)
+    found = cluster(points, segmentation, 0)
+    assert (found == published.cluster(points, segmentation, 0)).all(), "the labels of the two sides differ"
+    heading("one picture")
+    compare(
+        f"inversion in {steps} steps",
+        lambda: published.invert(model, latent, steps),
+        lambda: list(model.invert(latent, steps)),
+        repeats,
+        model.device,
+    )
+    compare(
+        f"K-means and silhouettes of {len(points)} cells",
+        lambda: published.cluster(points, segmentation, 0),
+        lambda: cluster(points, segmentation, 0),
+        repeats,
+        model.device,
+    )
+    compare(
+        "of these K-means, both scikit-learn's",
+        lambda: published.labellings(points, segmentation, 0),
+        lambda: published.labellings(points, segmentation, 0),
+        repeats,
+        model.device,
+    )
+    labels = random_labels(latent.shape[-1], 6, torch.Generator().manual_seed(0))
+    efficientnet = instantiate(settings("encoder=efficientnet").encoder)
+    for name, encoder in (("EfficientNet-Lite0", efficientnet), ("DINOv2-base", DrawnDINOv2())):
+        theirs = partial(published.semantics, labels, image, encoder, matching)
+        ours = partial(our_semantics, labels, image, encoder, matching)
+        torch.testing.assert_close(ours(), theirs(), rtol=0, atol=0)
+        compare(f"{name} for 6 regions", theirs, ours, repeats, model.device)
+
+
+def our_semantics(labels: Tensor, image: Tensor, encoder: Callable[[Tensor], Tensor], config: MatchingConfig) -> Tensor:
+    """The part of `matching.describe` that the encoder has."""
+    return region_semantics(labels, encoder(image)[0], (image.shape[-2], image.shape[-1]), config.lone_token)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("step", "stages"))
+    parser.add_argument("--model", default="embedded", help="embedded, quarter, sd1, or a folder")
+    parser.add_argument("--side", type=int, default=512, help="of the square pictures")
+    parser.add_argument("--references", nargs="+", type=int, default=[2, 5, 20])
+    parser.add_argument("--steps", type=int, default=1, help="that one measurement has")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    model = named_model(arguments.model, arguments.device)
+    print(f"{arguments.model}, {arguments.side} px, {model.device}, {model.dtype}, {torch.get_num_threads()} threads")
+    if arguments.what == "step":
+        time_steps(model, arguments.side, arguments.references, arguments.steps, arguments.repeats)
+    else:
+        time_stages(model, arguments.side, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The yardstick of the benchmarks agrees with this repository, and counts of operations with closed forms."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from composing import configured
+from conftest import normal
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
+from benchmarks import flops, published
+from benchmarks.speed import our_losses, require_agreement
+from benchmarks.subjects import Subject, drawn, guidance
+from stylegallery.guidance import initial_latent, optimise
+from stylegallery.matching import MatchingConfig, region_semantics
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.models.unet import UNetModel
+from stylegallery.optimisation import minimise
+from stylegallery.regions import region_count
+from stylegallery.segmentation import SegmentationConfig, cluster
+
+RELEASED = guidance("method=stylegallery_released")
+SMALL = {"block_out_channels": (16, 32, 32, 32), "norm_num_groups": 8, "attention_head_dim": 2}
+
+
+@pytest.fixture(scope="module")
+def subject(model: DiffusionModel) -> Subject:
+    """Two content regions and three references, of which the third has no match."""
+    return Subject.of(
+        model, [torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(4)], 2
+    )
+
+
+def passes(model: DiffusionModel, run: Callable[[], object]) -> int:
+    """How often a call runs the network."""
+    assert isinstance(model, UNetModel)
+    calls: list[int] = []
+    hook = model.unet.register_forward_hook(lambda *_: calls.append(1))
+    run()
+    hook.remove()
+    return len(calls)
+
+
+# --- the yardstick ---
+
+
+def test_energies_and_gradients_of_the_yardstick_are_ours_with_released_settings(subject: Subject) -> None:
+    require_agreement(subject, RELEASED)
+
+
+@pytest.mark.parametrize("change", [{"outside_keys": "excluded"}, {"layers": 5}, {"attention_scale": 3.0}])
+def test_the_yardstick_disagrees_with_other_settings(subject: Subject, change: dict[str, object]) -> None:
+    ours, theirs = our_losses(subject, replace(RELEASED, **change)), published.losses_at(*subject, RELEASED)(501)
+    latent = initial_latent(subject.content, RELEASED)
+    with torch.no_grad():
+        assert abs(ours(latent)[0] / theirs(latent)[0] - 1) > 1e-3
+
+
+@pytest.mark.slow
+def test_the_yardstick_runs_every_reference_and_takes_the_same_steps(subject: Subject) -> None:
+    config, updates = replace(RELEASED, steps=3), []
+    start, timesteps = initial_latent(subject.content, config), subject.model.timesteps(3)
+
+    def theirs() -> None:
+        at = published.losses_at(*subject, config)
+        rate, weight = config.learning_rate, config.content_weight
+        updates.extend(minimise(start, timesteps, 1, at, lambda _: rate, 1.0, weight))
+
+    energies = optimise(*subject, config)[1]
+    assert passes(subject.model, theirs) == 3 * (1 + 3 + 1)
+    assert passes(subject.model, lambda: optimise(*subject, config)) == 3 * (1 + 2 + 1)
+    found = torch.tensor([energy.energy for _, energy in updates])
+    torch.testing.assert_close(found, torch.tensor([energy.energy for energy in energies]), rtol=1e-3, atol=0)
+
+
+def test_silhouettes_from_scratch_choose_the_same_clusters() -> None:
+    points = np.random.default_rng(0).normal(size=(90, 3)) + np.repeat([[0], [6], [12]], 30, axis=0)
+    config = configured(SegmentationConfig, clusters=[2, 6], restarts=2)
+    found = cluster(points, config, 0)
+    assert found.max() == 2
+    np.testing.assert_array_equal(found, published.cluster(points, config, 0))
+
+
+def test_the_encoder_per_region_gives_the_same_tokens() -> None:
+    labels, calls = torch.arange(64).reshape(8, 8) // 24 + 1, []
+
+    def encoder(image: Tensor) -> Tensor:
+        calls.append(1)
+        return image[..., ::16, ::16]
+
+    image = normal(0, 1, 3, 64, 64)
+    config = configured(MatchingConfig)
+    found = published.semantics(labels, image, encoder, config)
+    assert len(calls) == region_count(labels) == 3
+    torch.testing.assert_close(found, region_semantics(labels, encoder(image)[0], (64, 64)), rtol=0, atol=0)
+
+
+# --- counts ---
+
+
+@pytest.fixture(scope="module")
+def shapes() -> UNetModel:
+    """A small model without values."""
+    with flops.Answers():
+        return drawn("sd1", flops.META, torch.float32, **SMALL)
+
+
+def products(unet: nn.Module, run: Callable[[], object]) -> int:
+    """Operations of a call by the shapes of its layers: 2 per weight and output, 4 N M C of an attention."""
+    found: list[int] = []
+
+    def add(module: nn.Module, args: tuple[Tensor, ...], given: dict[str, Tensor], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            found.append(2 * output.numel() * module.weight[0].numel())
+        elif isinstance(module, Attention):
+            context = given.get("encoder_hidden_states")
+            keys = args[0] if context is None else context
+            found.append(4 * args[0].shape[1] * keys.shape[1] * module.inner_dim)
+
+    hooks = [module.register_forward_hook(add, with_kwargs=True) for module in unet.modules()]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return sum(found)
+
+
+def test_a_forward_pass_has_the_operations_of_its_layers(shapes: UNetModel) -> None:
+    one, config = flops.subject(shapes, 64, 1), guidance()
+    latent = one.content.latent
+    with flops.Answers(), torch.no_grad():
+        expected = products(shapes.unet, lambda: shapes.predict(latent, 501))
+    assert flops.forward(shapes, latent, config) == expected > 10**8
+
+
+@pytest.mark.slow
+def test_a_step_has_the_operations_of_its_passes_and_attentions(shapes: UNetModel) -> None:
+    """Grid of 8 x 8; the last six layers have 16 tokens of 32 channels and 64 of 16, three times each."""
+    one, config = flops.subject(shapes, 64, 3), guidance()
+    one = one._replace(matches=[match for match in one.matches if match.reference < 3])
+    once, least = (count(shapes, one.content.latent, config) for count in (flops.forward, flops.floor))
+    assert once < least < 3 * once
+    full = 3 * 4 * (16**2 * 32 + 64**2 * 16)
+    assert flops.full_attention(one, config) == full
+    assert flops.published_step(one, config) == (1 + 3) * once + least + len(one.matches) * full
+    gathered = 0
+    for tokens, width in ((16, 32), (64, 16)):
+        layer = torch.empty(1, 1, tokens, 1)
+        for match in one.matches:
+            queries = one.content.tokens(match.content_region, layer)
+            keys = one.references[match.reference - 1].tokens(match.reference_region, layer)
+            gathered += 3 * 4 * len(queries) * len(keys) * width
+    assert 0 < gathered < full
+    assert flops.our_step(one, config) == (1 + 2) * once + least + gathered
+
+
+@pytest.mark.slow
+def test_the_counts_of_stable_diffusion_are_the_documented_ones() -> None:
+    """docs/performance.md, and shared/docs/method.md where this is developed."""
+    with flops.Answers():
+        model = drawn("sd1", flops.META, torch.float32)
+    config, one = guidance(), flops.subject(model, 512, 2)
+    latent = one.content.latent
+    counts = {
+        "forward": flops.forward(model, latent, config),
+        "floor": flops.floor(model, latent, config),
+        "attention": flops.full_attention(one, config),
+        "published": flops.published_step(one, config),
+        "ours": flops.our_step(one, config),
+    }
+    expected = {"forward": 0.80, "floor": 1.71, "attention": 0.07, "published": 4.56, "ours": 4.13}
+    assert {name: count / 1e12 for name, count in counts.items()} == pytest.approx(expected, abs=0.005)
