@@ -8,6 +8,7 @@ embedded model (8 timesteps 20 apart, 3 updates each); `fine`, the paper's 150 x
 timesteps up to 150, 6 apart); and `noise`, the paper's settings as they are, from the inverted latent through all 150
 timesteps.
 
+`speed` is seconds of this process's CPU time in stage 3 at r = 1 by those of the row (run it with OMP_NUM_THREADS=1).
 `grey` is the mean absolute difference of the picture from r = 1 on the same seed, in grey levels. `energy` is that of
 the final latent at features of the same timestep, whatever r the run had. The scores are those of evaluation/metrics,
 regional ones in the regions of seed 0. Of every score stand the mean change against r = 1 and its mean absolute value
@@ -16,7 +17,7 @@ over the items, which is the spread where the row is another seed.
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,52 +72,58 @@ def segmentations(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> l
 
 
 @torch.no_grad()
-def true_energy(method: StyleGallery, latent: Tensor, found: Sequence[Segmentation], plan: Plan,
-                config: GuidanceConfig) -> float:  # fmt: skip
-    """The energy of a latent, at features of the same timestep; mean over every eighth timestep of the schedule."""
-    model, layers, energies = method.model, guided_layers(method.model, config), []
-    for timestep in guidance_timesteps(model, config)[::8]:
-        attention, fixed, *styles = (
-            model.self_attention(one, timestep, layers) for one in (latent, *(each.latent for each in found))
-        )
-        by_reference = dict(enumerate(styles, 1))
-        style = regional_style_loss(attention, by_reference, found[0], found[1:], plan.matches, config)
-        energies.append(config.style_weight * style + config.content_weight * content_loss(attention, fixed))
-    return float(torch.stack(energies).mean())
+def true_energy(
+    method: StyleGallery, found: Sequence[Segmentation], plan: Plan, config: GuidanceConfig
+) -> Callable[[Tensor], float]:
+    """The energy of a latent at features of the same timestep, mean over every eighth timestep of the schedule."""
+    model, layers = method.model, guided_layers(method.model, config)
+    timesteps = guidance_timesteps(model, config)[::8]
+    fixed = [[model.self_attention(one.latent, timestep, layers) for one in found] for timestep in timesteps]
+
+    @torch.no_grad()
+    def energy(latent: Tensor) -> float:
+        values = []
+        for timestep, (content, *references) in zip(timesteps, fixed, strict=True):
+            attention, by_reference = model.self_attention(latent, timestep, layers), dict(enumerate(references, 1))
+            style = regional_style_loss(attention, by_reference, found[0], found[1:], plan.matches, config)
+            values.append(config.style_weight * style + config.content_weight * content_loss(attention, content))
+        return float(torch.stack(values).mean())
+
+    return energy
 
 
-def variants(config: GuidanceConfig) -> Iterator[tuple[str, int, GuidanceConfig]]:
+def variants(config: GuidanceConfig, timesteps: int) -> Iterator[tuple[str, int, GuidanceConfig]]:
     """Name, seed and settings of every run; the first is what all others are compared with."""
     for refresh in REFRESH:
-        yield f"r = {refresh}", 0, replace(config, refresh=refresh)
+        if refresh < timesteps or refresh == min(r for r in REFRESH if r >= timesteps):  # the others are the same
+            yield f"r = {refresh}", 0, replace(config, refresh=refresh)
     for seed in SEEDS:
         yield "another seed", seed, replace(config, refresh=1)
     yield "another rounding", 0, replace(config, refresh=1, batched=not config.batched)
 
 
-def measured(method: StyleGallery, item: Item, name: str, plans: Sequence[Plan], metrics: Sequence[Metric]
-             ) -> tuple[list[dict[str, object]], list[Tensor]]:  # fmt: skip
+def measured(
+    method: StyleGallery, item: Item, name: str, plans: Sequence[Plan], metrics: Sequence[Metric]
+) -> tuple[list[dict[str, object]], list[Tensor]]:
     """A row for every variant of an item, and its pictures."""
     annotation = Annotation(plans[0].content.labels, [one.labels for one in plans[0].references], plans[0].matches)
     rows: list[dict[str, object]] = []
     pictures: list[Tensor] = []
-    for variant, seed, config in variants(schedule(name, method.guidance)):
+    config = schedule(name, method.guidance)
+    energy = true_energy(method, segmentations(method, plans[0], config), plans[0], config)
+    for variant, seed, settings in variants(config, len(guidance_timesteps(method.model, config))):
         plan = plans[seed]
-        found = segmentations(method, plan, config)
-        start = time.perf_counter()
-        latent, _ = optimise(method.model, found[0], found[1:], plan.matches, config)
-        seconds = time.perf_counter() - start
+        content, *references = segmentations(method, plan, settings)
+        start = time.process_time()
+        latent, _ = optimise(method.model, content, references, plan.matches, settings)
+        seconds = time.process_time() - start
         picture = method.model.decode(latent)
-        references = [reference.image for reference in plan.references]
-        sample = Sample(item.id, plan.content.image, references, picture, annotation)
+        sample = Sample(item.id, plan.content.image, [one.image for one in plan.references], picture, annotation)
         pictures.append(picture)
-        rows.append(
-            {"schedule": name, "item": item.id, "variant": variant, "seconds": seconds,
-             "grey": float((picture - pictures[0]).abs().mean()) * 255,
-             "energy": true_energy(method, latent, found, plan, config)}
-            | {metric.name: metric([sample])[0] for metric in metrics}
-        )  # fmt: skip
-    return rows, [plans[0].content.image, *pictures]
+        row = {"schedule": name, "item": item.id, "variant": variant, "seconds": seconds}
+        row |= {"grey": float((picture - pictures[0]).abs().mean()) * 255, "energy": energy(latent)}
+        rows.append(row | {metric.name: metric([sample])[0] for metric in metrics})
+    return rows, pictures
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -174,11 +181,11 @@ def main() -> None:
     frame = pd.DataFrame(rows)
     if options.rows:
         frame.to_csv(options.rows, index=False)
-    names = ["content", *(variant for variant, _, _ in variants(method.guidance))]
     for name, part in frame.groupby("schedule", sort=False):
         print(f"\n{name}, {len(items)} items at {options.resolution} px")
         print(summary(part).round(4).to_markdown())
         if options.sheet:
+            names = part.variant[part.item == items[0].id].tolist()
             sheet(options.sheet.with_stem(f"{options.sheet.stem}_{name}"), pictures[str(name)], names)
 
 

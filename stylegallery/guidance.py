@@ -22,7 +22,8 @@ from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.optimisation import Losses, minimise
 from stylegallery.segmentation import Segmentation
-from stylegallery.settings import Count, NotNegative, Positive, Steps, check_fields
+from stylegallery.settings import Count, NotNegative, Number, Positive, Steps, check_fields
+from stylegallery.shared_attention import SharedAttention
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class GuidanceConfig:
     layers: Count  # the last self-attention layers
     outside_keys: Literal["excluded", "zeroed", "attended"]  # see `style_target`; published: zeroed
     batched: bool  # pictures in one UNet call; published: one call each
+    shared_mib: Number  # of features that are kept for other items, see shared_attention.py; 0: none
     extras: ExtrasConfig  # not in the paper
 
     def __post_init__(self) -> None:
@@ -52,11 +54,13 @@ def optimise(
     matches: Sequence[Match],
     config: GuidanceConfig,
     advance: Advance = ignored,
+    shared: SharedAttention | None = None,
 ) -> tuple[Tensor, list[Energy]]:
     """The stylised latent (1, C, h, w) and the energy of every update.
 
     References without a match are not run. Features of content and references do not depend on z: `refresh` timesteps
-    in a row share those of the middle one. `advance` is told of every update's energy and picture.
+    in a row share those of the middle one, and items of a job what `shared` keeps. `advance` is told of every update's
+    energy and picture.
 
     Raises:
         SettingsError: the settings ask for more layers than the model has, or leave no timestep.
@@ -69,13 +73,14 @@ def optimise(
     batches = [[content.latent], styles] if extras.initial == "content" else [[content.latent, *styles]]
     start = initial_latent(content, config)
     last = max(1, len(timesteps) * config.iterations - 1)
+    attention_of_each = shared.of_each if shared else model.self_attention_of_each
     groups = [timesteps[first : first + config.refresh] for first in range(0, len(timesteps), config.refresh)]
     middle = {timestep: group[len(group) // 2] for group in groups for timestep in group}
 
     @lru_cache(maxsize=1)
     def fixed_attention(timestep: int) -> tuple[list[SelfAttention], dict[int, list[SelfAttention]]]:
         content_attention, *reference_attention = itertools.chain.from_iterable(
-            model.self_attention_of_each(batch, timestep, layers, config.batched) for batch in batches
+            attention_of_each(batch, timestep, layers, config.batched) for batch in batches
         )
         return content_attention, dict(zip(used, reference_attention, strict=True))
 

@@ -25,6 +25,7 @@ from stylegallery.plan import Analysis, Input, Plan
 from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import Segmentation, SegmentationConfig, find_regions
 from stylegallery.settings import Resolution, Seconds, Share, check, checked
+from stylegallery.shared_attention import SharedAttention
 from stylegallery.stopwatch import Stopwatch
 
 OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experiment", "launcher", "tracker")
@@ -72,6 +73,7 @@ class StyleGallery:
         self.output_size, self.detail = output_size, detail
         self.time_budget = None if time_budget is None else float(str(time_budget).removesuffix("s"))
         self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
+        self.shared = SharedAttention(model, guidance.shared_mib)
         self.resolution, self.resizing = resolution, resizing
 
     @classmethod
@@ -187,7 +189,7 @@ class StyleGallery:
                 guidance = self.within(self.time_budget - watch.elapsed(), plan, content, references)
             updates = len(guidance_timesteps(self.model, guidance)) * guidance.iterations
             advance = progress.stage("3 energy", updates)
-            latent, energies = optimise(self.model, content, references, plan.matches, guidance, advance)
+            latent, energies = optimise(self.model, content, references, plan.matches, guidance, advance, self.shared)
             image = self.model.decode(latent).cpu()
         if self.output_size == "content":
             with watch("detail"):
