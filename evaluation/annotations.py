@@ -30,7 +30,6 @@ from harness.building import build
 from harness.folder import RunFolder
 from harness.frozen import METHODS, differences, first_of, read_frozen, require_declared, settings_of
 from harness.locks import lock
-from harness.provenance import weights_digests, with_absolute_paths
 from harness.record import Request
 from stylegallery.command import explained_errors, plain_console
 from stylegallery.contract import Item, Progress, Silent
@@ -41,6 +40,7 @@ from stylegallery.memory import enough_memory
 from stylegallery.overrides import CONFIGS, in_one_sentence
 from stylegallery.pipeline import StyleGallery
 from stylegallery.progress import Bars
+from stylegallery.provenance import weights_digests, with_absolute_paths
 
 TARGET = "stylegallery.pipeline.StyleGallery"
 Annotate = Callable[[Item], Annotation]

@@ -28,10 +28,10 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from evaluation.metric import Annotation
-from harness.provenance import file_digest
 from stylegallery.contract import Item, Match
 from stylegallery.encoders import EfficientNetEncoder
 from stylegallery.images import read_image, resize
+from stylegallery.provenance import file_digest
 from stylegallery.regions import mask_on_grid, override, region_count, without_gaps
 
 SIDE = 256  # pictures are read with about SIDE² pixels; label maps have one label per pixel

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from evaluation.annotation_files import read_annotation
-from harness.provenance import file_digest
 from stylegallery.errors import InputError
 from stylegallery.figures import deepest_point
 from stylegallery.images import read_image, to_pixels
+from stylegallery.provenance import file_digest
 from stylegallery.regions import colours
 
 QUALITY = 75

@@ -13,10 +13,10 @@ from evaluation.annotation_files import MOST_REFERENCES, annotation_digest, read
 from evaluation.metric import ANNOTATORS, Annotation, Sample
 from harness.folder import ResultFolder, RunFolder
 from harness.pictures import Pictures
-from harness.provenance import file_digest
 from harness.record import Record, load_record
 from stylegallery.errors import InputError
 from stylegallery.images import read_image
+from stylegallery.provenance import file_digest
 
 
 class LostInput(InputError):

@@ -18,12 +18,12 @@ from rich.table import Table
 
 from data.benchmark import load_items, safe_name
 from harness.building import build
-from harness.environment import computing_on
 from harness.folder import ResultFolder
 from harness.frozen import settings_of
 from harness.jobs import Job
 from harness.record import Record, Request
 from harness.runs import run_job
+from stylegallery.environment import computing_on
 from stylegallery.errors import InputError
 from stylegallery.overrides import dotted
 

@@ -21,12 +21,12 @@ from pydantic import Field
 from data.benchmark import PLACES, places
 from harness.folder import LABEL, RunFolder, prepare_folder
 from harness.locks import holder, lock
-from harness.provenance import file_digest, nodes, weights_digests, with_absolute_paths, without_places
 from harness.record import read_record
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.files import read_yaml, replacing, writable
 from stylegallery.overrides import CONFIGS
+from stylegallery.provenance import file_digest, nodes, weights_digests, with_absolute_paths, without_places
 from stylegallery.settings import check_values
 
 METHODS = ("method", "model", "encoder", "depth", "segmenter", "condition")  # the groups that a method is made of

@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 from data.benchmark import load_items, places
 from harness.folder import LABEL, RunFolder
 from harness.frozen import freeze, settings_of
-from harness.provenance import code_digest
 from stylegallery.contract import Item
 from stylegallery.errors import InputError, require
+from stylegallery.provenance import code_digest
 from stylegallery.settings import check
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from data.benchmark import load_items
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
-from harness.provenance import file_digest
 from harness.record import Input, Record
 from stylegallery.errors import InputError
 from stylegallery.images import SUFFIXES
+from stylegallery.provenance import file_digest
 
 
 class Pictures:

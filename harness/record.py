@@ -14,10 +14,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, TypeAdapter
 
 from harness.folder import RESULT_FILES, ResultFolder
-from harness.provenance import code_digest, file_digest, nodes, weights_digests, without_places
 from harness.schemas import CHECKED, Amount, Count, Integer, Number, PathText, Text, checked, read_any
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
+from stylegallery.provenance import code_digest, file_digest, nodes, weights_digests, without_places
 
 BY_NAMES = ("captions", "pattern")  # settings of methods that read captions or pictures by the names of an item's files
 SCHEMA = 2  # raised whenever earlier records can no longer be read

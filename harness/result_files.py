@@ -10,14 +10,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from harness.environment import environment
 from harness.folder import RECORD, RESULT_FILES, ResultFolder
-from harness.provenance import file_digest
 from harness.record import Record, Request, WrittenFile, own_record
 from stylegallery.contract import Item, Stylization
+from stylegallery.environment import environment
 from stylegallery.errors import InputError, MachineError, require
 from stylegallery.files import replacing_together
 from stylegallery.images import to_pixels, write_png
+from stylegallery.provenance import file_digest
 from stylegallery.regions import colours, region_count, write_indexed_png
 
 

@@ -17,20 +17,20 @@ from typing import Any
 from rich.console import Console
 
 from harness.building import build
-from harness.environment import computing_on, environment
 from harness.folder import RECORD, RESULT_FILES, RunFolder, prepare_folder
 from harness.frozen import read_frozen, settings_digest
 from harness.jobs import Job
 from harness.locks import lock, taken
-from harness.provenance import weights_digests
 from harness.record import Record, Request, read_record
 from harness.result_files import require_apart, require_free, write_failure, write_result
 from stylegallery.contract import Cancelled, Item, Method, Progress, Silent
 from stylegallery.draws import generator_for
+from stylegallery.environment import computing_on, environment
 from stylegallery.errors import InputError, MachineError, OutOfMemory, SettingsError, printable
 from stylegallery.files import clear_partial, writable
 from stylegallery.memory import enough_memory
 from stylegallery.progress import Bars
+from stylegallery.provenance import weights_digests
 
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:

@@ -15,10 +15,10 @@ from data.benchmark import load_items
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
 from harness.locks import holder
-from harness.provenance import code_digest, without_places
 from harness.record import is_outdated, read_record
 from stylegallery.command import explained_errors, listing, plain_console
 from stylegallery.errors import InputError
+from stylegallery.provenance import code_digest, without_places
 
 
 @dataclass

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.building import build
 from harness.frozen import METHODS
-from harness.provenance import nodes
+from stylegallery.provenance import nodes
 from stylegallery.settings import located
 
 ROOT = Path(__file__).parent.parent

@@ -23,9 +23,9 @@ from PIL import Image
 from rich.console import Console
 
 from harness.jobs import Job
-from harness.provenance import file_digest
 from harness.record import SCHEMA, Record, load_record
 from stylegallery.errors import InputError
+from stylegallery.provenance import file_digest
 from stylegallery.regions import named_regions
 from stylegallery.weights.download import fetch
 

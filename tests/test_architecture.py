@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from harness import provenance
-from harness.provenance import imports, parsed, reachable, sources_digest
+from stylegallery import provenance
+from stylegallery.provenance import imports, parsed, reachable, sources_digest
 
 # Each package imports itself and these; docs of the project call them arrows, and none of them points upwards.
 MAY_IMPORT = {

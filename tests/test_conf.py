@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from harness.frozen import METHODS
-from harness.provenance import nodes
 from stylegallery.errors import InputError
 from stylegallery.overrides import in_one_sentence
+from stylegallery.provenance import nodes
 from stylegallery.settings import located, names_weights, parameters_of
 
 CONF = ROOT / "conf"

@@ -17,9 +17,9 @@ from evaluation.report import warning
 from evaluation.results import Results, read_results
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
-from harness.provenance import nodes
 from stylegallery.errors import InputError
 from stylegallery.overrides import CONFIGS
+from stylegallery.provenance import nodes
 from stylegallery.weights import FETCH, find
 
 EXPERIMENTS = CONFIGS / "experiment"

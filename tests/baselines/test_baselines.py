@@ -15,12 +15,12 @@ from torch import Tensor
 from baselines.color_transfer import lab_statistics, to_lab
 from baselines.gatys import gram, mean_grams, relative, total_variation
 from baselines.latent_adain import adain, pool
-from harness.provenance import weights_digest
 from stylegallery.colour_statistics import monge_kantorovich
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, resize, to_pixels, write_png
 from stylegallery.models.unet import self_attention_layers
+from stylegallery.provenance import weights_digest
 from stylegallery.weights import table
 
 SMALL: dict[str, tuple[str, ...]] = {

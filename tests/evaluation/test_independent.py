@@ -22,8 +22,8 @@ from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.publish.claims import read_claims
 from evaluation.registry import METRICS, metric_info
 from harness.frozen import freeze
-from harness.provenance import ROOT, reachable
 from stylegallery.contract import Item
+from stylegallery.provenance import ROOT, reachable
 
 
 @pytest.fixture(scope="module")

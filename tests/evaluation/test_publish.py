@@ -32,8 +32,8 @@ from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results
 from evaluation.statistics import compare, estimate
 from evaluation.table_notes import INFERENCE
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
-from harness.provenance import file_digest
 from stylegallery.errors import InputError
+from stylegallery.provenance import file_digest
 
 N = 12
 STYLE, STRUCTURE, REGIONAL = "style_blocks_efficientnet", "structure_efficientnet", "regional_style_efficientnet"

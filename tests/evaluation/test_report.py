@@ -26,10 +26,10 @@ from evaluation.results import read_results
 from evaluation.table_notes import above
 from evaluation.table_page import number
 from evaluation.tables import build
-from harness.environment import LIBRARIES
 from harness.folder import RunFolder
 from harness.record import Input, Request
 from stylegallery.contract import Match
+from stylegallery.environment import LIBRARIES
 
 HOSTILE_ITEM = "0009__a@b=c+d,e.f__1__a"
 HOSTILE_LABEL = "__proto__"

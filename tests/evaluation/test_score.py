@@ -27,10 +27,10 @@ from evaluation.samples import Result, read_picture
 from evaluation.score import main, score
 from harness.folder import ResultFolder, RunFolder
 from harness.pictures import Pictures
-from harness.provenance import file_digest
 from harness.record import Request
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
+from stylegallery.provenance import file_digest
 from stylegallery.weights import table
 
 NAMES = ["ms_ssim", "histogram"]

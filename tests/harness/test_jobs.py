@@ -8,8 +8,8 @@ import pytest
 from omegaconf import DictConfig
 
 from harness.jobs import Job, parse_shard
-from harness.provenance import code_digest, sources_digest
 from stylegallery.errors import InputError
+from stylegallery.provenance import code_digest, sources_digest
 
 Compose = Callable[..., DictConfig]
 
@@ -31,7 +31,7 @@ def test_code_is_that_of_the_making_of_a_job(
     fake_config: Compose, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An edit while the first of several jobs runs is not what the last one's records name."""
-    monkeypatch.setattr("harness.provenance.ROOT", tmp_path)
+    monkeypatch.setattr("stylegallery.provenance.ROOT", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "mine.py").write_text("def mine(strength, seconds, broken, log): ...")
     job = Job.of(fake_config(f"out={out}", "method._target_=mine.mine"), "mine")

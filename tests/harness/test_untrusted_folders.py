@@ -23,10 +23,10 @@ from evaluation.publish.commands import commands, decisive
 from harness import status
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
-from harness.provenance import file_digest
 from harness.record import SCHEMA, Request, load_record
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
+from stylegallery.provenance import file_digest
 
 DATA = {"_target_": "data.benchmark.manifest_items", "manifest": "stylegallery60", "files": "stylegallery"}
 METHOD = {"_target_": "baselines.identity.Identity", "resolution": 64, "resizing": "square"}

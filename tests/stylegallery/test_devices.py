@@ -15,11 +15,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evaluation.backbones import EfficientNetLite0
-from harness.environment import computing_on, cpu_name, environment
 from harness.record import read_record
 from stylegallery import devices
 from stylegallery.contract import Item
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype, repeatable_gradients
+from stylegallery.environment import computing_on, cpu_name, environment
 from stylegallery.errors import InputError
 from stylegallery.models.factory import from_directory
 

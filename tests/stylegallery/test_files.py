@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.provenance import file_digest
 from stylegallery import files
 from stylegallery.errors import InputError
 from stylegallery.files import read_json, read_yaml, replacing, require_file
 from stylegallery.images import open_image
+from stylegallery.provenance import file_digest
 from stylegallery.regions import named_regions
 
 READERS: list[Callable[[Path], object]] = [open_image, named_regions, read_json, read_yaml, file_digest]

@@ -22,8 +22,8 @@ from conftest import fetched, refused
 from filelock import FileLock
 from huggingface_hub.utils import close_session
 
-from harness.provenance import weights_digest
 from stylegallery import transfer, weights
+from stylegallery.provenance import weights_digest
 from stylegallery.weights import Entry, locate
 from stylegallery.weights.__main__ import main
 

@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from baselines.identity import Identity
 from harness.building import build
 from harness.frozen import settings_of
-from harness.provenance import imports
 from stylegallery.contract import Stylization
 from stylegallery.errors import InputError
 from stylegallery.guidance import GuidanceConfig
+from stylegallery.provenance import imports
 from stylegallery.segmentation import SegmentationConfig
 from stylegallery.settings import (
     Count,

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from baselines.controlnet import load_controlnet, load_pipeline
-from harness.provenance import weights_digest
 from stylegallery.encoders import DINOv2Encoder
 from stylegallery.errors import InputError
 from stylegallery.models import pretrained, single_file
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.models.factory import from_directory
 from stylegallery.models.single_file import TOPOLOGIES, clip_tokenizer
+from stylegallery.provenance import weights_digest
 
 PIXELS = torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)
 

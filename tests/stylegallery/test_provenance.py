@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from conftest import Pictures
 
-from harness import provenance
-from harness.provenance import code_digest, weights_digest, weights_settings, with_absolute_paths, without_places
 from harness.record import Request
+from stylegallery import provenance
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
+from stylegallery.provenance import code_digest, weights_digest, weights_settings, with_absolute_paths, without_places
 from stylegallery.settings import Weights
 
 LOADER = "stylegallery.models.factory.from_directory"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harness import environment as computing
+from stylegallery import environment as computing
 
 CONFIG = {"method": {"steps": 2}}
 

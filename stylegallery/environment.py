@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from harness.provenance import nodes
 from stylegallery.devices import cuda_trouble, pick_device, pick_dtype
+from stylegallery.provenance import nodes
 
 LIBRARIES = ("torch", "diffusers", "transformers", "scikit-learn", "numpy")
 
