@@ -11,12 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from stylegallery.analysis import Analysis
 from stylegallery.contract import Item, Match, Progress, Silent, Stylization
-from stylegallery.images import Picture, read_image, resize
+from stylegallery.images import Picture
 from stylegallery.matching import RegionDescriptors
 from stylegallery.pipeline import StyleGallery
-from stylegallery.plan import Analysis, Plan
+from stylegallery.plan import Plan
 from stylegallery.segmentation import Segmentation
 from stylegallery.stopwatch import Stopwatch
 
@@ -34,12 +36,9 @@ class GlobalStyle(StyleGallery):
         advance = progress.stage("1 inversion", self.segmentation.inversion_steps)
         content, *references = [self.whole(path) for path in (item.content, *item.references)]
         if self.guidance.extras.initial == "inverted":
-            inverted = content.segmentation.latent
             with (watch or Stopwatch(self.model.device))("inversion"):
-                for step in self.model.invert(inverted, self.segmentation.inversion_steps):
-                    inverted = step.latents
-                    advance()
-            content = replace(content, segmentation=replace(content.segmentation, inverted=inverted))
+                (found,) = self.analyser.inverted([content.image], advance)
+            content = one_region(content.source, content.image, found.latent, found.inverted)
         matches = [Match(1, number, 1, 0.0, 0.0, 0.0, 0.0, False) for number in range(1, len(references) + 1)]
         return Plan(content, references, matches)
 
@@ -51,8 +50,13 @@ class GlobalStyle(StyleGallery):
         return replace(result, content_labels=None, reference_labels=[], matches=[])
 
     def whole(self, picture: Picture) -> Analysis:
-        image = resize(read_image(picture), self.resolution, self.resizing, self.model.multiple)
+        image = self.analyser.read(picture).image
         latent = self.model.encode(image)
-        grid = (latent.shape[-2], latent.shape[-1])
-        one_region = Segmentation(torch.ones(grid, dtype=torch.int64), torch.zeros(1, *grid), latent, latent)
-        return Analysis(picture, image, 0, one_region, NOTHING)
+        return one_region(picture, image, latent, latent)
+
+
+def one_region(picture: Picture, image: Tensor, latent: Tensor, inverted: Tensor) -> Analysis:
+    """What is known of a picture that is one region, by its latents (1, C, h, w)."""
+    labels = torch.ones(latent.shape[-2:], dtype=torch.int64)
+    segmentation = Segmentation(labels, latent, inverted)
+    return Analysis(picture, 0, NOTHING, lambda: image, lambda: segmentation)

@@ -18,7 +18,7 @@ from stylegallery.images import read_image
 from stylegallery.matching import best_matches, describe
 from stylegallery.pipeline import StyleGallery
 from stylegallery.plan import Plan
-from stylegallery.segmentation import segment
+from stylegallery.segmentation import find_regions
 
 DEVIATIONS: dict[str, dict[str, object]] = {
     "merging": {"segmentation": {"merging": "sequential"}},
@@ -58,12 +58,12 @@ def replan(method: StyleGallery, plan: Plan, deviation: dict, seeds: list[int]) 
     matching = replace(method.matching, **deviation.get("matching", {}))
     seed, analyses = derived(0) + int(deviation.get("seed", 0)), []
     for known, own_seed in zip(plan.analyses, seeds, strict=True):
-        found = known.segmentation
+        image, found = known.image, known.segmentation
+        (inversion,) = method.analyser.inverted([image])
         if segmentation != method.segmentation:
-            labels = segment(found.features, found.latent[0], known.image, segmentation, own_seed)
-            found = replace(found, labels=labels)
-        described = describe(found.labels, found.features, known.image, method.encoder, matching, seed)
-        analyses.append(replace(known, segmentation=found, descriptors=described))
+            found = find_regions(inversion, image, segmentation, own_seed)
+        described = describe(found.labels, inversion.features, image, method.analyser.encoder, matching, seed)
+        analyses.append(replace(known, get_segmentation=lambda found=found: found, descriptors=described))
     content, *references = analyses
     candidates = [reference.descriptors for reference in references]
     return Plan(content, references, best_matches(content.descriptors, candidates, matching, MatchConstraints()))

@@ -15,8 +15,9 @@ from benchmarks.subjects import drawn, guidance
 from stylegallery.contract import Match
 from stylegallery.devices import pick_device
 from stylegallery.guidance import optimise
+from stylegallery.inversion import fuse
 from stylegallery.models.unet import self_attention_layers
-from stylegallery.segmentation import Segmentation, fuse
+from stylegallery.segmentation import Segmentation
 from stylegallery.stopwatch import Stopwatch
 
 EXPECTED = [f"up_blocks.{block}.attentions.{i}.transformer_blocks.0.attn1" for block in (2, 3) for i in range(3)]
@@ -61,7 +62,7 @@ def main() -> None:
         with watch("inversion step"):
             trace = list(model.invert(latent, steps))
         features = fuse([step.features for step in trace])[0]
-        analyses.append(Segmentation(labels, features, latent, trace[-1].latents))
+        analyses.append(Segmentation(labels, latent, trace[-1].latents))
     print(f"features of up_blocks[2]: {tuple(features.shape)}; inverted, peak {peak(watch)}")
 
     matches = [Match(region, 1, region, 1.0, 1.0, 1.0, 1.0, False) for region in (1, 2)]

@@ -102,7 +102,8 @@ def main() -> None:
     ours, plain, rows = [], [], []
     for index in range(args.count):
         image, truth = composite(3 + index % 2, args.size, generator)
-        found = find_regions(method.model, image, settings, seed=index).labels
+        (inversion,) = method.analyser.inverted([image])
+        found = find_regions(inversion, image, settings, seed=index).labels
         grid = (found.shape[0], found.shape[1])
         flat_truth = resize_labels(truth, grid).flatten().numpy()
         ours.append(adjusted_rand_score(flat_truth, found.flatten().numpy()))

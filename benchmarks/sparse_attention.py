@@ -74,7 +74,7 @@ def main() -> None:
 
     def analysis() -> Segmentation:
         labels, nothing = random_labels(args.side, args.regions, generator), torch.empty(0)
-        return Segmentation(labels, nothing, nothing, nothing)
+        return Segmentation(labels, nothing, nothing)
 
     content, references = analysis(), [analysis() for _ in range(args.references)]
     choice = torch.randint(args.regions, (args.regions,), generator=generator) + 1

@@ -31,10 +31,11 @@ from stylegallery.guidance import (
     optimise,
     regional_style_loss,
 )
+from stylegallery.inversion import fuse
 from stylegallery.matching import MatchingConfig, region_semantics
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.optimisation import Losses, minimise
-from stylegallery.segmentation import cluster, fuse, principal_components
+from stylegallery.segmentation import cluster, principal_components
 
 TIMESTEP = 501
 

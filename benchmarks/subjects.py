@@ -94,7 +94,7 @@ class Subject(NamedTuple):
             latent = model.encode(image)
             labels = random_labels(latent.shape[-1], regions, generator)
             noise = torch.randn(latent.shape, generator=generator).to(latent.device)
-            found.append(Segmentation(labels, latent[0], latent, noise))
+            found.append(Segmentation(labels, latent, noise))
         choice = torch.randint(regions, (regions,), generator=generator) + 1
         matches = [
             Match(region, 1 + (region - 1) % (len(found) - 1), int(choice[region - 1]), 0.0, 0.0, 0.0, 0.0, False)

@@ -41,10 +41,11 @@ from stylegallery.overrides import CONFIGS, in_one_sentence
 from stylegallery.pipeline import StyleGallery
 from stylegallery.progress import Bars
 from stylegallery.provenance import weights_digests, with_absolute_paths
+from stylegallery.store import store_settings
 
 TARGET = "stylegallery.pipeline.StyleGallery"
 Annotate = Callable[[Item], Annotation]
-PLACES = ("data.root=", "device=")  # where pictures and models are; settings decide annotations
+PLACES = ("data.root=", "device=", "store")  # where things are; settings decide annotations
 
 
 def annotate_with_stylegallery(out: Path, overrides: Sequence[str], console: Console, anew: bool = False) -> int:
@@ -69,9 +70,10 @@ def annotate_with_stylegallery(out: Path, overrides: Sequence[str], console: Con
     if not anew:
         require_same(out, runs, settings)
     weights_digests(settings)  # before any item: missing weights are an error of the settings, not of items
+    store = composed_store([f"{name}={value}" for name, value in given.items() if name.startswith("store")])
 
     def load() -> Annotate:
-        method = build(settings)
+        method = build(settings, store=store)
         return lambda item: regions_and_matches(method, item, generator_for(method, 0, item))
 
     return annotate_items(out, STYLEGALLERY, items, deciding(settings), load, console)
@@ -158,6 +160,12 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
             + " ".join(overrides)
         )
     return settings
+
+
+def composed_store(overrides: Sequence[str]) -> dict[str, Any] | None:
+    """The settings of the store of analyses, where a run found what its annotations ask for."""
+    with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return store_settings(compose("config", overrides=list(overrides)))
 
 
 def can_annotate(settings: Mapping[str, Any]) -> bool:
@@ -283,7 +291,8 @@ def main() -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
-        help="data.root= and device=; settings of method=stylegallery, such as model=sd15, where OUT has no run of it",
+        help="data.root=, device=, store=; settings of method=stylegallery, such as model=sd15, where OUT has no run "
+        "of it",
     )
     parser.add_argument("--anew", action="store_true", help="replace annotations that were made with other settings")
     parser.add_argument("--annotator", choices=ANNOTATORS, help="one of the annotators (default: all)")

@@ -26,9 +26,10 @@ from harness.runs import run_job
 from stylegallery.environment import computing_on
 from stylegallery.errors import InputError
 from stylegallery.overrides import dotted
+from stylegallery.store import store_settings
 
 # Settings that jobs of a sweep may differ in without having other results: parts and places of one run.
-SHARED = ("shard", "limit", "only", "launcher", "tracker")
+SHARED = ("shard", "limit", "only", "launcher", "tracker", "store")
 LONGEST = 150  # characters of a name
 
 
@@ -54,9 +55,11 @@ def single_job(config: DictConfig) -> Job:
     (item,) = load_items(config.data)
     method: dict[str, Any] = settings_of(config)["method"]
     if config.out:
-        return Job(Path(str(config.out), difference("out")), "", config.seed, method, [item])
+        return Job(
+            Path(str(config.out), difference("out")), "", config.seed, method, [item], store=store_settings(config)
+        )
     digest = Request.of(item, config.seed, method).digest()
-    return Job(Path(f"outputs/{item.id}-{digest}"), "", config.seed, method, [item])
+    return Job(Path(f"outputs/{item.id}-{digest}"), "", config.seed, method, [item], store=store_settings(config))
 
 
 def run_labels(config: DictConfig, console: Console) -> tuple[list[Job], Counter[str]]:

@@ -14,6 +14,7 @@ from stylegallery.contract import Item
 from stylegallery.errors import InputError, require
 from stylegallery.provenance import code_digest
 from stylegallery.settings import check
+from stylegallery.store import store_settings
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Job:
     items: list[Item]
     settings: str | None = None  # digest of the label's frozen settings; None where none are frozen
     root: str | None = None  # of the benchmark's pictures, where it has one
+    store: dict[str, Any] | None = None  # settings of the store of analyses, which decide no result
 
     def __post_init__(self) -> None:
         code_digest(self.method)  # cached now: the sources may be edited while jobs before this one run
@@ -47,7 +49,7 @@ class Job:
         mine = items[: config.limit][parse_shard(str(config.shard))]
         frozen = freeze(out, label, config, items)
         root = places(settings["data"]).get("root")
-        return cls(out, label, config.seed, frozen["method"], mine, frozen["settings"], root)
+        return cls(out, label, config.seed, frozen["method"], mine, frozen["settings"], root, store_settings(config))
 
     @property
     def single(self) -> bool:

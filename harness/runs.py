@@ -38,7 +38,7 @@ def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Count
     console.print(f"{job.label} computes on {computing_on(environment(job.method))}", markup=False)
     told = build(tracker, "tracker")(job) if tracker else None
     try:
-        return run_items(job, lambda: build(job.method), console, told.log if told else None)
+        return run_items(job, lambda: build(job.method, store=job.store), console, told.log if told else None)
     finally:
         if told:
             told.finish(console)
@@ -65,7 +65,7 @@ def run_single(job: Job, console: Console) -> Record:
             console.print(f"{job.out} already holds this result; nothing to do", markup=False)
             return record
         console.print(f"computing on {computing_on(environment(job.method))}", markup=False)
-        method = build(job.method)
+        method = build(job.method, store=job.store)
         with Bars(console) as bars:
             return make(job, item, request, method, bars)
 

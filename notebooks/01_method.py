@@ -34,9 +34,10 @@ from stylegallery.draws import derived
 from stylegallery.figures import HALO, deepest_point, energy_figure, overlay, overview, plan_figure, show
 from stylegallery.guidance import guidance_timesteps, style_target
 from stylegallery.images import read_image, to_pixels
+from stylegallery.inversion import fuse
 from stylegallery.matching import score_terms
 from stylegallery.regions import colours, flat_labels, region_count, resize_labels
-from stylegallery.segmentation import cluster, fuse, merge, principal_components
+from stylegallery.segmentation import cluster, merge, principal_components
 
 SAMPLES = Path(stylegallery.__file__).parents[1] / "data" / "samples"
 
@@ -100,8 +101,8 @@ _ = show_row(maps | {"fused": component_colours(fused)}, height=1.9)
 # `analyse` did the whole of stage 1 for each picture alone, the references like the content.
 
 # %%
-features = [component_colours(one.segmentation.features) for one in analyses]
-_ = show_row({f"{name}: fused features": colouring for name, colouring in zip(names, features, strict=True)})
+features = [gallery.analyser.inverted([image])[0].features for image in images]
+_ = show_row({f"{name}: fused features": component_colours(one) for name, one in zip(names, features, strict=True)})
 _, axes = show_row(
     {
         f"{name}: {region_count(regions)} regions": overlay(image, regions, colours(region_count(regions)))
@@ -118,7 +119,7 @@ for axis, image, regions in zip(axes, images, labels, strict=True):
 
 # %%
 window = setting.smoothing
-smooth = F.avg_pool2d(found.features[None], window, 1, window // 2, count_include_pad=False)[0]
+smooth = F.avg_pool2d(features[0][None], window, 1, window // 2, count_include_pad=False)[0]
 points = principal_components(smooth.flatten(1).T.cpu().numpy(), setting.components, seed)
 
 smallest, largest = setting.clusters

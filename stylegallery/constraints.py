@@ -1,6 +1,7 @@
 """What the user decided about matches, by the numbers of regions that stage 1 found."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from torch import Tensor
 
@@ -8,33 +9,43 @@ from stylegallery.contract import MatchConstraints, Region
 from stylegallery.errors import InputError
 
 
-def numbered(constraints: MatchConstraints[Region], labels: Sequence[Tensor]) -> MatchConstraints[int]:
-    """Constraints that name regions by numbers alone; `labels` (h, w) are the content's and the references'.
+class Labelled(Protocol):
+    """What has a region map (h, w), perhaps on disk: it is asked for where a point names a region."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+
+def numbered(constraints: MatchConstraints[Region], pictures: Sequence[Labelled]) -> MatchConstraints[int]:
+    """Constraints that name regions by numbers alone; the pictures are the content and the references.
 
     Raises:
         InputError: two pins name one content region and want different targets.
     """
 
     def target_at(region: Region, reference: int) -> int:
-        known = reference if 1 <= reference < len(labels) else 0  # `require_known` names a reference that is not there
-        return region_at(region, labels[known])
+        known = (
+            reference if 1 <= reference < len(pictures) else 0
+        )  # `require_known` names a reference that is not there
+        return region_at(region, pictures[known])
 
     pins: dict[int, tuple[int, int]] = {}
     for region, (reference, target) in constraints.pins.items():
-        number, pair = region_at(region, labels[0]), (reference, target_at(target, reference))
+        number, pair = region_at(region, pictures[0]), (reference, target_at(target, reference))
         if pins.setdefault(number, pair) != pair:
             raise InputError(
                 f"two pins are in content region {number} and ask for region {pins[number][1]} of reference "
                 f"{pins[number][0]} and region {pair[1]} of reference {pair[0]}; leave one of them out"
             )
-    forbidden = [(region_at(i, labels[0]), r, target_at(j, r)) for i, r, j in constraints.forbidden]
+    forbidden = [(region_at(i, pictures[0]), r, target_at(j, r)) for i, r, j in constraints.forbidden]
     return MatchConstraints(pins, constraints.excluded, forbidden)
 
 
-def region_at(region: Region, labels: Tensor) -> int:
-    """The number of a region of labels (h, w) that is given by its number or by a point (x, y) in it."""
+def region_at(region: Region, picture: Labelled) -> int:
+    """The number of a region of a picture that is given by its number or by a point (x, y) in it."""
     if isinstance(region, int):
         return region
+    labels = picture.labels
     row, column = (min(int(part * side), side - 1) for part, side in zip(region[::-1], labels.shape, strict=True))
     return int(labels[row, column])
 

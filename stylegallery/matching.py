@@ -23,6 +23,7 @@ from stylegallery.regions import region_count, resize_labels
 from stylegallery.settings import NotNegative, check_fields
 
 BLOCK = 16  # pictures whose regions are scored together: what they have in float64 fits into a processor's cache
+SCORING = ("statistics", "semantics", "geometry", "assignment")  # settings that decide matches alone, no descriptors
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class MatchingConfig:
 @dataclass(frozen=True)
 class RegionDescriptors:
     """One row per region of an image: statistics (R, 2C'), semantics (R, D), circles (R, 3) as row, column, radius
-    in fractions of the picture's sides."""
+    in fractions of the picture's sides. All lie on the CPU, where those of thousands of pictures have room."""
 
     statistics: Tensor
     semantics: Tensor
@@ -72,8 +73,8 @@ def describe(
         top, left = (size[0] - side) // 2, (size[1] - side) // 2
         image = image[..., top : top + side, left : left + side]
     return RegionDescriptors(
-        region_statistics(labels, features, config, seed),
-        region_semantics(labels, encoder(image)[0], size, config.lone_token),
+        region_statistics(labels, features, config, seed).cpu(),
+        region_semantics(labels, encoder(image)[0], size, config.lone_token).cpu(),
         enclosing_circles(labels, config.circle),
     )
 
@@ -191,7 +192,7 @@ def cosines(first: Tensor, second: Tensor) -> np.ndarray:
     Summed in float64, so that the last bit of a pair does not depend on the other pairs, as it does in a product of
     float32 matrices: the same picture found twice ties with itself, and a score is the same whatever else is offered.
     """
-    a, b = (rows.cpu().double().numpy() for rows in (first, second))
+    a, b = (rows.double().numpy() for rows in (first, second))
     lengths = [np.sqrt(np.einsum("id,id->i", rows, rows)).clip(1e-12) for rows in (a, b)]
     return (a @ b.T / np.outer(*lengths)).astype(np.float32)
 
@@ -207,7 +208,7 @@ def score_terms(content: RegionDescriptors, reference: RegionDescriptors) -> np.
 def joined(pictures: Sequence[RegionDescriptors]) -> RegionDescriptors:
     """The regions of several pictures, one picture after the other."""
     statistics, semantics = (
-        torch.cat([getattr(picture, name).cpu() for picture in pictures]) for name in ("statistics", "semantics")
+        torch.cat([getattr(picture, name) for picture in pictures]) for name in ("statistics", "semantics")
     )
     return RegionDescriptors(statistics, semantics, np.concatenate([picture.circles for picture in pictures]))
 

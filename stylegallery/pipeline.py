@@ -8,25 +8,26 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from stylegallery.analysis import Analyser, Analysis
 from stylegallery.constraints import numbered
-from stylegallery.contract import Advance, Item, MatchConstraints, Progress, Region, Silent, Stylization
-from stylegallery.draws import derived, generator_of, seed_of_run
+from stylegallery.contract import Item, MatchConstraints, Progress, Region, Silent, Stylization
+from stylegallery.draws import generator_of, seed_of_run
 from stylegallery.errors import InputError, require
 from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
 from stylegallery.extras.time_budget import steps_within
 from stylegallery.files import notice
 from stylegallery.guidance import GuidanceConfig, guidance_timesteps, guided_layers, optimise
-from stylegallery.images import Picture, read_image, resize
-from stylegallery.matching import MatchingConfig, best_matches, describe
+from stylegallery.images import Picture, read_image
+from stylegallery.matching import MatchingConfig, best_matches
 from stylegallery.memory import require_memory
 from stylegallery.models.diffusion import DiffusionModel
-from stylegallery.plan import Analysis, Input, Plan
-from stylegallery.regions import mask_on_grid, read_published_mask
-from stylegallery.segmentation import Segmentation, SegmentationConfig, find_regions
-from stylegallery.settings import Resolution, Seconds, Share, check, checked
+from stylegallery.plan import Plan
+from stylegallery.segmentation import Segmentation, SegmentationConfig
+from stylegallery.settings import Resolution, Seconds, Share, check, checked, located
 from stylegallery.shared_attention import SharedAttention
 from stylegallery.stopwatch import Stopwatch
+from stylegallery.store import AnalysisStore, store_settings
 
 OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experiment", "launcher", "tracker")
 
@@ -53,6 +54,7 @@ class StyleGallery:
         time_budget: Seconds | None = None,
         depth: Callable[[Tensor], Tensor] | None = None,
         segmenter: Callable[[Tensor], Tensor] | None = None,
+        store: AnalysisStore | None = None,  # where analyses are kept for other runs
     ) -> None:
         require(resolution >= 4 * model.multiple, f"resolution is at least {4 * model.multiple}", resolution)
         starts = recolouring == 0 or guidance.extras.initial == "content"
@@ -68,13 +70,11 @@ class StyleGallery:
             require_memory(4 * cells**2, f"the distances between all {cells:,} cells of a picture")
         if guidance.extras.initial == "inverted" and not model.paints_from_noise:
             notice("this model cannot paint from noise: StyleGallery.from_config() has the settings it needs")
-        self.model, self.encoder, self.recolouring = model, encoder, recolouring
-        self.depth, self.segmenter = depth, segmenter
-        self.output_size, self.detail = output_size, detail
+        self.model, self.segmentation, self.matching, self.guidance = model, segmentation, matching, guidance
+        self.recolouring, self.output_size, self.detail = recolouring, output_size, detail
         self.time_budget = None if time_budget is None else float(str(time_budget).removesuffix("s"))
-        self.segmentation, self.matching, self.guidance = segmentation, matching, guidance
         self.shared = SharedAttention(model, guidance.shared_mib)
-        self.resolution, self.resizing = resolution, resizing
+        self.analyser = Analyser(model, encoder, segmentation, matching, resolution, resizing, depth, segmenter, store)
 
     @classmethod
     def from_config(cls, *overrides: str) -> "StyleGallery":
@@ -94,15 +94,20 @@ class StyleGallery:
         with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
             config = compose("config", overrides=list(overrides))
             settings: Any = OmegaConf.to_container(config.method, resolve=True)
+            store = store_settings(config)
         given = {override.lstrip("+").partition("=")[0] for override in overrides}
         if others := sorted(given & {*config.data, *OF_A_RUN}):
             raise InputError(f"{others[0]}= has no effect here; analyse takes pictures, masks and the seed, match pins")
         check(settings, "method")
+        made = located(settings["_target_"], "method")
+        of_this_class = isinstance(made, type) and issubclass(made, cls)
+        require(of_this_class, "method= is stylegallery or a variant of it here", settings["_target_"])
         try:
-            method: StyleGallery = instantiate(settings, _convert_="all")
+            method: StyleGallery = instantiate(
+                settings, _convert_="all", store=instantiate(store)(settings) if store else None
+            )
         except InstantiationException as error:  # hydra's wrapping of what a constructor raises
             raise error.__cause__ or error from None
-        require(isinstance(method, cls), "method= is stylegallery or a variant of it here", settings["_target_"])
         return method
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization:
@@ -118,11 +123,10 @@ class StyleGallery:
         self, item: Item, generator: torch.Generator, progress: Progress = Silent(), watch: Stopwatch | None = None
     ) -> Plan:
         """Stages 1 and 2 of an item. All its files are read before the first picture is analysed."""
-        watch, seed = watch or Stopwatch(self.model.device), seed_of_run(generator)
-        paths = zip((item.content, *item.references), item.masks(), strict=True)
-        inputs = [self.read(path, mask, seed) for path, mask in paths]
-        advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(inputs))
-        content, *references = [self.analysed(one, advance, watch) for one in inputs]
+        watch, pictures = watch or Stopwatch(self.model.device), (item.content, *item.references)
+        advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(pictures))
+        pairs = list(zip(pictures, item.masks(), strict=True))
+        content, *references = self.analyser(pairs, seed_of_run(generator), advance, watch)
         advance = progress.stage("2 matches", 1)
         with watch("matching"):
             plan = self.match(content, references, item.constraints)
@@ -140,7 +144,8 @@ class StyleGallery:
             InputError: the picture or the mask cannot be used.
         """
         advance = progress.stage("1 regions", self.segmentation.inversion_steps)
-        return self.analysed(self.read(picture, mask, seed), advance, Stopwatch(self.model.device))
+        (found,) = self.analyser([(picture, mask)], seed, advance)
+        return found
 
     def match(
         self,
@@ -166,7 +171,7 @@ class StyleGallery:
         if self.matching.assignment == "random":
             generator = generator_of(content.run_seed, [analysis.source for analysis in analyses])
             seed = int(torch.randint(2**31, (1,), generator=generator))
-        by_number = numbered(constraints, [analysis.labels for analysis in analyses])
+        by_number = numbered(constraints, analyses)
         described = [reference.descriptors for reference in references]
         matches = best_matches(content.descriptors, described, self.matching, by_number, seed)
         return Plan(content, list(references), matches)
@@ -180,50 +185,24 @@ class StyleGallery:
             FloatingPointError: energy, gradient or picture are not finite.
         """
         watch = watch or Stopwatch(self.model.device)
-        content, *references = [analysis.segmentation for analysis in plan.analyses]
+        used = plan.of_matched()
+        content, *references = [analysis.segmentation for analysis in used.analyses]
         with watch("guidance"):
             if self.recolouring > 0:
-                content = replace(content, latent=self.model.encode(self.recoloured(plan)))
+                content = replace(content, latent=self.model.encode(self.recoloured(used)))
             guidance = self.guidance
             if self.time_budget is not None:
-                guidance = self.within(self.time_budget - watch.elapsed(), plan, content, references)
+                guidance = self.within(self.time_budget - watch.elapsed(), used, content, references)
             updates = len(guidance_timesteps(self.model, guidance)) * guidance.iterations
             advance = progress.stage("3 energy", updates)
-            latent, energies = optimise(self.model, content, references, plan.matches, guidance, advance, self.shared)
+            latent, energies = optimise(self.model, content, references, used.matches, guidance, advance, self.shared)
             image = self.model.decode(latent).cpu()
         if self.output_size == "content":
             with watch("detail"):
-                image = self.enlarged(plan, image)
+                image = self.enlarged(used, image)
         return plan.with_image(image, energies, watch, guidance.steps)
 
     # --- what the stages are made of ---
-
-    def read(self, picture: Picture, mask: str | Path | None, seed: int) -> Input:
-        """A picture and its user's mask, for the stages."""
-        original = read_image(picture)
-        image = resize(original, self.resolution, self.resizing, self.model.multiple)
-        labels = None
-        if mask and self.segmentation.masks == "published":
-            labels = read_published_mask(Path(mask))
-        elif mask:
-            height, width = image.shape[-2:]
-            sizes = [(original.shape[-2], original.shape[-1]), (height, width)]
-            labels = mask_on_grid(Path(mask), sizes, (height // self.model.stride, width // self.model.stride))
-        return Input(picture, image, labels, seed, derived(seed, original))
-
-    def analysed(self, given: Input, advance: Advance, watch: Stopwatch) -> Analysis:
-        """The analysis of a picture that was read; `advance` is called after every inversion step."""
-        image = given.image
-        with watch("segmentation"):
-            depth = self.depth(image) if self.depth else None
-            proposals = self.segmenter(image) if self.segmenter else None
-            found = find_regions(
-                self.model, image, self.segmentation, given.seed, given.mask, depth, proposals, advance
-            )
-        with watch("matching"):
-            seed = derived(given.run_seed)  # one for all pictures: what is drawn with it is compared
-            descriptors = describe(found.labels, found.features, image, self.encoder, self.matching, seed)
-        return Analysis(given.source, image, given.run_seed, found, descriptors)
 
     def within(
         self, seconds: float, plan: Plan, content: Segmentation, references: Sequence[Segmentation]

@@ -1,46 +1,14 @@
-"""What the stages hand on: what is known of a picture, and which regions are matched."""
+"""What stage 2 hands on to stage 3: which regions are matched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
+from stylegallery.analysis import Analysis
 from stylegallery.contract import Energy, Match, Stylization
-from stylegallery.images import Picture
-from stylegallery.matching import RegionDescriptors
-from stylegallery.segmentation import Segmentation
 from stylegallery.stopwatch import Stopwatch
-
-
-class Input(NamedTuple):
-    """A picture that was read: as it was given, as the model sees it (1, 3, H, W), its user's label map (h, w) where it
-    has one, and what is drawn for it comes from: the seed of the run, and one of its own."""
-
-    source: Picture
-    image: Tensor
-    mask: Tensor | None
-    run_seed: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """All that stages 1 and 2 know of a picture, whatever other pictures it is matched with.
-
-    source is the picture as it was given, image (1, 3, H, W) as the model sees it, run_seed what its draws began with.
-    """
-
-    source: Picture
-    image: Tensor
-    run_seed: int
-    segmentation: Segmentation
-    descriptors: RegionDescriptors
-
-    @property
-    def labels(self) -> Tensor:
-        """The region map (h, w)."""
-        return self.segmentation.labels
 
 
 class OfEach(Sequence[Tensor]):
@@ -74,6 +42,13 @@ class Plan:
     def analyses(self) -> list[Analysis]:
         """Content first, then the references."""
         return [self.content, *self.references]
+
+    def of_matched(self) -> "Plan":
+        """The plan without the references that nothing is matched to: all that stage 3 reads."""
+        used = sorted({match.reference for match in self.matches})
+        numbers = {reference: number for number, reference in enumerate(used, 1)}
+        matches = [replace(match, reference=numbers[match.reference]) for match in self.matches]
+        return Plan(self.content, [self.references[reference - 1] for reference in used], matches)
 
     def with_image(
         self, image: Tensor, energies: Sequence[Energy] = (), watch: Stopwatch | None = None, steps: int | None = None

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import os
 import re
 import time
@@ -86,6 +87,14 @@ def without_places(config: Any, weights: Collection[str], name: str = "") -> Any
     if isinstance(config, list):
         return [without_places(value, weights, f"{name}[{index}]") for index, value in enumerate(config)]
     return config
+
+
+def identity(config: Any) -> str:
+    """Digest of all that decides what a config makes: its settings, the weights that they name, by content, and the
+    sources that they reach. Nodes may stand in a list. Raises InputError where weights are not on this machine."""
+    weights = weights_digests(config)
+    decides = [without_places(config, weights), weights, code_digest(config)]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Stage 1: cut an image into semantic regions by clustering diffusion features (paper §3.1).
 
-inversion → fused features → smooth → standardise, PCA, K-means with silhouette → merge by latent colour
+fused features of the inversion → smooth → standardise, PCA, K-means with silhouette → merge by latent colour
 → split and merge by depth → borders on the picture's edges → clean up → user masks on top.
 The paper has neither the smoothing nor the edges.
 """
@@ -19,10 +19,9 @@ from sklearn.metrics import silhouette_score
 from sklearn.metrics.pairwise import euclidean_distances
 from torch import Tensor
 
-from stylegallery.contract import Advance, ignored
 from stylegallery.errors import InputError, require
 from stylegallery.extras.borders import follow_edges
-from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.inversion import Inversion
 from stylegallery.regions import (
     MOST_REGIONS,
     absorb_small_components,
@@ -42,6 +41,7 @@ class SegmentationConfig:
     """Settings of stage 1; conf/method/stylegallery.yaml has the paper's values."""
 
     inversion_steps: Steps
+    inversion_batch: Count  # pictures of one shape inverted together: faster on a GPU, and rounding is the batch's
     smoothing: Count  # cells: window of a mean filter over features before clustering, not in the paper; 1 for none
     components: Count  # of the PCA
     clusters: Annotated[tuple[Clusters, Clusters], Field(strict=False)]  # K is chosen within, by silhouette
@@ -66,12 +66,11 @@ class SegmentationConfig:
 class Segmentation:
     """What stage 1 finds in a picture.
 
-    labels is the region map (h, w), features are F_mix (C', h, w); latent is the clean latent and inverted the last of
-    the inversion, both (1, C, h, w).
+    labels is the region map (h, w); latent is the clean latent and inverted the last of the inversion, both
+    (1, C, h, w). F_mix stays behind in the `Inversion`: it is large, and stage 3 has no use for it.
     """
 
     labels: Tensor
-    features: Tensor
     latent: Tensor
     inverted: Tensor
     _tokens: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -89,53 +88,31 @@ class Segmentation:
 
 
 def find_regions(
-    model: DiffusionModel,
+    inversion: Inversion,
     image: Tensor,
     config: SegmentationConfig,
     seed: int,
     mask: Tensor | None = None,
     depth: Tensor | None = None,
     proposals: Tensor | None = None,
-    advance: Advance = ignored,
 ) -> Segmentation:
-    """Stage 1 for one image (1, 3, H, W) in [0, 1].
+    """Stage 1 for one image (1, 3, H, W) in [0, 1], from its inversion on.
 
-    `mask` is a user's label map, `depth` a depth map and `proposals` a segmenter's label map, all of any size;
-    `advance` is called after every inversion step.
+    `mask` is a user's label map, `depth` a depth map and `proposals` a segmenter's label map, all of any size.
 
     Raises:
         InputError: there are more regions than a region map can hold.
     """
-    latent = model.encode(image)
-    steps, inverted = [], latent
-    for step in model.invert(latent, config.inversion_steps):
-        steps.append(step.features)
-        inverted = step.latents
-        advance()
-    features = fuse(steps)[0]
-    grid = (latent.shape[-2], latent.shape[-1])
-    if features.shape[-2:] != latent.shape[-2:]:
-        features = F.interpolate(features[None], grid, mode="bilinear")[0]
+    latent, inverted, features = inversion
     labels = segment(features, latent[0], image, config, seed, depth, proposals)
     if mask is not None:
-        labels = override(labels, resize_labels(mask, grid))
+        labels = override(labels, resize_labels(mask, (labels.shape[0], labels.shape[1])))
     if (count := region_count(labels)) > MOST_REGIONS:
         raise InputError(
             f"a picture has {count} regions, more than {MOST_REGIONS}; raise segmentation.smallest_component or the "
             "distances of merging"
         )
-    return Segmentation(labels, features, latent, inverted)
-
-
-def fuse(features: list[Tensor]) -> Tensor:
-    """Features (B, C', h, w) of every step, the least noisy first, to F_mix (B, C', h, w).
-
-    F_mix = Σ d(i) F_i / Σ d, d(i) = 1 / (1 + exp(5 (i/T − 0.7))).
-    """
-    count = len(features)
-    weights = 1 / (1 + torch.exp(5 * (torch.arange(count, dtype=torch.float32) / count - 0.7)))
-    weights = (weights / weights.sum()).to(features[0].device)
-    return torch.stack([weight * feature for weight, feature in zip(weights, features, strict=True)]).sum(0)
+    return Segmentation(labels, latent, inverted)
 
 
 def segment(

@@ -62,6 +62,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Analyses of the tests are kept apart from the user's, also by the processes that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STYLEGALLERY_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in diffusers layout: Stable Diffusion 1.5's topology, randomly initialised, 16 px wide."""
@@ -242,6 +250,7 @@ def small(tiny_model: Path) -> tuple[str, ...]:
         f"model.path={tiny_model}",
         "encoder=efficientnet",
         "device=cpu",
+        "store=null",
         "method.resolution=64",
         "method.guidance.steps=2",
         "method.segmentation.inversion_steps=2",

@@ -41,6 +41,7 @@ class Shard:
     shard: str
     root: str | None
     tracker: dict[str, Any] | None
+    store: dict[str, Any] | None = None
 
     def __call__(self) -> dict[str, int]:
         path = RunFolder(Path(self.out)).settings(self.label)
@@ -54,7 +55,9 @@ class Shard:
                 f"the pictures on {socket.gethostname()} are not those that the task was started with; put them "
                 f"where they were on the machine that started it ({places(data)}), or start again"
             )
-        job = Job(Path(self.out), frozen["label"], frozen["seed"], frozen["method"], items, self.settings)
+        job = Job(
+            Path(self.out), frozen["label"], frozen["seed"], frozen["method"], items, self.settings, store=self.store
+        )
         with ended_by_signals():
             return dict(run_job(job, self.tracker, plain_console()))
 
@@ -129,6 +132,7 @@ class Launcher:
                 f"{number}/{self.tasks}",
                 job.root,
                 tracker,
+                job.store,
             )
             for job in jobs
             for number in range(self.tasks)

@@ -32,7 +32,7 @@ def built_with(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def annotate(method: object, item: Any, generator: object) -> Annotation:
         return Annotation(whole, [whole] * len(item.references), [Match(1, 1, 1, 0, 0, 0, 0, False)])
 
-    monkeypatch.setattr(annotations, "build", built.append)
+    monkeypatch.setattr(annotations, "build", lambda settings, **_: built.append(settings))
     monkeypatch.setattr(annotations, "regions_and_matches", annotate)
     return built
 

@@ -150,7 +150,7 @@ def test_a_mirror_ends_with_its_job_although_the_job_fails(
     job = Job.of(fake_config(f"out={tmp_path}", "method.strength=2"), "fake")
     ended: list[Job] = []
     mirror = SimpleNamespace(log=None, finish=lambda console: ended.append(job))
-    monkeypatch.setattr(runs, "build", lambda node, *_: build(node) if node is job.method else lambda job: mirror)
+    monkeypatch.setattr(runs, "build", lambda node, *_, **__: build(node) if node is job.method else lambda job: mirror)
     with pytest.raises(InputError, match="strength is at most 1"):
         run_job(job, {"_target_": "a tracker"}, Console(quiet=True))
     assert ended == [job]

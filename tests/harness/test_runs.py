@@ -252,7 +252,7 @@ def test_a_cancelled_picture_leaves_nothing(job: Job, monkeypatch: pytest.Monkey
         raise Cancelled
 
     single = Job(job.out, "", 0, job.method, job.items[:1])
-    monkeypatch.setattr("harness.runs.build", lambda node: Staged())
+    monkeypatch.setattr("harness.runs.build", lambda *_, **__: Staged())
     with monkeypatch.context() as patch, pytest.raises(Cancelled) as caught:
         patch.setattr("stylegallery.progress.Bars.stage", lambda *_: cancel)
         run_single(single, Console(quiet=True))

@@ -45,7 +45,7 @@ def pair(region: int, reference: int, reference_region: int) -> Match:
 
 def analysis(labels: Tensor, seed: int = 0) -> Segmentation:
     latent = normal(seed, 1, 4, *labels.shape)
-    return Segmentation(labels, torch.zeros(1, *labels.shape), latent, normal(seed + 1, 1, 4, *labels.shape))
+    return Segmentation(labels, latent, normal(seed + 1, 1, 4, *labels.shape))
 
 
 def halves(height: int, width: int) -> Tensor:
@@ -308,7 +308,7 @@ def test_start_and_content_loss_of_the_published_run(shared_model: DiffusionMode
     case, scalars = shared_case("stylegallery", "case07_style_transfer")
     run = scalars["a"]
     labels = case["content_mask"].long()
-    content = Segmentation(labels, torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
+    content = Segmentation(labels, case["content_latent"], case["C15"])
     config = configured(GuidanceConfig, steps=run["num_optimize_steps"])
     start = initial_latent(content, config)
     torch.testing.assert_close(start, case["x_init"], rtol=1e-5, atol=1e-5)

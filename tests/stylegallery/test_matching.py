@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def generator(seed: int) -> torch.Generator:
 )
 def test_a_point_names_the_region_that_covers_it(point: tuple[float, float], number: int) -> None:
     """On the right and the lower edge too."""
-    assert region_at(point, torch.arange(1, 7).view(2, 3)) == number
+    assert region_at(point, SimpleNamespace(labels=torch.arange(1, 7).view(2, 3))) == number
 
 
 def descriptors(regions: int, seed: int, width: int = 6) -> RegionDescriptors:

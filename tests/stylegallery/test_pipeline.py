@@ -30,7 +30,7 @@ def gallery(built: object) -> StyleGallery:
 
 
 def networks(gallery: StyleGallery) -> list[nn.Module]:
-    return [gallery.model.unet, gallery.model.autoencoder, gallery.encoder]  # type: ignore[list-item]
+    return [gallery.model.unet, gallery.model.autoencoder, gallery.analyser.encoder]  # type: ignore[list-item]
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def calls(gallery: StyleGallery) -> Iterator[list[str]]:
 
 
 def same(first: Analysis, second: Analysis) -> bool:
-    parts = ("image", "labels", "segmentation.features", "segmentation.latent", "segmentation.inverted")
+    parts = ("image", "labels", "segmentation.latent", "segmentation.inverted")
     described = ("descriptors.statistics", "descriptors.semantics", "descriptors.circles")
     pairs = map(attrgetter(*parts, *described), (first, second))
     return all(np.array_equal(a, b) for a, b in zip(*pairs, strict=True))

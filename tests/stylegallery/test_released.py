@@ -268,11 +268,8 @@ def test_losses_and_gradients_as_published() -> None:
 def test_the_published_optimisation_of_six_steps(shared_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     case, scalars = shared_case("stylegallery", "case07_style_transfer")
     run = scalars["a"]
-    content = Segmentation(case["content_mask"].long(), torch.zeros(1, 64, 64), case["content_latent"], case["C15"])
-    references = [
-        Segmentation(case[f"style{i}_mask"].long(), torch.zeros(1, 64, 64), case[f"style{i}_latent"], case["C15"])
-        for i in (0, 1)
-    ]
+    content = Segmentation(case["content_mask"].long(), case["content_latent"], case["C15"])
+    references = [Segmentation(case[f"style{i}_mask"].long(), case[f"style{i}_latent"], case["C15"]) for i in (0, 1)]
     matches = [pair(int(i), m["style_index"] + 1, m["style_label"]) for i, m in scalars["matches"].items()]
     config = configured(
         GuidanceConfig, steps=run["num_optimize_steps"], iterations=run["iters"], learning_rate=run["lr"],

@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
+from stylegallery.contract import ignored
 from stylegallery.errors import InputError
+from stylegallery.inversion import invert
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.regions import region_count
 from stylegallery.segmentation import (
@@ -346,11 +348,11 @@ def test_analyse_on_a_model(model: DiffusionModel) -> None:
     calls: list[int] = []
     torch.manual_seed(1)
     before = states()
-    found = find_regions(model, image, config, 7, mask, advance=lambda: calls.append(1))
+    inversions = [invert(model, [image], 3, advance) for advance in (lambda: calls.append(1), ignored)]
+    found, again = (find_regions(inversion, image, config, 7, mask) for (inversion,) in inversions)
     assert states() == before
-    again = find_regions(model, image, config, 7, mask)
     assert len(calls) == 3
-    assert found.labels.shape == found.features.shape[-2:] == found.latent.shape[-2:] == (8, 12)
+    assert found.labels.shape == inversions[0][0].features.shape[-2:] == found.latent.shape[-2:] == (8, 12)
     torch.testing.assert_close(found.latent, model.encode(image))
     *_, last = model.invert(found.latent, 3)
     torch.testing.assert_close(found.inverted, last.latents)
@@ -368,7 +370,8 @@ def test_more_regions_than_a_region_map_holds(model: DiffusionModel, monkeypatch
     mask[:32, :32], mask[:32, 32:], mask[32:, 32:] = 1, 2, 3
     monkeypatch.setattr("stylegallery.segmentation.MOST_REGIONS", 3)
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    (inversion,) = invert(model, [image], 1)
     with pytest.raises(InputError, match=r"has 4 regions, more than 3; raise segmentation\.smallest_component"):
-        find_regions(model, image, config, 0, mask=mask)
+        find_regions(inversion, image, config, 0, mask=mask)
     mask[32:, :32] = 3
-    assert region_count(find_regions(model, image, config, 0, mask=mask).labels) == 3
+    assert region_count(find_regions(inversion, image, config, 0, mask=mask).labels) == 3

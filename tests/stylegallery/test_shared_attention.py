@@ -36,7 +36,7 @@ def batches(model: DiffusionModel) -> Iterator[list[int]]:
 
 def picture(seed: int) -> Segmentation:
     labels = torch.ones(8, 8, dtype=torch.int64)
-    return Segmentation(labels, torch.zeros(1, 8, 8), normal(seed, 1, 4, 8, 8), normal(seed + 50, 1, 4, 8, 8))
+    return Segmentation(labels, normal(seed, 1, 4, 8, 8), normal(seed + 50, 1, 4, 8, 8))
 
 
 def equal(first: Sequence[SelfAttention], second: Sequence[SelfAttention]) -> bool:

@@ -301,7 +301,7 @@ def test_one_item_that_cannot_be_annotated_does_not_keep_the_others(
 
     freeze(tmp_path / "out", "plain", fake_config())
     (gallery.contents / "c1.png").write_bytes(b"damaged")
-    monkeypatch.setattr(annotations, "build", lambda _: None)
+    monkeypatch.setattr(annotations, "build", lambda *_, **__: None)
     monkeypatch.setattr(annotations, "regions_and_matches", annotated)
     arguments = ["--annotator", "stylegallery", "model=embedded"]
     monkeypatch.setattr("sys.argv", ["annotations", str(tmp_path / "out"), *arguments])
@@ -316,7 +316,7 @@ def test_one_item_that_cannot_be_annotated_does_not_keep_the_others(
 def test_a_method_that_cannot_be_built_ends_the_annotations(
     fake_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         built.append(1)
         raise InputError("it cannot be built")
 
@@ -361,7 +361,7 @@ def test_annotations_are_made_without_the_masks_of_one_run(
     for label, masks in (("plain", "null"), ("user_masks", str(tmp_path))):
         freeze(tmp_path / "out", label, fake_config(f"data.masks={masks}"))
     masks_seen: list[Path | None] = []
-    monkeypatch.setattr(annotations, "build", lambda _: None)
+    monkeypatch.setattr(annotations, "build", lambda *_, **__: None)
     monkeypatch.setattr(
         annotations, "regions_and_matches", lambda method, item, generator: masks_seen.append(item.mask)
     )

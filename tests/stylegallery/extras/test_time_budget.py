@@ -62,10 +62,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[DiffusionMode
 
 def scene() -> tuple[Segmentation, list[Segmentation], list[Match]]:
     labels = torch.ones(8, 8, dtype=torch.int64)
-    content, reference = (
-        Segmentation(labels, torch.zeros(1, 8, 8), normal(seed, 1, 4, 8, 8), normal(seed, 1, 4, 8, 8))
-        for seed in (0, 1)
-    )
+    content, reference = (Segmentation(labels, normal(seed, 1, 4, 8, 8), normal(seed, 1, 4, 8, 8)) for seed in (0, 1))
     return content, [reference], [Match(1, 1, 1, 0.0, 0.0, 0.0, 0.0, False)]
 
 

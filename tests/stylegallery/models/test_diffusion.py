@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
+from stylegallery.inversion import fuse
 from stylegallery.models.diffusion import DiffusionModel, InversionStep
 from stylegallery.models.factory import from_directory
 from stylegallery.models.unet import UNetModel
-from stylegallery.segmentation import fuse
 
 
 class StubUNet(nn.Module):

@@ -1,0 +1,221 @@
+"""What was found of pictures, kept on disk: a picture is analysed once, whatever runs, methods and processes use it.
+
+An entry is a safetensors file. Its name is the digest of all that decides what is in it: the pixels, the settings that
+matter, the weights, the sources, and what computes. An entry that is gone or damaged is computed again, so that any
+number of processes may read, write and remove entries at the same time.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from stylegallery.environment import environment
+from stylegallery.errors import InputError
+from stylegallery.files import notice, require_file
+from stylegallery.provenance import identity
+from stylegallery.settings import Positive, check, checked
+
+PARTS = ("model", "encoder", "depth", "segmenter", "segmentation")  # settings of a method that decide an analysis
+ROOMY, LOOK = 0.9, 0.05  # of a folder's limit: kept when it is full; written before sizes are added up again
+PATIENCE = 600.0  # seconds that a process waits for another one's work
+Form = str  # kind and shape of a tensor, such as "float 1 C h w": equal letters are equal sizes
+
+
+class AnalysisStore:
+    """Inversions and analyses of pictures by the settings of one method, in a folder that all methods share.
+
+    `inversions` outlive a change of segmentation, matching and seed; F_mix is in them alone. `analyses` hold all that a
+    run needs of a picture but its pixels. Each has half of `limit`, so that the many and small of these stay where
+    large ones come and go.
+    """
+
+    @checked
+    def __init__(self, settings: Mapping[str, Any], folder: str | None, limit: Positive) -> None:
+        """`settings` are those of a method, resolved; `limit` is in GiB. Where `folder` is None, it is
+        stylegallery/store in the user's cache."""
+        place = Path(folder).expanduser() if folder else Path(cache_folder(), "stylegallery", "store")
+        self.settings = settings
+        self.inversions = Entries(place / "inversions", limit * 2**29)
+        self.analyses = Entries(place / "analyses", limit * 2**29)
+
+    def inversion_key(self, image: Tensor) -> str:
+        """Name of the entry of an image (1, 3, H, W) as the model sees it."""
+        return digest(self.of_inversions, image)
+
+    def analysis_key(self, image: Tensor, mask: Tensor | None, run_seed: int, seed: int) -> str:
+        """The same of its analysis: also with the user's label map (h, w), and the seeds of the run and the picture."""
+        return digest(self.of_analyses, image, "" if mask is None else mask, str(run_seed), str(seed))
+
+    @cached_property
+    def of_inversions(self) -> str:
+        """Digest of all but the picture that decides an inversion."""
+        given = {name: self.settings["segmentation"][name] for name in ("inversion_steps", "inversion_batch")}
+        inversion = {"_target_": "stylegallery.inversion.invert"} | given
+        return digest(identity([self.settings["model"], inversion]), self.computed_by)
+
+    @cached_property
+    def of_analyses(self) -> str:
+        """Digest of all but the picture that decides an analysis. Weights of scores decide matches, and no analysis."""
+        from stylegallery.matching import SCORING  # here, as commands that load no model need only the settings
+
+        matching = {name: value for name, value in self.settings["matching"].items() if name not in SCORING}
+        parts = [self.settings[name] for name in PARTS]
+        return digest(identity([*parts, matching, {"_target_": "stylegallery.analysis.Analyser"}]), self.computed_by)
+
+    @cached_property
+    def computed_by(self) -> str:
+        """Device, precision, threads and libraries: sums over other threads have other last bits."""
+        return json.dumps(environment(self.settings), sort_keys=True)
+
+
+class Entries:
+    """Tensors by name, one file for a key. The least recently used go where the files of a folder have more than
+    `limit` bytes. Nothing here fails because a file cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, limit: float) -> None:
+        self.folder, self.limit = folder, limit
+        self.room = 0.0  # bytes that may be written before sizes are added up again
+
+    def path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def get(self, key: str, forms: Mapping[str, Form]) -> dict[str, Tensor] | None:
+        """The tensors of an entry that `forms` names, on the CPU; None unless all are there, as written, and of their
+        forms."""
+        path = self.path(key)
+        try:
+            require_file(path)
+            with safe_open(path, framework="pt") as file:
+                written = file.metadata() or {}
+                found = {name: file.get_tensor(name).clone() for name in forms}
+        except (InputError, OSError, SafetensorError):
+            return None
+        if not have_forms(found, forms) or any(written.get(name) != digest(key, found[name]) for name in found):
+            return None
+        with suppress(OSError):  # somebody else's folder, or the entry went meanwhile
+            os.utime(path)
+        return found
+
+    def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep tensors under a key, in place of what is there. A folder that cannot be written is told once."""
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        if sum(tensor.nbytes for tensor in plain.values()) > ROOMY * self.limit:
+            return
+        data = save(plain, {name: digest(key, tensor) for name, tensor in plain.items()})
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.make_room(len(data))
+            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=f".{key}-", suffix=".tmp", delete=False) as file:
+                try:
+                    file.write(data)
+                    file.close()
+                    Path(file.name).replace(self.path(key))
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            notice(
+                f"{self.folder} cannot be written ({error.strerror or error}), so that pictures are analysed again by "
+                "the next run; make room, or pass store.folder= or store=null"
+            )
+
+    @contextmanager
+    def turn(self, keys: Iterable[str]) -> Iterator[None]:
+        """Within it no other process has its turn with one of these keys, so that two do not compute the same.
+
+        It is a courtesy: where a file system has no locks, or another takes longer than PATIENCE, both compute.
+        """
+        with ExitStack() as held:
+            with suppress(OSError, NotImplementedError, Timeout):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for name in sorted({key[:2] for key in keys}):  # in one order, so that nobody waits for each other
+                    held.enter_context(FileLock(self.folder / f"{name}.lock", timeout=PATIENCE))
+            yield
+
+    def make_room(self, needed: int) -> None:
+        """Remove the least recently used files where `needed` bytes more are too many. Adding up sizes takes long, so
+        that n writers may have n twentieths of the limit too much for a while."""
+        if needed > self.room:
+            files = sorted(self.files(), key=lambda file: file[1].st_mtime_ns)
+            total = sum(stat.st_size for _, stat in files) + needed
+            crowded = total > self.limit
+            for path, stat in files if crowded else []:
+                if total <= ROOMY * self.limit:
+                    break
+                with suppress(OSError):  # another process removed it, or reads it on Windows
+                    path.unlink()
+                    total -= stat.st_size
+            self.room = LOOK * self.limit
+        self.room -= needed
+
+    def files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Entries, and what a killed process left of one; no file of anybody else's."""
+        with suppress(FileNotFoundError), os.scandir(self.folder) as found:
+            for file in found:
+                if file.name.endswith((".safetensors", ".tmp")) and file.is_file(follow_symlinks=False):
+                    with suppress(FileNotFoundError):
+                        yield Path(file.path), file.stat(follow_symlinks=False)
+
+
+def store_settings(config: DictConfig) -> dict[str, Any] | None:
+    """The node `store` of a config, with an absolute folder; None where nothing is to be kept.
+
+    Raises:
+        InputError: a setting in it is not of its type.
+    """
+    if config.store is None:
+        return None
+    if not OmegaConf.is_dict(config.store):
+        raise InputError(f"store is {config.store}; pass store.folder= or store.limit=, or store=null to keep nothing")
+    found: Any = OmegaConf.to_container(config.store, resolve=True)
+    check(found, "store")
+    if found["folder"] is not None:
+        found["folder"] = str(Path(found["folder"]).expanduser().absolute())
+    return found
+
+
+def cache_folder() -> Path:
+    """Where the XDG base directory specification has caches of the user."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
+
+
+def digest(*parts: str | Tensor) -> str:
+    """Of texts and of tensors with their kind and shape."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            values = part.detach().cpu().contiguous()
+            found.update(f"{values.dtype} {tuple(values.shape)} ".encode())
+            found.update(values.flatten().view(torch.uint8).numpy().data)
+        else:
+            found.update(f"{len(part)} {part} ".encode())
+    return found.hexdigest()[:32]
+
+
+def have_forms(tensors: Mapping[str, Tensor], forms: Mapping[str, Form]) -> bool:
+    """Whether every tensor is of the kind and shape that its form says."""
+    sizes: dict[str, int] = {}
+    for name, form in forms.items():
+        (kind, *letters), tensor = form.split(), tensors[name]
+        alike = tensor.is_floating_point() if kind == "float" else str(tensor.dtype) == f"torch.{kind}"
+        if not alike or len(letters) != tensor.ndim:
+            return False
+        for letter, size in zip(letters, tensor.shape, strict=True):
+            if size == 0 or size != (int(letter) if letter.isdigit() else sizes.setdefault(letter, size)):
+                return False
+    return True
