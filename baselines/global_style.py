@@ -59,4 +59,4 @@ def one_region(picture: Picture, image: Tensor, latent: Tensor, inverted: Tensor
     """What is known of a picture that is one region, by its latents (1, C, h, w)."""
     labels = torch.ones(latent.shape[-2:], dtype=torch.int64)
     segmentation = Segmentation(labels, latent, inverted)
-    return Analysis(picture, 0, NOTHING, lambda: image, lambda: segmentation)
+    return Analysis(picture, 0, lambda: NOTHING, lambda: image, lambda: segmentation)

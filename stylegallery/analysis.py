@@ -9,27 +9,30 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from stylegallery.contract import Advance, ignored
+from stylegallery.contract import Advance, Progress, Silent, ignored
 from stylegallery.draws import derived
 from stylegallery.errors import InputError
 from stylegallery.images import Picture, read_image, resize
 from stylegallery.inversion import Inversion, invert
 from stylegallery.matching import MatchingConfig, RegionDescriptors, describe
 from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.provenance import file_digest
 from stylegallery.regions import mask_on_grid, read_published_mask
 from stylegallery.segmentation import Segmentation, SegmentationConfig, find_regions
 from stylegallery.stopwatch import Stopwatch
-from stylegallery.store import AnalysisStore
+from stylegallery.store import AnalysisStore, digest
 
 # The tensors of an entry, see `store.have_forms`.
 INVERSION = {"latent": "float 1 C h w", "inverted": "float 1 C h w", "features": "float D h w"}
 REGIONS = {"labels": "int64 h w", "latent": "float 1 C h w", "inverted": "float 1 C h w"}
 DESCRIPTORS = {"statistics": "float R S", "semantics": "float R D", "circles": "float64 R 3"}
+HELD = 32  # pictures whose pixels stay in memory; where there are more, the others are read again when they are needed
 
 
 class Input(NamedTuple):
     """A picture that was read: as it was given, with the file of its user's mask, as the model sees it (1, 3, H, W),
-    the mask as a label map (h, w), and what is drawn for it comes from: the seed of the run, and one of its own."""
+    the mask as a label map (h, w), what is drawn for it comes from: the seed of the run, and one of its own, and the
+    name of its entry in the store, empty without one."""
 
     source: Picture
     mask: str | Path | None
@@ -37,21 +40,26 @@ class Input(NamedTuple):
     labels: Tensor | None
     run_seed: int
     seed: int
+    key: str
 
 
 @dataclass(frozen=True)
 class Analysis:
     """All that stages 1 and 2 know of a picture, whatever other pictures it is matched with.
 
-    source is the picture as it was given, run_seed what its draws began with. What matching does not look at is asked
-    for when it is needed, and need not be in memory before: where thousands are offered, few are matched.
+    source is the picture as it was given, run_seed what its draws began with. The rest is asked for when it is needed,
+    and need not be in memory before: where thousands are offered, few are matched.
     """
 
     source: Picture
     run_seed: int
-    descriptors: RegionDescriptors
+    get_descriptors: Callable[[], RegionDescriptors]
     get_image: Callable[[], Tensor]
     get_segmentation: Callable[[], Segmentation]
+
+    @property
+    def descriptors(self) -> RegionDescriptors:
+        return self.get_descriptors()
 
     @property
     def image(self) -> Tensor:
@@ -84,7 +92,7 @@ class Analyser:
 
     def read(self, picture: Picture, mask: str | Path | None = None, seed: int = 0) -> Input:
         """A picture and its user's mask. Raises InputError where one of them cannot be used."""
-        original = read_image(picture)
+        key, original = self.key(picture, mask, seed), read_image(picture)
         image = resize(original, self.resolution, self.resizing, self.model.multiple)
         labels = None
         if mask and self.segmentation.masks == "published":
@@ -93,44 +101,47 @@ class Analyser:
             height, width = image.shape[-2:]
             sizes = [(original.shape[-2], original.shape[-1]), (height, width)]
             labels = mask_on_grid(Path(mask), sizes, (height // self.model.stride, width // self.model.stride))
-        return Input(picture, mask, image, labels, seed, derived(seed, original))
+        return Input(picture, mask, image, labels, seed, derived(seed, original), key)
 
     def __call__(
         self,
         pictures: Sequence[tuple[Picture, str | Path | None]],
         seed: int,
-        advance: Advance = ignored,
+        progress: Progress = Silent(),
         watch: Stopwatch | None = None,
     ) -> list[Analysis]:
         """The analyses of pictures, each with its user's mask if it has one, in a run of this seed.
 
-        All are read before the first is analysed. `advance` is called for every inversion step, also for those of
-        pictures that the store has.
+        All that the store does not have are read before the first is analysed, and those alone are steps of the stage
+        that `progress` is told of.
 
         Raises:
             InputError: a picture or a mask cannot be used.
         """
-        watch, found, waiting = watch or Stopwatch(self.model.device), dict[int, Analysis](), dict[int, Input]()
+        watch, found = watch or Stopwatch(self.model.device), dict[int, Analysis]()
+        shapes, held = dict[int, torch.Size](), dict[int, Input]()
         for index, (picture, mask) in enumerate(pictures):
-            given = self.read(picture, mask, seed)
-            with watch("segmentation"):
-                kept = self.kept(given)
-            if kept:
+            if kept := self.kept(picture, mask, seed):
                 found[index] = kept
             else:
-                waiting[index] = given
-        self.skip(len(found), advance)
-        for group in self.groups(waiting):
-            inputs = [waiting.pop(index) for index in group]
-            found |= zip(group, self.together(inputs, advance, watch), strict=True)
+                given = self.read(picture, mask, seed)
+                shapes[index] = given.image.shape
+                if len(held) < HELD:
+                    held[index] = given
+        advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(shapes))
+        for group in self.groups(shapes):
+            inputs = [held.pop(i) if i in held else self.read(*pictures[i], seed) for i in group]
+            for index, analysis in zip(group, self.together(inputs, advance, watch), strict=True):
+                many = len(shapes) > HELD
+                found[index] = (self.kept(*pictures[index], seed) if many else None) or analysis
         return [found[index] for index in range(len(pictures))]
 
-    def groups(self, inputs: dict[int, Input]) -> list[list[int]]:
+    def groups(self, shapes: dict[int, torch.Size]) -> list[list[int]]:
         """The places of pictures that are inverted together, as they are of one shape."""
-        size = self.segmentation.inversion_batch
-        shapes = {given.image.shape: None for given in inputs.values()}
-        alike = [[index for index, given in inputs.items() if given.image.shape == shape] for shape in shapes]
-        return [places[first : first + size] for places in alike for first in range(0, len(places), size)]
+        size, alike = self.segmentation.inversion_batch, dict[torch.Size, list[int]]()
+        for index, shape in shapes.items():
+            alike.setdefault(shape, []).append(index)
+        return [places[first : first + size] for places in alike.values() for first in range(0, len(places), size)]
 
     def skip(self, pictures: int, advance: Advance) -> None:
         """Tell that so many pictures need not be inverted."""
@@ -145,7 +156,8 @@ class Analyser:
                     turn.enter_context(
                         self.store.inversions.turn(self.store.inversion_key(one.image) for one in inputs)
                     )
-                    if all(kept := [self.kept(given) for given in inputs]):  # by another process meanwhile
+                    # What another process did meanwhile.
+                    if all(kept := [self.kept(given.source, given.mask, given.run_seed) for given in inputs]):
                         self.skip(len(inputs), advance)
                         return [one for one in kept if one]
                 inversions = self.inverted([given.image for given in inputs], advance)
@@ -178,40 +190,60 @@ class Analyser:
         with watch("matching"):
             seed = derived(given.run_seed)  # one for all pictures: what is drawn with it is compared
             descriptors = describe(found.labels, inversion.features, given.image, self.encoder, self.matching, seed)
-        if self.store:
+        if self.store and given.key:
+            self.require_unchanged(given.source, given.mask, given.run_seed, given.key)
             tensors = {"labels": found.labels, "latent": found.latent, "inverted": found.inverted}
             described = {name: torch.as_tensor(values) for name, values in vars(descriptors).items()}
-            self.store.analyses.put(self.key(self.store, given), tensors | described)
-        return Analysis(given.source, given.run_seed, descriptors, lambda: given.image, lambda: found)
+            self.store.analyses.put(given.key, tensors | described)
+        return Analysis(given.source, given.run_seed, lambda: descriptors, lambda: given.image, lambda: found)
 
-    def kept(self, given: Input) -> Analysis | None:
-        """What the store has of a picture; its descriptors are read now, its pixels and regions when they are asked
-        for."""
-        if not (store := self.store):
-            return None
-        key, source, mask, run_seed = self.key(store, given), given.source, given.mask, given.run_seed
-        if not (described := store.analyses.get(key, DESCRIPTORS)):
+    def kept(self, source: Picture, mask: str | Path | None, run_seed: int) -> Analysis | None:
+        """What the store has of a picture, read when it is asked for; of a file neither pixels nor entry are read
+        now."""
+        key = self.key(source, mask, run_seed)
+        if not (store := self.store) or not store.analyses.has(key):
             return None
 
         def again() -> Input:
-            """Nothing of `given` stays in memory."""
-            found = self.read(source, mask, run_seed)
-            if self.key(store, found) != key:
-                raise InputError(f"{source} changed while it was used; run again")
-            return found
+            given = self.read(source, mask, run_seed)
+            self.require_unchanged(source, mask, run_seed, key)
+            return given
+
+        def anew() -> Analysis:
+            """Where the entry is gone or damaged by now."""
+            given = again()
+            (inversion,) = self.inverted([given.image])
+            return self.analysed(given, inversion, Stopwatch(self.model.device))
+
+        def descriptors() -> RegionDescriptors:
+            if found := store.analyses.get(key, DESCRIPTORS):
+                return RegionDescriptors(found["statistics"], found["semantics"], found["circles"].numpy())
+            return anew().descriptors
 
         def segmentation() -> Segmentation:
-            if kept := store.analyses.get(key, REGIONS):
-                return Segmentation(
-                    kept["labels"], *(kept[name].to(self.model.device) for name in ("latent", "inverted"))
-                )
-            found = again()
-            (inversion,) = self.inverted([found.image])
-            return self.analysed(found, inversion, Stopwatch(self.model.device)).segmentation
+            if found := store.analyses.get(key, REGIONS):
+                latents = (found[name].to(self.model.device) for name in ("latent", "inverted"))
+                return Segmentation(found["labels"], *latents)
+            return anew().segmentation
 
-        descriptors = RegionDescriptors(described["statistics"], described["semantics"], described["circles"].numpy())
         return Analysis(source, run_seed, descriptors, lambda: again().image, segmentation)
 
-    @staticmethod
-    def key(store: AnalysisStore, given: Input) -> str:
-        return store.analysis_key(given.image, given.labels, given.run_seed, given.seed)
+    def key(self, source: Picture, mask: str | Path | None, run_seed: int) -> str:
+        """Name of a picture's entry in the store; empty without a store, or where `read` says that a file cannot be."""
+        if not self.store:
+            return ""
+        try:
+            of_mask = file_digest(Path(mask)) if mask else ""
+            return self.store.analysis_key(picture_digest(source), of_mask, run_seed)
+        except InputError:
+            return ""
+
+    def require_unchanged(self, source: Picture, mask: str | Path | None, run_seed: int, key: str) -> None:
+        """Raises InputError where a picture or its mask is another one now."""
+        if self.key(source, mask, run_seed) != key:
+            raise InputError(f"{source} changed while it was used; run again")
+
+
+def picture_digest(picture: Picture) -> str:
+    """Digest of a file, or of the pixels of what is none. Raises InputError where it cannot be read."""
+    return file_digest(Path(picture)) if isinstance(picture, str | Path) else digest(read_image(picture))

@@ -122,11 +122,10 @@ class StyleGallery:
     def plan(
         self, item: Item, generator: torch.Generator, progress: Progress = Silent(), watch: Stopwatch | None = None
     ) -> Plan:
-        """Stages 1 and 2 of an item. All its files are read before the first picture is analysed."""
+        """Stages 1 and 2 of an item. All its new pictures are read before the first is analysed."""
         watch, pictures = watch or Stopwatch(self.model.device), (item.content, *item.references)
-        advance = progress.stage("1 regions", self.segmentation.inversion_steps * len(pictures))
         pairs = list(zip(pictures, item.masks(), strict=True))
-        content, *references = self.analyser(pairs, seed_of_run(generator), advance, watch)
+        content, *references = self.analyser(pairs, seed_of_run(generator), progress, watch)
         advance = progress.stage("2 matches", 1)
         with watch("matching"):
             plan = self.match(content, references, item.constraints)
@@ -143,8 +142,7 @@ class StyleGallery:
         Raises:
             InputError: the picture or the mask cannot be used.
         """
-        advance = progress.stage("1 regions", self.segmentation.inversion_steps)
-        (found,) = self.analyser([(picture, mask)], seed, advance)
+        (found,) = self.analyser([(picture, mask)], seed, progress)
         return found
 
     def match(
@@ -172,7 +170,7 @@ class StyleGallery:
             generator = generator_of(content.run_seed, [analysis.source for analysis in analyses])
             seed = int(torch.randint(2**31, (1,), generator=generator))
         by_number = numbered(constraints, analyses)
-        described = [reference.descriptors for reference in references]
+        described = (reference.descriptors for reference in references)
         matches = best_matches(content.descriptors, described, self.matching, by_number, seed)
         return Plan(content, list(references), matches)
 

@@ -1,6 +1,6 @@
 """What was found of pictures, kept on disk: a picture is analysed once, whatever runs, methods and processes use it.
 
-An entry is a safetensors file. Its name is the digest of all that decides what is in it: the pixels, the settings that
+An entry is a safetensors file. Its name is the digest of all that decides what is in it: the picture, the settings that
 matter, the weights, the sources, and what computes. An entry that is gone or damaged is computed again, so that any
 number of processes may read, write and remove entries at the same time.
 """
@@ -29,6 +29,7 @@ from stylegallery.provenance import identity
 from stylegallery.settings import Positive, check, checked
 
 PARTS = ("model", "encoder", "depth", "segmenter", "segmentation")  # settings of a method that decide an analysis
+SIZES = ("resolution", "resizing")
 ROOMY, LOOK = 0.9, 0.05  # of a folder's limit: kept when it is full; written before sizes are added up again
 PATIENCE = 600.0  # seconds that a process waits for another one's work
 Form = str  # kind and shape of a tensor, such as "float 1 C h w": equal letters are equal sizes
@@ -55,9 +56,10 @@ class AnalysisStore:
         """Name of the entry of an image (1, 3, H, W) as the model sees it."""
         return digest(self.of_inversions, image)
 
-    def analysis_key(self, image: Tensor, mask: Tensor | None, run_seed: int, seed: int) -> str:
-        """The same of its analysis: also with the user's label map (h, w), and the seeds of the run and the picture."""
-        return digest(self.of_analyses, image, "" if mask is None else mask, str(run_seed), str(seed))
+    def analysis_key(self, picture: str, mask: str, run_seed: int) -> str:
+        """Name of the entry of a picture's analysis, by the digest of its file: thousands of pictures are looked up
+        without being decoded. `mask` is that of the user's mask, if there is one."""
+        return digest(self.of_analyses, picture, mask, str(run_seed))
 
     @cached_property
     def of_inversions(self) -> str:
@@ -73,7 +75,8 @@ class AnalysisStore:
 
         matching = {name: value for name, value in self.settings["matching"].items() if name not in SCORING}
         parts = [self.settings[name] for name in PARTS]
-        return digest(identity([*parts, matching, {"_target_": "stylegallery.analysis.Analyser"}]), self.computed_by)
+        analyser = {"_target_": "stylegallery.analysis.Analyser"} | {name: self.settings[name] for name in SIZES}
+        return digest(identity([*parts, matching, analyser]), self.computed_by)
 
     @cached_property
     def computed_by(self) -> str:
@@ -92,6 +95,10 @@ class Entries:
 
     def path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
+
+    def has(self, key: str) -> bool:
+        """Whether there is an entry; it may be damaged."""
+        return self.path(key).is_file()
 
     def get(self, key: str, forms: Mapping[str, Form]) -> dict[str, Tensor] | None:
         """The tensors of an entry that `forms` names, on the CPU; None unless all are there, as written, and of their

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,15 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Pictures, RunCli, paint_gallery
+from conftest import Pictures, RunCli, paint, paint_gallery
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
+from stylegallery import analysis
 from stylegallery import store as module
-from stylegallery.analysis import Analyser, Analysis
+from stylegallery.analysis import Analyser, Analysis, Input
 from stylegallery.errors import InputError
 from stylegallery.files import notice
+from stylegallery.matching import RegionDescriptors
 from stylegallery.models.unet import UNetModel
 from stylegallery.pipeline import StyleGallery
 from stylegallery.store import AnalysisStore, Entries, store_settings
@@ -63,9 +66,9 @@ def analysed(analyser: Analyser, picture: Path, mask: Path | None = None, seed: 
     return found
 
 
-def tensors_of(analysis: Analysis) -> list[np.ndarray]:
-    parts, described = analysis.segmentation, analysis.descriptors
-    found = (analysis.image, parts.labels, parts.latent, parts.inverted, described.statistics, described.semantics)
+def tensors_of(known: Analysis) -> list[np.ndarray]:
+    parts, described = known.segmentation, known.descriptors
+    found = (known.image, parts.labels, parts.latent, parts.inverted, described.statistics, described.semantics)
     return [*(tensor.numpy() for tensor in found), described.circles]
 
 
@@ -114,7 +117,7 @@ def other_settings(analyser: Analyser, composed: Composed, *overrides: str) -> A
 
 
 @pytest.mark.parametrize(
-    ("override", "inversion", "analysis"),
+    ("override", "inversion", "analyses"),
     [
         ("method.matching.semantics=0", True, True),
         ("method.matching.assignment=random", True, True),
@@ -123,27 +126,27 @@ def other_settings(analyser: Analyser, composed: Composed, *overrides: str) -> A
         ("method.matching.circle=centroid", True, False),
         ("method.segmentation.restarts=2", True, False),
         ("encoder.block=10", True, False),
+        ("method.resolution=72", True, False),
+        ("method.resizing=square", True, False),
         ("method.segmentation.inversion_steps=3", False, False),
         ("method.segmentation.inversion_batch=2", False, False),
         ("model.dtype=bfloat16", False, False),
     ],
 )
-def test_entries_are_of_what_decides_them(composed: Composed, override: str, inversion: bool, analysis: bool) -> None:
+def test_entries_are_of_what_decides_them(composed: Composed, override: str, inversion: bool, analyses: bool) -> None:
     image = torch.zeros(1, 3, 8, 8)
     before, after = (AnalysisStore(settings_of(composed, *given), None, 1.0) for given in ([], [override]))
     assert (before.inversion_key(image) == after.inversion_key(image)) == inversion
-    assert (before.analysis_key(image, None, 0, 1) == after.analysis_key(image, None, 0, 1)) == analysis
+    assert (before.analysis_key("picture", "", 0) == after.analysis_key("picture", "", 0)) == analyses
 
 
 def test_entries_are_of_one_picture_mask_and_seed(composed: Composed) -> None:
     store, image = AnalysisStore(settings_of(composed), None, 1.0), torch.zeros(1, 3, 8, 8)
     nudged = image.clone()
     nudged[0, 2, 7, 7] = 1e-38
-    mask = torch.zeros(2, 2, dtype=torch.int64)
-    given = [(image, None, 0, 1), (nudged, None, 0, 1), (image.view(1, 3, 4, 16), None, 0, 1)]
-    given += [(image, mask, 0, 1), (image, mask + 1, 0, 1), (image, None, 1, 1), (image, None, 0, 0)]
+    assert len({store.inversion_key(one) for one in (image, nudged, image.view(1, 3, 4, 16))}) == 3
+    given = [("a", "", 0), ("b", "", 0), ("a", "b", 0), ("", "a", 0), ("a", "", 1), ("ab", "", 0), ("a", "", 10)]
     assert len({store.analysis_key(*one) for one in given}) == len(given)
-    assert len({store.inversion_key(one[0]) for one in given}) == 3
 
 
 @pytest.mark.parametrize(("place", "inversion"), [("matching", True), ("inversion", False), ("models/unet", False)])
@@ -158,7 +161,7 @@ def test_entries_are_of_the_sources(
     for _ in range(2):
         provenance.sources_digest.cache_clear()
         store, image = AnalysisStore(settings_of(composed), None, 1.0), torch.zeros(1, 3, 8, 8)
-        keys.append((store.inversion_key(image), store.analysis_key(image, None, 0, 1)))
+        keys.append((store.inversion_key(image), store.analysis_key("picture", "", 0)))
         with (tmp_path / "stylegallery" / f"{place}.py").open("a") as file:
             file.write("# another comment\n")
     provenance.sources_digest.cache_clear()
@@ -174,11 +177,46 @@ def test_what_is_not_matched_is_not_in_memory(
     whole = Entries.get
     monkeypatch.setattr(Entries, "get", lambda self, key, forms: asked.extend(forms) or whole(self, key, forms))
     kept = analysed(analyser, pictures.first)
+    assert asked == []
+    assert np.array_equal(kept.descriptors.circles, first.descriptors.circles)
     assert asked == ["statistics", "semantics", "circles"]
     assert torch.equal(kept.segmentation.latent, first.segmentation.latent)
     assert asked[3:] == ["labels", "latent", "inverted"]
-    held = [cell.cell_contents for call in (kept.get_image, kept.get_segmentation) for cell in call.__closure__ or ()]
-    assert not any(isinstance(value, Tensor) for value in held)
+    calls = (kept.get_descriptors, kept.get_image, kept.get_segmentation)
+    held = [cell.cell_contents for call in calls for cell in call.__closure__ or ()]
+    assert not any(isinstance(value, Tensor | RegionDescriptors) for value in held)
+
+
+def test_a_kept_picture_is_found_without_being_decoded(
+    analyser: Analyser, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under any name."""
+    analysed(analyser, pictures.first)
+    monkeypatch.setattr(analysis, "read_image", pytest.fail)
+    found = analysed(analyser, Path(shutil.copy(pictures.first, tmp_path / "moved.png")))
+    assert len(found.descriptors.circles) == len(found.segmentation.labels.unique())
+
+
+def test_of_many_new_pictures_few_stay_in_memory(
+    analyser: Analyser, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[weakref.ref[Tensor]] = []
+    most, whole = 0, Analyser.read
+
+    def watched(self: Analyser, *given: Any) -> Input:
+        nonlocal most
+        found = whole(self, *given)
+        read.append(weakref.ref(found.image))
+        most = max(most, sum(one() is not None for one in read))
+        return found
+
+    monkeypatch.setattr(analysis, "HELD", 2)
+    monkeypatch.setattr(Analyser, "read", watched)
+    paths = [paint(pictures.first.with_name(f"new{number}.png"), number) for number in range(8)]
+    found = analyser([(path, None) for path in paths], 0)
+    assert most <= 4
+    plain = [analysed(replace(analyser, store=None), path) for path in paths]
+    assert all(map(same, found, plain))
 
 
 def test_what_goes_while_it_is_used_is_computed_again(
