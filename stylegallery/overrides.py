@@ -19,6 +19,7 @@ from stylegallery.errors import InputError
 CONFIGS = Path(__file__).parent.parent / "conf"
 LIBRARIES = ("hydra.", "omegaconf.", "antlr4.")
 FULL = "HYDRA_FULL_ERROR"
+OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experiment", "launcher", "tracker")
 
 
 @contextmanager
@@ -37,6 +38,26 @@ def in_one_sentence(overrides: Sequence[str]) -> Iterator[None]:
             del os.environ[FULL]
         else:
             os.environ[FULL] = before
+
+
+def composed(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The settings of a method and of its store, resolved, as the command line has them.
+
+    Raises:
+        InputError: one of them is not to be had, or has no effect on a method.
+    """
+    from hydra import compose, initialize_config_dir
+
+    from stylegallery.store import store_settings
+
+    with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("config", overrides=list(overrides))
+        settings: Any = OmegaConf.to_container(config.method, resolve=True)
+        store = store_settings(config)
+    given = {override.lstrip("+").partition("=")[0] for override in overrides}
+    if others := sorted(given & {*config.data, *OF_A_RUN}):
+        raise InputError(f"{others[0]}= has no effect here; analyse takes pictures, masks and the seed, match pins")
+    return settings, store
 
 
 def as_hydra_reads(override: str) -> str:

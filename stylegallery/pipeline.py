@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,14 +22,13 @@ from stylegallery.images import Picture, read_image
 from stylegallery.matching import MatchingConfig, best_matches
 from stylegallery.memory import require_memory
 from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.overrides import composed
 from stylegallery.plan import Plan
 from stylegallery.segmentation import Segmentation, SegmentationConfig
 from stylegallery.settings import Resolution, Seconds, Share, check, checked, located
 from stylegallery.shared_attention import SharedAttention
 from stylegallery.stopwatch import Stopwatch
-from stylegallery.store import AnalysisStore, store_settings
-
-OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experiment", "launcher", "tracker")
+from stylegallery.store import AnalysisStore
 
 
 class StyleGallery:
@@ -84,20 +83,10 @@ class StyleGallery:
         Raises:
             InputError: a setting cannot be used, or weights are not on this machine.
         """
-        from hydra import compose, initialize_config_dir
         from hydra.errors import InstantiationException
         from hydra.utils import instantiate
-        from omegaconf import OmegaConf
 
-        from stylegallery.overrides import CONFIGS, in_one_sentence
-
-        with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose("config", overrides=list(overrides))
-            settings: Any = OmegaConf.to_container(config.method, resolve=True)
-            store = store_settings(config)
-        given = {override.lstrip("+").partition("=")[0] for override in overrides}
-        if others := sorted(given & {*config.data, *OF_A_RUN}):
-            raise InputError(f"{others[0]}= has no effect here; analyse takes pictures, masks and the seed, match pins")
+        settings, store = composed(overrides)
         check(settings, "method")
         made = located(settings["_target_"], "method")
         of_this_class = isinstance(made, type) and issubclass(made, cls)

@@ -1,0 +1,251 @@
+"""Galleries: folders of pictures that are analysed once, ahead of the runs that take them as references.
+
+    python -m stylegallery.gallery build FOLDER [NAME=VALUE ...]    analyse what is new, forget what is gone
+    python -m stylegallery.gallery info FOLDER [NAME=VALUE ...]     what is there, with these settings and with others
+    python -m stylegallery.gallery remove FOLDER                    give its room back
+
+NAME=VALUE are settings of run.py: model=sd15 encoder=dinov2 seed=1. A run with the same ones and references=FOLDER/
+finds the analyses by itself. A build that was killed is continued by the next; several may run at once.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.console import Console
+
+from stylegallery.command import explained_errors, listing, plain_console
+from stylegallery.errors import InputError, MachineError, SettingsError
+from stylegallery.gallery_table import Row, Table, tables
+from stylegallery.images import list_images
+from stylegallery.memory import enough_memory
+from stylegallery.overrides import composed
+from stylegallery.progress import Bars
+from stylegallery.provenance import file_digest
+from stylegallery.store import AnalysisStore
+
+if TYPE_CHECKING:
+    from stylegallery.analysis import Analyser
+
+OFTEN = 5.0  # seconds after which a build writes down what it has done
+
+
+class Gallery(NamedTuple):
+    """A folder of pictures with the settings of a method; `seed` is that of the runs that will use it."""
+
+    folder: Path
+    overrides: list[str]
+    settings: list[str]
+    seed: int
+    store: AnalysisStore
+
+    @property
+    def place(self) -> Path:
+        """Of the tables of all galleries."""
+        return self.store.analyses.folder.parent / "galleries"
+
+    def table(self) -> Table:
+        return Table.of(self.place, self.folder, self.settings, self.store.of_analyses)
+
+    def tables(self) -> list[Table]:
+        """Those of this folder, with whatever settings."""
+        return [table for table in tables(self.place) if table.folder == str(self.folder)]
+
+    def bytes_of(self, keys: Iterable[str]) -> int:
+        """Of entries, without those that are not there."""
+        paths = map(self.store.analyses.path, keys)
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove entries of the store that no gallery has any more."""
+        used = {row.key for table in tables(self.place) for row in table.rows.values()}
+        for key in set(keys) - used:
+            self.store.analyses.path(key).unlink(missing_ok=True)
+
+
+def gallery(folder: Path, given: Sequence[str], store: str | None) -> Gallery:
+    """Raises InputError where settings cannot be used or there is to be no store."""
+    seeds = [setting.removeprefix("seed=") for setting in given if setting.startswith("seed=")] or ["0"]
+    if not seeds[-1].isdecimal():
+        raise InputError(f"seed is {seeds[-1]}; pass a whole number from 0")
+    overrides = [setting for setting in given if not setting.startswith("seed=")]
+    settings = [f"seed={int(seeds[-1])}", *sorted(one for one in overrides if not one.startswith("store."))]
+    if store:
+        quoted = str(Path(store).expanduser().absolute()).replace("\\", "\\\\").replace("'", "\\'")
+        overrides.append(f"store.folder='{quoted}'")
+    method, of_store = composed(overrides)
+    if of_store is None:
+        raise InputError("store=null keeps nothing; leave it out")
+    limit, place = of_store["limit"], of_store["folder"]
+    return Gallery(folder.resolve(), overrides, settings, int(seeds[-1]), AnalysisStore(method, place, limit))
+
+
+def build(gallery: Gallery, console: Console) -> bool:
+    """Analyse the pictures of the folder that are new or changed, and forget those that are gone. Whether all could be
+    analysed and kept; what could not is named.
+
+    Raises:
+        InputError: there are no pictures, the method cannot be built, or the store cannot be written.
+    """
+    paths, table, has = pictures_of(gallery.folder), gallery.table(), gallery.store.analyses.has
+    before = table.rows
+    table.rows = {}
+    for path in paths:
+        if (row := before.get(path.name)) and row.is_of(path) and has(row.key):
+            table.rows[path.name] = row
+    table.write()  # now, to find out whether it can be
+    waiting = [path for path in paths if path.name not in table.rows]
+    if waiting:
+        analyse(gallery, table, waiting, console)
+    outdated = [other for other in gallery.tables() if other.settings == table.settings and other.path != table.path]
+    for other in outdated:
+        other.remove()
+    gallery.forget(row.key for rows in (before, *(other.rows for other in outdated)) for row in rows.values())
+    new, left_out = len(table.rows.keys() & {path.name for path in waiting}), len(paths) - len(table.rows)
+    gone = len(before.keys() - {path.name for path in paths})
+    console.print(
+        f"{gallery.folder}: {new} analysed now, {len(paths) - len(waiting)} before, {left_out} left out, {gone} gone"
+    )
+    if made_room := sum(not has(row.key) for row in table.rows.values()):
+        console.print(f"{made_room} made room for others; pass a larger store.limit= here and to runs", style="red")
+    return not left_out and not made_room
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """Raises InputError where `folder` is none or holds no picture."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; pass one of pictures")
+    return list_images(str(folder))
+
+
+def analyse(gallery: Gallery, table: Table, paths: Sequence[Path], console: Console) -> None:
+    """Analyse pictures and give each a row of the table, which is written from time to time. Those that cannot be used
+    are named.
+
+    Raises:
+        InputError: what keeps every picture from being analysed and kept.
+    """
+    from stylegallery.pipeline import StyleGallery  # takes seconds, which the other commands save
+
+    method = StyleGallery.from_config(*gallery.overrides)
+    size, written = method.segmentation.inversion_batch, time.monotonic()
+    groups = [list(paths[first : first + size]) for first in range(0, len(paths), size)]
+    with Bars(console) as bars:
+        bar = bars.add_task("pictures", total=len(paths))
+        try:
+            while groups:
+                group = groups.pop(0)
+                try:
+                    with enough_memory():
+                        table.rows |= rows_of(gallery, method.analyser, group)
+                except (SettingsError, MachineError):
+                    raise
+                except (InputError, FloatingPointError) as error:
+                    if len(group) > 1:
+                        groups = [[path] for path in group] + groups
+                        continue
+                    console.print(f"left out: {error}", style="red")
+                bars.advance(bar, len(group))
+                if time.monotonic() - written > OFTEN:
+                    table.write()
+                    written = time.monotonic()
+        finally:
+            table.write()
+
+
+def rows_of(gallery: Gallery, analyser: "Analyser", paths: Sequence[Path]) -> dict[str, Row]:
+    """Rows of pictures by their names; they are analysed, unless the store has them.
+
+    Raises:
+        InputError: one of the pictures cannot be used.
+        MachineError: the store could not keep what was found.
+    """
+    rows, store = {}, gallery.store
+    digests = [file_digest(path) for path in paths]
+    stats = [path.stat() for path in paths]
+    analyses = analyser([(path, None) for path in paths], gallery.seed)
+    for path, sha256, stat, analysis in zip(paths, digests, stats, analyses, strict=True):
+        key = store.analysis_key(sha256, "", gallery.seed)
+        if not store.analyses.has(key):
+            raise MachineError(
+                f"{store.analyses.folder} did not keep what was found of {path}; make room, pass a larger store.limit= "
+                "or another --store"
+            )
+        rows[path.name] = Row(stat.st_size, stat.st_mtime_ns, sha256, key, len(analysis.descriptors.circles))
+    return rows
+
+
+def info(gallery: Gallery, console: Console) -> None:
+    """What there is of the folder. Raises InputError where nothing was built of it."""
+    paths, found = {path.name: path for path in pictures_of(gallery.folder)}, gallery.tables()
+    require_any(gallery, found)
+    columns = ("settings", "state", "pictures", "regions", "MiB", "missing", "changed", "gone")
+    shown = listing(*columns, title=f"{gallery.folder}: {len(paths)} pictures, analyses in {gallery.place.parent}")
+    mine, has = gallery.table(), gallery.store.analyses.has
+    for table in found:
+        rows = table.rows
+        state = "outdated" if table.settings == mine.settings else "other settings"
+        counts = {
+            "pictures": len(rows),
+            "regions": sum(row.regions for row in rows.values()),
+            "MiB": round(gallery.bytes_of(row.key for row in rows.values()) / 2**20, 1),
+            "missing": sum(name not in rows or not has(rows[name].key) for name in paths),
+            "changed": sum(name in paths and not row.is_of(paths[name]) for name, row in rows.items()),
+            "gone": len(rows.keys() - paths),
+        }
+        state = "these settings" if table.path == mine.path else state
+        shown.add_row(" ".join(table.settings), state, *map(str, counts.values()))
+    console.print(shown)
+
+
+def remove(gallery: Gallery, console: Console) -> None:
+    """All that there is of the folder, with whatever settings. Raises InputError where nothing is."""
+    found = gallery.tables()
+    require_any(gallery, found)
+    keys = {row.key for table in found for row in table.rows.values()}
+    size = gallery.bytes_of(keys)
+    for table in found:
+        table.remove()
+    gallery.forget(keys)
+    freed = (size - gallery.bytes_of(keys)) / 2**20
+    console.print(f"{gallery.folder}: {len(keys)} analyses removed, {freed:.1f} MiB; entries of other galleries stay")
+
+
+def require_any(gallery: Gallery, found: Sequence[Table]) -> None:
+    if not found:
+        raise InputError(
+            f"{gallery.place.parent} holds nothing of {gallery.folder}; fill it with: "
+            f"python -m stylegallery.gallery build {gallery.folder}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        "python -m stylegallery.gallery", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=["build", "info", "remove"])
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    parser.add_argument(
+        "--store",
+        metavar="DIR",
+        help="where analyses are kept (default: that of run.py, below $XDG_CACHE_HOME or ~/.cache)",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    console, whole = plain_console(), True
+    with explained_errors():
+        chosen = gallery(options.folder, options.settings, options.store)
+        if options.command == "build":
+            whole = build(chosen, console)
+        elif options.command == "info":
+            info(chosen, console)
+        else:
+            remove(chosen, console)
+    sys.exit(0 if whole else 1)
+
+
+if __name__ == "__main__":
+    main()

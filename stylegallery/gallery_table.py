@@ -1,0 +1,99 @@
+"""The table of a gallery: which pictures were analysed with which settings, so that those that are as they were need
+not be read again. A Parquet file per folder and settings, beside the entries of the store."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, field, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stylegallery.files import require_file, writable
+from stylegallery.store import digest
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture as it was when it was analysed: bytes and time of its file in ns, its SHA-256, the name of its entry in
+    the store, and how many regions it has."""
+
+    size: int
+    modified: int
+    sha256: str
+    key: str
+    regions: int
+
+    def is_of(self, path: Path) -> bool:
+        """Whether a file looks as it did then."""
+        found = path.stat()
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.modified)
+
+
+KINDS = {int: pa.int64(), str: pa.string()}
+SCHEMA = pa.schema([("name", pa.binary()), *((part.name, KINDS[part.type]) for part in fields(Row))])  # type: ignore[index]
+
+
+@dataclass
+class Table:
+    """The pictures of a folder by their names.
+
+    settings: NAME=VALUE that they were analysed with, the seed among them. identity: digest of what these settings make
+    with the code, weights and machine of then.
+    """
+
+    path: Path
+    folder: str
+    settings: list[str]
+    identity: str
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, place: Path, folder: Path, settings: list[str], identity: str) -> "Table":
+        """The table in `place`, the folder of all tables; an empty one where there is none."""
+        path = place / f"{digest(str(folder), identity, *settings)}.parquet"
+        return read(path) or cls(path, str(folder), settings, identity)
+
+    def write(self) -> None:
+        """Raises MachineError where that cannot be done. Of several writers the last one wins."""
+        names = [os.fsencode(name) for name in self.rows]
+        columns = zip(*map(astuple, self.rows.values()), strict=True) if self.rows else [[] for _ in fields(Row)]
+        says = {"folder": self.folder, "settings": self.settings, "identity": self.identity}
+        table = pa.Table.from_arrays(
+            [pa.array(names, pa.binary()), *map(pa.array, columns)],
+            schema=SCHEMA.with_metadata({"gallery": json.dumps(says)}),
+        )
+        with writable(self.path, "make room or pass another --store"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(".tmp", f".{self.path.stem}-", self.path.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    pq.write_table(table, file)
+                Path(temporary).replace(self.path)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """The table, and what killed processes left of it."""
+        for path in (self.path, *self.path.parent.glob(f".{self.path.stem}-*.tmp")):
+            path.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Table | None:
+    """The table of a file; None where there is none, or it is not as one is written."""
+    try:
+        require_file(path)
+        table = pq.read_table(path)
+        says = json.loads(table.schema.metadata[b"gallery"])
+        names, *columns = (column.to_pylist() for column in table.cast(SCHEMA).columns)
+        rows = {os.fsdecode(name): Row(*values) for name, *values in zip(names, *columns, strict=True)}
+        return Table(path, str(says["folder"]), list(map(str, says["settings"])), str(says["identity"]), rows)
+    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
+        return None
+
+
+def tables(place: Path) -> Iterator[Table]:
+    """All that are in a folder and can be read."""
+    yield from filter(None, map(read, sorted(place.glob("*.parquet"))))

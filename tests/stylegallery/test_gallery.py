@@ -1,0 +1,255 @@
+"""Galleries: built bit by bit, by several, through kills; a run finds what a build made."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Pictures, paint
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from torch import Tensor
+
+import run as script
+from stylegallery import gallery as module
+from stylegallery.gallery_table import Table, tables
+from stylegallery.models.unet import UNetModel
+
+Command = Callable[..., tuple[int, str]]
+STEPS = 2  # of inversion, in `small`
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures every call of the inverting network had."""
+    found: list[int] = []
+    whole = UNetModel.predict_with_features
+
+    def counted(self: UNetModel, latents: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
+        found.append(len(latents))
+        return whole(self, latents, timestep)
+
+    monkeypatch.setattr(UNetModel, "predict_with_features", counted)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures, and what is none."""
+    place = tmp_path / "paintings"
+    place.mkdir()
+    for number in range(3):
+        paint(place / f"{number}.png", number)
+    (place / "notes.txt").write_text("mine")
+    (place / ".hidden.png").write_text("no picture")
+    (place / "more").mkdir()
+    paint(place / "more" / "deeper.png", 9)
+    return place
+
+
+@pytest.fixture
+def settings(small: tuple[str, ...]) -> list[str]:
+    return [setting for setting in small if setting != "store=null"]
+
+
+@pytest.fixture
+def command(tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]) -> Command:
+    """`python -m stylegallery.gallery` with the small model and a store of its own: exit code and output."""
+
+    def call(name: str, folder: Path, *more: str) -> tuple[int, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            module.main([name, str(folder), *settings, *more, "--store", str(tmp_path / "store")])
+        return int(left.value.code or 0), "".join(capsys.readouterr())
+
+    return call
+
+
+def entries(store: Path) -> set[str]:
+    return {path.stem for path in (store / "analyses").glob("*.safetensors")}
+
+
+def table_of(store: Path) -> Table:
+    (found,) = tables(store / "galleries")
+    return found
+
+
+def test_a_run_after_a_build_inverts_nothing_but_the_content(
+    command: Command, folder: Path, settings: list[str], pictures: Pictures, tmp_path: Path, passes: list[int],
+    blank_figures: None,
+) -> None:  # fmt: skip
+    """Sub-folders, hidden files and what is no picture are left alone by both."""
+    code, says = command("build", folder)
+    assert code == 0 and "3 analysed now, 0 before, 0 left out, 0 gone" in says
+    assert len(passes) == 3 * STEPS
+    places = [f"content={pictures.content}", f"references={folder}", f"store.folder={tmp_path / 'store'}"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", overrides=[*settings, *places, f"out={tmp_path / 'out'}"])
+    assert script.run(config, Console(file=io.StringIO()))
+    assert len(passes) == 4 * STEPS
+    assert (tmp_path / "out" / "regions_reference_3.png").is_file()
+
+
+def test_a_build_adds_what_is_new_and_forgets_what_is_gone(
+    command: Command, folder: Path, tmp_path: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    command("build", folder)
+    first = table_of(store).rows
+    assert first.keys() == {"0.png", "1.png", "2.png"}
+    assert entries(store) == {row.key for row in first.values()}
+    assert all(row.regions >= 1 and row.size == (folder / name).stat().st_size for name, row in first.items())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "file_digest", pytest.fail)  # nothing is read a second time
+        code, says = command("build", folder)
+    assert code == 0 and "0 analysed now, 3 before, 0 left out, 0 gone" in says
+
+    (folder / "0.png").unlink()
+    paint(folder / "1.png", 11)
+    paint(folder / "new.jpg", 12)
+    _, says = command("info", folder)
+    assert says.split("these settings")[1].split()[0] == "3" and says.split()[-3:] == ["1", "1", "1"]
+    del passes[:]
+    code, says = command("build", folder)
+    assert code == 0 and "2 analysed now, 1 before, 0 left out, 1 gone" in says
+    assert len(passes) == 2 * STEPS
+    rows = table_of(store).rows
+    assert rows.keys() == {"1.png", "2.png", "new.jpg"}
+    assert rows["2.png"] == first["2.png"] and rows["1.png"] != first["1.png"]
+    assert entries(store) == {row.key for row in rows.values()}
+    _, says = command("info", folder)
+    assert says.split()[-3:] == ["0", "0", "0"]
+
+
+def test_what_cannot_be_read_is_named_and_left_out(command: Command, folder: Path, tmp_path: Path) -> None:
+    """Whether pictures are inverted one by one or together."""
+    (folder / "1a.png").write_text("no picture")
+    for more in ([], ["method.segmentation.inversion_batch=4"]):
+        code, says = command("build", folder, *more)
+        assert code == 1 and "left out: " in says and "1a.png is not a picture of PNG" in says
+        assert "3 analysed now, 0 before, 1 left out, 0 gone" in says
+    assert [table.rows.keys() for table in tables(tmp_path / "store" / "galleries")] == [
+        {"0.png", "1.png", "2.png"}
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "says"),
+    [
+        ("build", "empty", "empty holds no picture"),
+        ("build", "missing", "missing is no folder; pass one of pictures"),
+        ("build", "paintings/0.png", "0.png is no folder; pass one of pictures"),
+        ("info", "paintings", "store holds nothing of {}; fill it with: python -m stylegallery.gallery build {}"),
+        ("remove", "paintings", "store holds nothing of"),
+    ],
+)
+def test_what_is_not_there_is_said(
+    command: Command, folder: Path, tmp_path: Path, name: str, place: str, says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    code, said = command(name, tmp_path / place)
+    assert code == 2 and said.startswith("error: ") and says.format(folder, folder) in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [("seed=one", "seed is one; pass a whole number from 0"), ("pins={1:[1,1]}", "pins= has no effect here")],
+)
+def test_settings_that_cannot_be(command: Command, folder: Path, setting: str, says: str) -> None:
+    code, said = command("build", folder, setting)
+    assert code == 2 and says in said
+
+
+def test_a_store_that_cannot_be_written_is_said_before_anything_is_computed(
+    command: Command, folder: Path, tmp_path: Path, passes: list[int]
+) -> None:
+    (tmp_path / "store").write_text("a file")
+    code, says = command("build", folder)
+    assert code == 2 and "cannot be written" in says and "pass another --store" in says
+    assert passes == []
+
+
+def test_a_store_that_is_too_small_ends_a_build(command: Command, folder: Path) -> None:
+    code, says = command("build", folder, "store.limit=0.000001")
+    assert code == 2 and "did not keep what was found of" in says and "store.limit=" in says
+
+
+def test_without_its_table_a_gallery_is_found_by_its_entries(
+    command: Command, folder: Path, tmp_path: Path, passes: list[int]
+) -> None:
+    """As after a kill before the table was written, or where it was damaged."""
+    command("build", folder)
+    rows, path = table_of(tmp_path / "store").rows, table_of(tmp_path / "store").path
+    for damage in (path.unlink, lambda: path.write_bytes(path.read_bytes()[:-9]), lambda: path.write_bytes(b"")):
+        damage()
+        del passes[:]
+        code, _ = command("build", folder)
+        assert code == 0 and passes == []
+        assert table_of(tmp_path / "store").rows == rows
+
+
+def test_other_seeds_and_settings_have_tables_of_their_own_and_outdated_ones_go(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    command("build", folder)
+    command("build", folder, "seed=3")
+    assert len(entries(store)) == 6
+    _, says = command("info", folder, "seed=3")
+    assert says.count("these settings") == says.count("other settings") == 1
+    (mine,) = (table for table in tables(store / "galleries") if "seed=0" in table.settings)
+    shutil.copy(mine.path, store / "galleries" / "copy.parquet")
+    old = Table.of(store / "galleries", folder, mine.settings, "of an earlier version")
+    old.rows = {"0.png": mine.rows["0.png"]}
+    old.write()
+    (store / "galleries" / "copy.parquet").unlink()
+    _, says = command("info", folder)
+    assert says.count("outdated") == 1
+    command("build", folder)
+    assert {table.identity for table in tables(store / "galleries")} == {mine.identity}
+    assert len(entries(store)) == 6
+
+
+def test_what_is_removed_is_that_of_one_gallery(command: Command, folder: Path, tmp_path: Path) -> None:
+    """A picture in two galleries stays for the other."""
+    store, other = tmp_path / "store", tmp_path / "others"
+    other.mkdir()
+    shutil.copy(folder / "1.png", other / "same.png")
+    command("build", folder)
+    command("build", other)
+    assert len(entries(store)) == 3
+    code, says = command("remove", folder)
+    assert code == 0 and "3 analyses removed" in says
+    assert entries(store) == {row.key for row in table_of(store).rows.values()}
+    assert command("remove", folder)[0] == 2
+    shutil.rmtree(other)
+    assert command("remove", other)[0] == 0
+    assert not entries(store) and not list((store / "galleries").iterdir())
+
+
+@pytest.mark.slow
+def test_two_builds_at_once_and_a_kill_in_the_middle(
+    command: Command, folder: Path, settings: list[str], tmp_path: Path, passes: list[int], environment: dict[str, str]
+) -> None:
+    for number in range(3, 12):
+        paint(folder / f"{number}.png", number)
+    store, log = tmp_path / "store", (tmp_path / "log").open("w")
+    given = [sys.executable, "-m", "stylegallery.gallery", "build", str(folder), *settings, "--store", str(store)]
+    builds = [subprocess.Popen(given, cwd=ROOT, env=environment, stdout=log, stderr=log) for _ in range(2)]
+    while not entries(store) and all(build.poll() is None for build in builds):
+        time.sleep(0.01)
+    os.kill(builds[0].pid, signal.SIGKILL)
+    assert builds[0].wait() == -signal.SIGKILL
+    assert builds[1].wait() == 0, (tmp_path / "log").read_text()
+    rows = table_of(store).rows
+    assert rows.keys() == {f"{number}.png" for number in range(12)}
+    assert entries(store) == {row.key for row in rows.values()}
+    code, says = command("build", folder)
+    assert code == 0 and passes == [] and "12 before" in says
