@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from stylegallery import provenance
-from stylegallery.provenance import imports, parsed, reachable, sources_digest
+from stylegallery.provenance import imports, modules_named, parsed, reachable, sources_digest
 
 # Each package imports itself and these; docs of the project call them arrows, and none of them points upwards.
 MAY_IMPORT = {
@@ -38,8 +38,8 @@ SOURCES = {
 
 
 def imported_by(name: str) -> Iterator[str]:
-    """Modules of this repository that a module imports, in functions too."""
-    for dotted in imports(SOURCES[name]):
+    """Modules of this repository that a module imports, in functions too, or names in a text to import them later."""
+    for dotted in (*imports(SOURCES[name]), *modules_named(SOURCES[name])):
         parts = dotted.split(".")
         found = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
         known = next((module for module in found if module in SOURCES), None)

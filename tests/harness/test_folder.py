@@ -39,7 +39,7 @@ def literals(source: str) -> list[str]:
         match node:
             case ast.BinOp(op=ast.Div(), right=ast.Constant() | ast.JoinedStr() as name):
                 bad = bool(constants(name) & PARTS)
-            case ast.Call(func=ast.Attribute(attr="glob" | "rglob" | "joinpath" | "with_name")):
+            case ast.Call(func=ast.Attribute(attr="glob" | "rglob" | "joinpath" | "with_name") | ast.Name(id="Path")):
                 bad = bool(constants(node) & PARTS)
             case ast.Subscript(value=ast.Attribute(attr="parents")):
                 bad = True
@@ -63,6 +63,7 @@ def test_no_other_module_knows_where_files_of_a_run_folder_are(path: Path) -> No
     [
         'out / "cells" / label', 'out / "config" / f"{label}.yaml"', 'out.glob("cells/*/*/record.json")',
         "folder.parents[2]", "path.parent.parent", 'cell / f"../{item}/scores.json"', 'out.joinpath("tables")',
+        'Path(out, "config", name)',
     ],
 )  # fmt: skip
 def test_such_lines_are_found(line: str) -> None:

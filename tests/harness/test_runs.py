@@ -307,10 +307,11 @@ def test_leftovers_of_the_dead_are_cleared(job: Job) -> None:
     (job.out / ".locks" / "fake").mkdir(parents=True)
     (job.out / ".locks" / "fake" / f"{item.id}.lock").write_text("elsewhere 1\n")
     half = job.folder(item) / f"{PARTIAL}abc"
-    half.mkdir(parents=True)
-    (half / "stylised.png").write_bytes(b"half")
-    assert run(job)[0]["done"] == 12
-    assert not half.exists()
+    for state in ("done", "there"):
+        half.mkdir(parents=True)
+        (half / "stylised.png").write_bytes(b"half")
+        assert run(job)[0][state] == 12
+        assert not half.exists()
 
 
 # --- disks ---
@@ -346,18 +347,21 @@ def test_output_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("error", "at"),
-    [
-        (FloatingPointError("the decoded picture is not finite"), {1, 2, 3, 7}),  # a bad content comes in a row
-        (RuntimeError("a bug"), {0, 1, 2}),
-        (InputError("this picture has no sky"), {2, 3, 4}),
+    ("error", "at", "recorded"),
+    [  # a bad content comes in a row
+        (FloatingPointError("the picture is not finite"), {1, 2, 3, 7}, "the picture is not finite"),
+        (RuntimeError("a bug"), {0, 1, 2}, "RuntimeError: a bug"),
+        (InputError("this picture has no sky"), {2, 3, 4}, "this picture has no sky"),
     ],
 )
-def test_equal_failures_of_items_do_not_end_the_sweep(job: Job, error: Exception, at: set[int]) -> None:
-    method = Unlucky(error, at)
-    tally = run_items(job, lambda: method, Console(quiet=True))
+def test_equal_failures_of_items_do_not_end_the_sweep(job: Job, error: Exception, at: set[int], recorded: str) -> None:
+    """Of a bug the traceback is shown."""
+    method, printed = Unlucky(error, at), io.StringIO()
+    tally = run_items(job, lambda: method, Console(file=printed))
     assert tally == Counter(done=12 - len(at), there=0, failed=len(at))
     assert len(stamps(job)) == 12
+    assert {number for number, item in enumerate(job.items) if record_of(job, item.id).error == recorded} == at
+    assert ("Traceback" in printed.getvalue()) == isinstance(error, RuntimeError)
 
 
 # --- what a folder may lack, and what ends a run ---

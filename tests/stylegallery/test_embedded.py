@@ -104,7 +104,7 @@ def test_canonical_latents_are_uncorrelated_sorted_and_decode_the_same() -> None
     torch.manual_seed(0)
     autoencoder = LappedAutoencoder(latent_channels=6, width=8)
     generator = torch.Generator().manual_seed(1)
-    images = torch.nn.functional.interpolate(torch.rand(8, 3, 16, 16, generator=generator), size=(128, 128)) * 2 - 1
+    images = torch.nn.functional.interpolate(torch.rand(8, 3, 16, 16, generator=generator), size=(128, 128)) * 1.5 - 0.5
     before = autoencoder.synthesis(autoencoder.analysis(images))
     canonicalise(autoencoder, images, exponent=0.5)
     latents = autoencoder.analysis(images)
@@ -116,6 +116,7 @@ def test_canonical_latents_are_uncorrelated_sorted_and_decode_the_same() -> None
     # Centring the latents leaves, away from the border, at most a pattern that is the same in every picture and cell.
     change = (autoencoder.synthesis(latents) - before)[..., 8:-8, 8:-8]
     assert torch.allclose(change, change[:1, :, :8, :8].repeat(8, 1, 14, 14), atol=1e-3)
+    assert change.mean((0, 2, 3)).abs().max() < 1e-4  # no picture is brighter or darker
 
 
 @pytest.fixture(scope="module")
@@ -189,9 +190,11 @@ def test_texture_distance_asks_for_strokes_near_their_place_and_not_in_it() -> N
     assert (moved - pictures).abs().mean() > 2 * (blurred - pictures).abs().mean()
     assert distance(moved) < 0.4 * distance(blurred)
     assert distance(moved) < 0.6 * distance(turned)  # the same strength, another direction
-    swapped = torch.cat([pictures[..., :64], torch.zeros_like(pictures[..., 64:])], -1)
-    assert distance(swapped) > 3 * distance(moved)  # a window without any
-    tinted = pictures + 0.1 * torch.tensor([0.114, 0, -0.299]).view(1, 3, 1, 1)  # of the same luminance
+    halved = torch.cat([pictures[..., :64], torch.zeros_like(pictures[..., 64:])], -1)
+    assert distance(halved) > 3 * distance(moved)  # a window without any
+    elsewhere = texture_distance(halved.roll(64, dims=3), halved, torch.Generator().manual_seed(1)).item()
+    assert elsewhere > 3 * distance(moved)  # the same strokes in another window
+    tinted = pictures + pictures.flip(-1) * torch.tensor([0.114, 0, -0.299]).view(1, 3, 1, 1)  # luminance as it was
     assert distance(tinted) < 1e-6
 
 
@@ -207,6 +210,7 @@ def test_discriminator_and_perception_look_at_texture_not_at_places_far_away() -
     assert perception(images, images).item() == 0
     blurred = F.avg_pool2d(images, 5, 1, 2)
     assert perception(blurred, images) > perception(0.9 * images, images) > 0
+    assert perception(images.flip(-1), images) > perception(0.9 * images, images)  # features in their places
 
 
 @pytest.mark.parametrize("index", range(len(PAINTERS)), ids=[paint.__name__ for paint in PAINTERS])

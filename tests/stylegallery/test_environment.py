@@ -16,7 +16,11 @@ def test_record_names_what_computed(monkeypatch: pytest.MonkeyPatch, device: str
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {device}")
     monkeypatch.setattr(torch, "empty", lambda _, device: SimpleNamespace(device=torch.device(device)))  # two GPUs
+    monkeypatch.setattr(computing, "versions", computing.versions.__wrapped__)  # not those found before
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
     found = computing.environment({"resolution": 64, "model": {"device": device}})
     assert found["device"] == {"auto": "NVIDIA cuda", "cuda:1": "NVIDIA cuda:1"}.get(device, computing.cpu_name())
-    assert found["cuda"] == (torch.version.cuda or "none")
+    assert (found["cuda"], found["place"]) == ("12.8", {"auto": "cuda"}.get(device, device))
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert computing.environment(CONFIG)["cuda"] == "none"
     assert computing.environment(CONFIG)["device"] == computing.cpu_name() != ""

@@ -119,8 +119,8 @@ def test_a_size_that_no_memory_holds_is_refused_before_anything_is_computed(monk
 
 
 @pytest.mark.slow
-def test_defaults_of_the_classes_on_the_embedded_model(caplog: pytest.LogCaptureFixture) -> None:
-    """They are Stable Diffusion's: the picture would be noise."""
+def test_settings_of_stable_diffusion_on_the_embedded_model(caplog: pytest.LogCaptureFixture) -> None:
+    """The picture would be noise."""
     notice.cache_clear()
     model = StyleGallery.from_config().model
     assert caplog.messages == [] and not model.paints_from_noise

@@ -141,13 +141,14 @@ def test_a_picture_has_four_patches_a_side(toy: DiffusionModel) -> None:
 @pytest.mark.parametrize(
     "build",
     [
-        lambda model: configured(StyleID, model, 64, "square", "port", steps=3, layers=(1, 3)),
-        lambda model: configured(AttentionDistillation, model, 64, "square", steps=2, layers=(1, 3)),
-        lambda model: Img2Img(model, 64, "square", steps=4, strength=0.5),
+        lambda model: configured(StyleID, model, 72, "square", "port", steps=3, layers=(1, 3)),
+        lambda model: configured(AttentionDistillation, model, 72, "square", steps=2, layers=(1, 3)),
+        lambda model: Img2Img(model, 72, "square", steps=4, strength=0.5),
     ],
     ids=["styleid", "attention_distillation", "img2img"],
 )
 def test_baselines_use_the_same_door(build: Any, toy: DiffusionModel, pictures: Pictures) -> None:
+    """Their pictures have sides of whole patches."""
     item = Item("x", pictures.content, (pictures.first,))
     result = build(toy).stylize(item, torch.Generator().manual_seed(0))
     assert result.image.shape == (1, 3, 64, 64) and result.image.std() > 0
