@@ -8,7 +8,7 @@ StyleGallery's score takes part.
 
 Measured on the 15 labelled contents: without the labels the regions have a mean adjusted Rand index of 0.68 with them;
 with the labels, and every content as a reference of every other, about nine of ten regions whose class the other
-picture has are matched to it (chance 28 %). Paintings are not labelled yet. Of 13 items of mixed60 that were looked at,
+picture has are matched to it (chance 28 %). Of 13 items of mixed60 that were looked at while paintings had no labels,
 about 60 % of the regions whose kind a reference shows were matched to it, and where none shows it the match is
 arbitrary, with a cosine below 0.3: single matches are not to be believed, differences over many items may be.
 """

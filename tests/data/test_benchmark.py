@@ -5,6 +5,7 @@ import json
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from composing import compose_config
@@ -140,9 +142,26 @@ def test_our_masks_have_regions_that_the_latent_grids_see(path: Path) -> None:
         assert region_count(mask_on_grid(path, [(512, 512)], grid)) == len(names)
 
 
+KINDS = "sky trees grass mountains water building ground face hair clothing animal backdrop".split()
+
+
+def test_masks_of_references_are_of_the_benchmark_and_name_every_kind_ten_times() -> None:
+    styles = {path for item in items_of("stylegallery") for path in item.references}
+    known = {(path.parent.name, path.stem) for path in styles}
+    shown: Counter[str] = Counter()
+    for path in sorted((MASKS / "stylegallery").glob("*/*.json")):
+        assert (path.parent.name, path.stem) in known
+        labels, names = named_regions(path)
+        found = {name.removeprefix("label ").strip("'") for name in names}
+        assert labels.min() == 1 and 2 <= len(found) <= 6 and found <= {*KINDS, "other"}, path
+        assert np.bincount(labels.flatten())[1:].min() >= 0.025 * labels.numel(), path
+        shown.update(found)
+    assert sum(shown.values()) > 300 and min(shown[kind] for kind in KINDS) >= 10
+
+
 def test_every_content_has_a_mask_of_ours() -> None:
     items = manifest_items("stylegallery", "stylegallery", "ROOT", masks="stylegallery")
-    assert {item.mask for item in items} == set((MASKS / "stylegallery").iterdir())
+    assert {item.mask for item in items} == set((MASKS / "stylegallery").glob("*.json"))
     assert all(item.mask and item.mask.stem == item.content.stem for item in items)
     assert [replace(item, mask=None) for item in items] == items_of("stylegallery")
 
