@@ -142,7 +142,20 @@ def test_our_masks_have_regions_that_the_latent_grids_see(path: Path) -> None:
         assert region_count(mask_on_grid(path, [(512, 512)], grid)) == len(names)
 
 
-KINDS = "sky trees grass mountains water building ground face hair clothing animal backdrop".split()
+KINDS = [
+    "sky",
+    "trees",
+    "grass",
+    "mountains",
+    "water",
+    "building",
+    "ground",
+    "face",
+    "hair",
+    "clothing",
+    "animal",
+    "backdrop",
+]
 
 
 def test_masks_of_references_are_of_the_benchmark_and_name_every_kind_ten_times() -> None:
