@@ -469,18 +469,24 @@ def test_a_sweep_inverts_every_picture_once(
 
 @pytest.mark.slow
 def test_two_processes_share_a_store(
-    command: list[str], environment: dict[str, str], keeping: str, tmp_path: Path
+    command: list[str], environment: dict[str, str], run_script: RunCli, keeping: str, tmp_path: Path
 ) -> None:
-    gallery = paint_gallery(tmp_path / "gallery", contents=2)
-    both = []
-    for given in ((keeping, "shard=0/2"), (keeping, "shard=1/2")):
-        call = [*command, *ABLATION, *gallery.overrides(), *given, f"out={tmp_path / 'out'}"]
-        both.append(subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    gallery = paint_gallery(tmp_path / "gallery", contents=1)
+    both = [
+        subprocess.Popen(
+            [*command, *gallery.overrides(), keeping, f"shard={shard}/2", f"out={tmp_path / 'both'}"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for shard in (0, 1)
+    ]
+    assert run_script(*gallery.overrides(), f"out={tmp_path / 'alone'}").returncode == 0
     for process in both:
         printed = process.communicate(timeout=300)[0]
         assert process.returncode == 0, printed
-    call = [*command, *ABLATION, *gallery.overrides(), f"out={tmp_path / 'alone'}"]
-    subprocess.run(call, env=environment, check=True, capture_output=True, timeout=300)
-    assert results(tmp_path / "out") == results(tmp_path / "alone")
+    assert results(tmp_path / "both") == results(tmp_path / "alone") != {}
     kept = tmp_path / "kept"
-    assert len(list((kept / "inversions").glob("*.safetensors"))) == 8 and not list(kept.rglob("*.tmp"))
+    pictures = len([*gallery.contents.iterdir(), *gallery.references.glob("*/*")])
+    assert all(len([*(kept / name).glob("*.safetensors")]) == pictures for name in ("inversions", "analyses"))
+    assert not list(kept.rglob("*.tmp"))
