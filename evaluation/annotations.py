@@ -37,11 +37,10 @@ from stylegallery.draws import generator_for
 from stylegallery.errors import InputError
 from stylegallery.files import writable
 from stylegallery.memory import enough_memory
-from stylegallery.overrides import CONFIGS, in_one_sentence
+from stylegallery.overrides import CONFIGS, in_one_sentence, store_settings
 from stylegallery.pipeline import StyleGallery
 from stylegallery.progress import Bars
 from stylegallery.provenance import weights_digests, with_absolute_paths
-from stylegallery.store import store_settings
 
 TARGET = "stylegallery.pipeline.StyleGallery"
 Annotate = Callable[[Item], Annotation]

@@ -25,8 +25,7 @@ from harness.record import Record, Request
 from harness.runs import run_job
 from stylegallery.environment import computing_on
 from stylegallery.errors import InputError
-from stylegallery.overrides import dotted
-from stylegallery.store import store_settings
+from stylegallery.overrides import dotted, store_settings
 
 # Settings that jobs of a sweep may differ in without having other results: parts and places of one run.
 SHARED = ("shard", "limit", "only", "launcher", "tracker", "store")

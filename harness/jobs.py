@@ -12,9 +12,9 @@ from harness.folder import LABEL, RunFolder
 from harness.frozen import freeze, settings_of
 from stylegallery.contract import Item
 from stylegallery.errors import InputError, require
+from stylegallery.overrides import store_settings
 from stylegallery.provenance import code_digest
 from stylegallery.settings import check
-from stylegallery.store import store_settings
 
 
 @dataclass(frozen=True)

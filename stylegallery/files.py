@@ -30,6 +30,12 @@ def notice(sentence: str) -> None:
     logging.getLogger("stylegallery").warning("%s", sentence)
 
 
+def cache_folder() -> Path:
+    """Where the XDG base directory specification has caches of the user. Raises RuntimeError where there is no home."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
+
+
 @contextmanager
 def writable(place: Path, remedy: str = "make room or pass another out=") -> Iterator[None]:
     """Raises MachineError in place of the system's error where a file or a folder cannot be written."""

@@ -11,14 +11,17 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stylegallery.errors import InputError
+from stylegallery.files import cache_folder, notice
+from stylegallery.settings import Positive, check_values
 
 CONFIGS = Path(__file__).parent.parent / "conf"
 LIBRARIES = ("hydra.", "omegaconf.", "antlr4.")
 FULL = "HYDRA_FULL_ERROR"
+STORE = {"folder": str | None, "limit": Positive}
 OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experiment", "launcher", "tracker")
 
 
@@ -48,8 +51,6 @@ def composed(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any] |
     """
     from hydra import compose, initialize_config_dir
 
-    from stylegallery.store import store_settings
-
     with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("config", overrides=list(overrides))
         settings: Any = OmegaConf.to_container(config.method, resolve=True)
@@ -58,6 +59,27 @@ def composed(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any] |
     if others := sorted(given & {*config.data, *OF_A_RUN}):
         raise InputError(f"{others[0]}= has no effect here; analyse takes pictures, masks and the seed, match pins")
     return settings, store
+
+
+def store_settings(config: DictConfig) -> dict[str, Any] | None:
+    """The node `store` of a config, with an absolute folder; None where nothing is to be kept.
+
+    Raises:
+        InputError: a setting in it is not of its type.
+    """
+    if config.store is None:
+        return None
+    if not OmegaConf.is_dict(config.store):
+        raise InputError(f"store is {config.store}; pass store.folder= or store.limit=, or store=null to keep nothing")
+    found: Any = OmegaConf.to_container(config.store, resolve=True)
+    check_values({name: found[name] for name in found.keys() & STORE}, STORE, "store")
+    folder = found.get("folder")
+    try:
+        place = Path(folder).expanduser().absolute() if folder else cache_folder()
+    except RuntimeError:
+        notice("this user has no home folder, so that nothing is kept of pictures; pass store.folder=")
+        return None
+    return found | {"folder": str(place) if folder else None}  # None: each machine has its own
 
 
 def as_hydra_reads(override: str) -> str:

@@ -5,9 +5,11 @@ matter, the weights, the sources, and what computes. An entry that is gone or da
 number of processes may read, write and remove entries at the same time.
 """
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,20 +19,21 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from stylegallery.environment import environment
 from stylegallery.errors import InputError
-from stylegallery.files import notice, require_file
+from stylegallery.files import cache_folder, notice, require_file
+from stylegallery.matching import SCORING
 from stylegallery.provenance import identity
-from stylegallery.settings import Positive, check, checked
+from stylegallery.settings import Positive, checked
 
 PARTS = ("model", "encoder", "depth", "segmenter", "segmentation")  # settings of a method that decide an analysis
 SIZES = ("resolution", "resizing")
 ROOMY, LOOK = 0.9, 0.05  # of a folder's limit: kept when it is full; written before sizes are added up again
+SPARE = 2**30  # bytes that are left to others on the disk
 PATIENCE = 600.0  # seconds that a process waits for another one's work
 Form = str  # kind and shape of a tensor, such as "float 1 C h w": equal letters are equal sizes
 
@@ -71,8 +74,6 @@ class AnalysisStore:
     @cached_property
     def of_analyses(self) -> str:
         """Digest of all but the picture that decides an analysis. Weights of scores decide matches, and no analysis."""
-        from stylegallery.matching import SCORING  # here, as commands that load no model need only the settings
-
         matching = {name: value for name, value in self.settings["matching"].items() if name not in SCORING}
         parts = [self.settings[name] for name in PARTS]
         analyser = {"_target_": "stylegallery.analysis.Analyser"} | {name: self.settings[name] for name in SIZES}
@@ -154,18 +155,26 @@ class Entries:
             yield
 
     def make_room(self, needed: int) -> None:
-        """Remove the least recently used files where `needed` bytes more are too many. Adding up sizes takes long, so
-        that n writers may have n twentieths of the limit too much for a while."""
+        """Remove the least recently used files where `needed` bytes more are too many, or leave the disk too little for
+        what is no cache. Adding up sizes takes long, so that n writers may have n twentieths of the limit too much for
+        a while.
+
+        Raises:
+            OSError: that is not enough.
+        """
         if needed > self.room:
             files = sorted(self.files(), key=lambda file: file[1].st_mtime_ns)
-            total = sum(stat.st_size for _, stat in files) + needed
-            crowded = total > self.limit
+            total = sum(stat.st_size for _, stat in files)
+            limit = min(self.limit, total + shutil.disk_usage(self.folder).free - SPARE)
+            crowded = total + needed > limit
             for path, stat in files if crowded else []:
-                if total <= ROOMY * self.limit:
+                if total + needed <= ROOMY * limit:
                     break
                 with suppress(OSError):  # another process removed it, or reads it on Windows
                     path.unlink()
                     total -= stat.st_size
+            if total + needed > limit:
+                raise OSError(errno.ENOSPC, "the disk is nearly full")
             self.room = LOOK * self.limit
         self.room -= needed
 
@@ -176,29 +185,6 @@ class Entries:
                 if file.name.endswith((".safetensors", ".tmp")) and file.is_file(follow_symlinks=False):
                     with suppress(FileNotFoundError):
                         yield Path(file.path), file.stat(follow_symlinks=False)
-
-
-def store_settings(config: DictConfig) -> dict[str, Any] | None:
-    """The node `store` of a config, with an absolute folder; None where nothing is to be kept.
-
-    Raises:
-        InputError: a setting in it is not of its type.
-    """
-    if config.store is None:
-        return None
-    if not OmegaConf.is_dict(config.store):
-        raise InputError(f"store is {config.store}; pass store.folder= or store.limit=, or store=null to keep nothing")
-    found: Any = OmegaConf.to_container(config.store, resolve=True)
-    check(found, "store")
-    if found["folder"] is not None:
-        found["folder"] = str(Path(found["folder"]).expanduser().absolute())
-    return found
-
-
-def cache_folder() -> Path:
-    """Where the XDG base directory specification has caches of the user."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
 
 
 def digest(*parts: str | Tensor) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ import torch
 from conftest import Pictures, RunCli, paint, paint_gallery
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from rich.console import Console
 from torch import Tensor
 
+from evaluation.annotations import annotate_with_stylegallery
 from stylegallery import analysis
 from stylegallery import store as module
 from stylegallery.analysis import Analyser, Analysis, Input
@@ -28,7 +31,7 @@ from stylegallery.files import notice
 from stylegallery.matching import RegionDescriptors
 from stylegallery.models.unet import UNetModel
 from stylegallery.pipeline import StyleGallery
-from stylegallery.store import AnalysisStore, Entries, store_settings
+from stylegallery.store import SPARE, AnalysisStore, Entries
 
 Settings = dict[str, Any]
 Composed = Callable[..., DictConfig]
@@ -353,6 +356,19 @@ def test_a_store_that_cannot_be_written_is_told_once(
     assert len(told) == 2 and all("cannot be written (Not a directory), so that pictures" in line for line in told)
 
 
+def test_a_full_disk_is_left_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    notice.cache_clear()
+    kept = entries(tmp_path)
+    kept.put("a", values(0))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=SPARE - 10**6))
+    kept.room = 0
+    kept.put("b", values(1))
+    assert not list(tmp_path.iterdir())
+    assert "cannot be written (the disk is nearly full), so that pictures are analysed again" in caplog.text
+
+
 def test_two_processes_do_not_compute_the_same(
     analyser: Analyser, pictures: Pictures, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,7 +406,7 @@ def test_where_a_store_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     """Where a setting or STYLEGALLERY_STORE says, else in the user's cache, and nowhere with store=null."""
     from hydra import compose, initialize_config_dir
 
-    from stylegallery.overrides import CONFIGS
+    from stylegallery.overrides import CONFIGS, store_settings
 
     def found(*overrides: str) -> str | None:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -410,6 +426,9 @@ def test_where_a_store_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert found() == "/xdg/stylegallery/store/analyses"
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
     assert found() == "/home/me/.cache/stylegallery/store/analyses"
+    monkeypatch.setattr(Path, "home", lambda: Path("~").expanduser())
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as of a user without a home
+    assert found() is None
 
 
 # --- runs ---
@@ -457,14 +476,19 @@ def test_results_are_the_same_without_a_store_and_with_a_cold_and_a_warm_one(
 def test_a_sweep_inverts_every_picture_once(
     run_script: RunCli, keeping: str, passes: list[int], tmp_path: Path, blank_figures: None
 ) -> None:
-    """Whatever the number of items and methods; annotations find all of it there."""
+    """Whatever the number of items and methods; annotations find there all that they ask for."""
     gallery = paint_gallery(tmp_path / "gallery", contents=2)
     pictures = len([*gallery.contents.iterdir(), *gallery.references.glob("*/*")])
-    for name, given in (("kept", keeping), ("off", "store=null")):
+    for name, given in (("with", keeping), ("without", "store=null")):
         process = run_script(*ABLATION, *gallery.overrides(), given, f"out={tmp_path / name}")
         assert process.returncode == 0, process.stderr
-        assert len(passes) == 2 * (pictures if name == "kept" else pictures + 3 * 2 * (3 + 6))
-    assert results(tmp_path / "kept") == results(tmp_path / "off")
+        assert len(passes) == 2 * (pictures if name == "with" else pictures + 3 * 2 * (3 + 6))
+    assert results(tmp_path / "with") == results(tmp_path / "without") != {}
+    passes.clear()
+    assert (
+        annotate_with_stylegallery(tmp_path / "with", [f"store.folder={tmp_path / 'kept'}"], Console(quiet=True)) == 0
+    )
+    assert passes == []
 
 
 @pytest.mark.slow
