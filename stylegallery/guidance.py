@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from stylegallery.contract import Advance, Energy, Match, ignored
@@ -26,6 +27,9 @@ from stylegallery.settings import Count, NotNegative, Number, Positive, Steps, c
 from stylegallery.shared_attention import SharedAttention
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 @dataclass(frozen=True)
 class GuidanceConfig:
     """Settings of stage 3; conf/method/stylegallery.yaml has the paper's values."""
@@ -34,6 +38,7 @@ class GuidanceConfig:
     iterations: Count  # optimiser updates per timestep
     refresh: Count  # timesteps that share one pass of content and references; 1: as in the paper
     learning_rate: Positive
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)]  # of Adam: how long it remembers gradients and their size
     style_weight: NotNegative  # λ_s; only the ratio to λ_c matters to Adam
     content_weight: NotNegative  # λ_c
     attention_scale: NotNegative  # of the query in the style target
@@ -97,7 +102,8 @@ def optimise(
     def rate(step: int) -> float:
         return learning_rate(config.learning_rate, extras.final_learning_rate, step / last)
 
-    updates = minimise(start, timesteps, config.iterations, losses_at, rate, config.style_weight, config.content_weight)
+    weights = config.style_weight, config.content_weight
+    updates = minimise(start, timesteps, config.iterations, losses_at, rate, *weights, config.betas)
     latent, energies = start, []
     for latent, energy in itertools.islice(updates, extras.updates):
         energies.append(energy)

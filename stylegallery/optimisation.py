@@ -19,6 +19,7 @@ def minimise(
     learning_rate: Callable[[int], float],
     style_weight: float,
     content_weight: float,
+    betas: tuple[float, float] = (0.9, 0.999),
 ) -> Iterator[tuple[Tensor, Energy]]:
     """The latents (B, C, h, w) after every update, and the energy before it.
 
@@ -29,7 +30,7 @@ def minimise(
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
     latent = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([latent])
+    optimizer = torch.optim.Adam([latent], betas=betas)
     step = 0
     for timestep in timesteps:
         with torch.no_grad():
