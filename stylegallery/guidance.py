@@ -26,7 +26,6 @@ from stylegallery.segmentation import Segmentation
 from stylegallery.settings import Count, NotNegative, Number, Positive, Steps, check_fields
 from stylegallery.shared_attention import SharedAttention
 
-
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -17,7 +17,7 @@ from harness.frozen import METHODS
 from stylegallery.errors import InputError
 from stylegallery.overrides import in_one_sentence
 from stylegallery.provenance import nodes
-from stylegallery.settings import located, names_weights, parameters_of
+from stylegallery.settings import check, located, names_weights, parameters_of
 
 CONF = ROOT / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -55,7 +55,19 @@ def test_a_preset_may_be_chosen_and_settings_of_the_command_line_win_over_it() -
     found = compose_config("stylegallery", "preset/stylegallery@method=sd15", "method.guidance.layers=4").method
     assert (found.guidance.steps, found.guidance.layers, found.segmentation.components) == (150, 4, 60)
     found = compose_config("stylegallery", "method.guidance.steps=7").method
-    assert (found.guidance.steps, found.guidance.iterations) == (7, 3)
+    assert (found.guidance.steps, found.guidance.betas) == (7, [0.7, 0.95])
+
+
+def test_the_fast_preset_comes_over_that_of_the_model_and_below_the_command_line() -> None:
+    found = compose_config("stylegallery", "model=sd15_lcm", "preset=fast", "method.guidance.steps=30").method
+    assert (found.guidance.steps, found.guidance.iterations, found.guidance.learning_rate) == (30, 1, 0.15)
+    assert (found.recolouring, found.guidance.extras.initial, found.guidance.content_weight) == (1, "content", 0.33)
+
+
+def test_the_fast_preset_is_refused_by_methods_without_its_settings() -> None:
+    config = compose_config("gatys", "preset=fast")
+    with pytest.raises(InputError, match=r"^method.recolouring is not a setting of baselines.gatys.Gatys"):
+        check(OmegaConf.to_container(config.method, resolve=True), "method")
 
 
 def test_a_preset_of_another_method_is_refused() -> None:

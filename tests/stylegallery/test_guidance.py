@@ -542,6 +542,21 @@ def test_timesteps_in_a_row_share_the_features_of_the_middle_one(
     assert len(calls) == len(passes) + len(energies)
 
 
+def test_betas_say_how_long_gradients_are_remembered(model: DiffusionModel) -> None:
+    """Without memory Adam moves every value by the learning rate; by its own betas only at the first update."""
+    content, references, matches = scene((8, 8), (8, 8))
+    for betas, sizes in (((0.0, 0.0), {True}), ((0.9, 0.999), {False, True})):
+        config = replace(QUICK, betas=betas)
+        latents = [initial_latent(content, config)]
+
+        def follow(energy: Any = None, picture: Any = None, latents: list[Tensor] = latents) -> None:
+            latents.append(picture.args[0])
+
+        optimise(model, content, references, matches, config, follow)
+        first, later = ((latents[i + 1] - latents[i]).abs() / config.learning_rate for i in (0, 2))
+        assert (first > 0.99).all() and set((later > 0.99).flatten().tolist()) == sizes
+
+
 def test_features_that_are_never_refreshed_are_those_of_the_middle_of_the_schedule(model: DiffusionModel) -> None:
     content, references, matches = scene((8, 8), (8, 8))
     runs = []
