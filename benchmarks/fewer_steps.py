@@ -119,7 +119,7 @@ def halved(method: StyleGallery, found: Segmentation) -> Segmentation:
     image = method.model.decode(found.latent)
     latent = method.model.encode(F.interpolate(image, scale_factor=0.5, mode="bicubic", antialias=True).clamp(0, 1))
     labels = resize_labels(found.labels, (latent.shape[-2], latent.shape[-1]))
-    return Segmentation(labels, found.features, latent, latent)
+    return Segmentation(labels, latent, latent)
 
 
 def main() -> None:
