@@ -13,8 +13,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from harness.experiments import is_single, of_labels, of_result, require_used, run_labels, single_job
-from harness.runs import run_single
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
 from stylegallery.overrides import as_hydra_reads, in_one_sentence
@@ -22,6 +20,10 @@ from stylegallery.overrides import as_hydra_reads, in_one_sentence
 
 def run(config: DictConfig, console: Console) -> bool:
     """Whether everything that was asked for is there."""
+    # PyTorch takes seconds to import, which --help and a wrong setting need not wait for.
+    from harness.experiments import is_single, of_labels, of_result, require_used, run_labels, single_job
+    from harness.runs import run_single
+
     require_used(config)
     if is_single(config):
         job = single_job(config)

@@ -20,7 +20,7 @@ from baselines.inputs import PictureReader
 from stylegallery.colour_statistics import monge_kantorovich
 from stylegallery.contract import Item, Progress, Silent, Stylization
 from stylegallery.devices import pick_device, repeatable_gradients
-from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
+from stylegallery.imagenet import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
 from stylegallery.models.checkpoints import load_strictly, read_checkpoint
 from stylegallery.settings import Count, NotNegative, Positive, Resolution, checked
 from stylegallery.stopwatch import Stopwatch

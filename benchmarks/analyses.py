@@ -17,7 +17,8 @@ import torch
 
 from stylegallery.contract import Item
 from stylegallery.draws import item_generator
-from stylegallery.images import list_images, read_image, save
+from stylegallery.images import read_image, save
+from stylegallery.picture_files import list_images
 from stylegallery.pipeline import StyleGallery
 from stylegallery.store import AnalysisStore
 

@@ -15,7 +15,8 @@ import torch
 from evaluation.metrics.texture import described, distance
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.train_autoencoder import psnr
-from stylegallery.images import SUFFIXES, read_image, resize, to_pixels, write_png
+from stylegallery.images import read_image, resize, to_pixels, write_png
+from stylegallery.picture_files import SUFFIXES
 from stylegallery.weights import locate
 
 

@@ -1,6 +1,6 @@
 """Floating-point operations of an optimisation step, of an inversion and of their parts, in TFLOP, at square pictures.
 
-    python -m benchmarks.flops [--models sd1:512 sdxl:1024] [--references 1 2 5 20]
+    python -m benchmarks.flops [--models sd1:512 sdxl:1024] [--references 1 2 5 20] [--refresh 1 5]
 
 Counted on the meta device, which knows shapes and computes nothing, of the code that runs: `optimise` for ours,
 `benchmarks.published` for the published formulation. Matrix products and convolutions count, a multiplication and an
@@ -84,15 +84,15 @@ def published_step(one: Subject, config: GuidanceConfig) -> float:
     return counted(lambda: list(minimise(start, [TIMESTEP], 1, at, lambda _: 0.05, 1.0, config.content_weight)))
 
 
-def our_step(one: Subject, config: GuidanceConfig, steps: int = 1) -> float:
-    """The mean of so many steps of `optimise`."""
-    return counted(lambda: optimise(*one, replace(config, steps=steps))) / steps
+def our_step(one: Subject, config: GuidanceConfig) -> float:
+    """The mean of the steps that share one pass of content and references."""
+    return counted(lambda: optimise(*one, replace(config, steps=config.refresh))) / config.refresh
 
 
 # --- tables ---
 
 
-def show(topology: str, side: int, references: list[int]) -> None:
+def show(topology: str, side: int, references: list[int], refresh: list[int]) -> None:
     with Answers():
         model = drawn(topology, META, torch.float32)
     config, single = guidance(), subject(model, side, 1)
@@ -111,22 +111,25 @@ def show(topology: str, side: int, references: list[int]) -> None:
     print(f"\n{topology}, {side} x {side} pixels\n\n| part | TFLOP |\n|---|---|")
     for name, count in parts.items():
         print(f"| {name} | {count / 1e12:.2f} |")
-    print("\n| references | matched | published | ours | published / ours | ours / floor |\n|---|---|---|---|---|---|")
+    columns = [f"{name} {each}" for each in refresh for name in ("refresh", "times less at")]
+    print("\n| references | matched | published | " + " | ".join(columns) + " |\n|---|---|---|" + "---|" * len(columns))
     for number in references:
         one = subject(model, side, number)
-        theirs, ours = published_step(one, config), our_step(one, config)
-        cells = f"{theirs / 1e12:.2f} | {ours / 1e12:.2f} | {theirs / ours:.2f} | {ours / least:.2f}"
-        print(f"| {number} | {one.matched} | {cells} |", flush=True)
+        theirs = published_step(one, config)
+        ours = [our_step(one, replace(config, refresh=each)) for each in refresh]
+        cells = " | ".join(f"{count / 1e12:.2f} | {theirs / count:.2f}" for count in ours)
+        print(f"| {number} | {one.matched} | {theirs / 1e12:.2f} | {cells} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["sd1:512", "sdxl:1024"], metavar="TOPOLOGY:SIDE")
     parser.add_argument("--references", nargs="+", type=int, default=[1, 2, 5, 20])
+    parser.add_argument("--refresh", nargs="+", type=int, default=[1, 5], help="guidance.refresh of our side")
     arguments = parser.parse_args()
     for model in arguments.models:
         topology, _, side = model.partition(":")
-        show(topology, int(side), arguments.references)
+        show(topology, int(side), arguments.references, arguments.refresh)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from evaluation.features import BATCH, MissingWeights
 from evaluation.metric import Metric, Sample
 from evaluation.registry import build_metrics
-from stylegallery.images import list_images, read_image
+from stylegallery.images import read_image
+from stylegallery.picture_files import list_images
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
 

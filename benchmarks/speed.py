@@ -1,7 +1,7 @@
 """How much faster the stages are than their published formulation, both in this process on the same model and data.
 
-    python -m benchmarks.speed step --model embedded [--side 256] [--references 2 5 20] [--repeats 5] [--steps 1]
-    python -m benchmarks.speed stages --model embedded [--side 256] [--references 2] [--repeats 5]
+    python -m benchmarks.speed step --model embedded [--side 256] [--references 2 5 20] [--refresh 1] [--repeats 5]
+    python -m benchmarks.speed stages --model embedded [--side 256] [--repeats 5]
 
 Models: embedded, quarter (Stable Diffusion 1.5 at a quarter of its width, drawn weights), sd1 (its full size), or a
 folder in diffusers layout. Both sides must give the same energies, gradients, labels and descriptors first. Then they
@@ -44,10 +44,15 @@ TIMESTEP = 501
 
 
 def compare(
-    name: str, theirs: Callable[[], object], ours: Callable[[], object], repeats: int, device: torch.device
+    name: str,
+    theirs: Callable[[], object],
+    ours: Callable[[], object],
+    repeats: int,
+    device: torch.device,
+    per: int = 1,
 ) -> None:
-    """Print the row of a table: seconds of both sides, and the ratio."""
-    rows = [(seconds(theirs, device), seconds(ours, device)) for _ in range(repeats)]
+    """Print the row of a table: seconds of both sides, of which a call has `per` times as many, and the ratio."""
+    rows = [(seconds(theirs, device) / per, seconds(ours, device) / per) for _ in range(repeats)]
     ratios = [slow / fast for slow, fast in rows]
     slow, fast = (median(column) for column in zip(*rows, strict=True))
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
@@ -103,22 +108,23 @@ def require_agreement(one: Subject, config: GuidanceConfig) -> None:
     assert difference < 0.01, f"the gradients of the two sides differ by {difference:.1%}"
 
 
-def time_steps(model: DiffusionModel, side: int, references: Sequence[int], steps: int, repeats: int) -> None:
-    config = replace(guidance(), steps=steps, outside_keys="zeroed")  # as published, so that both compute the same
-    heading(f"{steps} steps" if steps > 1 else "a step")
+def time_steps(model: DiffusionModel, side: int, references: Sequence[int], refresh: int, repeats: int) -> None:
+    """Both sides take as many steps as share one pass of content and references."""
+    exact = replace(guidance(), steps=refresh, refresh=1, outside_keys="zeroed")  # both compute the same
+    heading(f"a step, guidance.refresh={refresh}")
     for number in references:
         one = Subject.of(model, pictures(side, number))
-        require_agreement(one, config)
+        require_agreement(one, exact)
 
         def theirs(one: Subject = one) -> None:
-            start, at = initial_latent(one.content, config), published.losses_at(*one, config)
-            timesteps, rate = model.timesteps(steps), config.learning_rate
-            list(minimise(start, timesteps, 1, at, lambda _: rate, 1.0, config.content_weight))
+            start, at = initial_latent(one.content, exact), published.losses_at(*one, exact)
+            rate, weight = exact.learning_rate, exact.content_weight
+            list(minimise(start, model.timesteps(refresh), 1, at, lambda _: rate, 1.0, weight))
 
         def ours(one: Subject = one) -> None:
-            optimise(*one, config)
+            optimise(*one, replace(exact, refresh=refresh))
 
-        compare(f"{number} references, {one.matched} matched", theirs, ours, repeats, model.device)
+        compare(f"{number} references, {one.matched} matched", theirs, ours, repeats, model.device, refresh)
 
 
 # --- stages 1 and 2 ---
@@ -183,14 +189,14 @@ def main() -> None:
     parser.add_argument("--model", default="embedded", help="embedded, quarter, sd1, or a folder")
     parser.add_argument("--side", type=int, default=512, help="of the square pictures")
     parser.add_argument("--references", nargs="+", type=int, default=[2, 5, 20])
-    parser.add_argument("--steps", type=int, default=1, help="that one measurement has")
+    parser.add_argument("--refresh", type=int, default=1, help="guidance.refresh of our side")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     model = named_model(arguments.model, arguments.device)
     print(f"{arguments.model}, {arguments.side} px, {model.device}, {model.dtype}, {torch.get_num_threads()} threads")
     if arguments.what == "step":
-        time_steps(model, arguments.side, arguments.references, arguments.steps, arguments.repeats)
+        time_steps(model, arguments.side, arguments.references, arguments.refresh, arguments.repeats)
     else:
         time_stages(model, arguments.side, arguments.repeats)
 

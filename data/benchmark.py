@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from stylegallery.contract import Item
 from stylegallery.errors import InputError, require
 from stylegallery.files import notice, require_file
-from stylegallery.images import SUFFIXES, list_images
+from stylegallery.picture_files import SUFFIXES, list_images
 
 MANIFESTS = Path(__file__).parent / "manifests"
 MASKS = Path(__file__).parent / "masks"

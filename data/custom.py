@@ -7,7 +7,7 @@ from typing import Any
 from data.benchmark import listed, safe_name
 from stylegallery.contract import Item, MatchConstraints, Region
 from stylegallery.errors import InputError
-from stylegallery.images import list_images
+from stylegallery.picture_files import list_images
 
 
 def custom_item(

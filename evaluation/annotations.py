@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from data.benchmark import MASKS, load_items
 from evaluation.annotation_files import MOST_REFERENCES, annotation_digest, read_source, write_annotation
-from evaluation.independent import IndependentAnnotator, with_labels
 from evaluation.metric import ANNOTATORS, INDEPENDENT, STYLEGALLERY, Annotation
 from harness.building import build
 from harness.folder import RunFolder
@@ -38,9 +36,13 @@ from stylegallery.errors import InputError
 from stylegallery.files import writable
 from stylegallery.memory import enough_memory
 from stylegallery.overrides import CONFIGS, in_one_sentence, store_settings
-from stylegallery.pipeline import StyleGallery
 from stylegallery.progress import Bars
 from stylegallery.provenance import weights_digests, with_absolute_paths
+
+if TYPE_CHECKING:  # the networks take seconds to import, which --help and errors of settings need not wait for
+    import torch
+
+    from stylegallery.pipeline import StyleGallery
 
 TARGET = "stylegallery.pipeline.StyleGallery"
 Annotate = Callable[[Item], Annotation]
@@ -84,6 +86,8 @@ def annotate_independently(out: Path, overrides: Sequence[str], console: Console
     Raises:
         InputError: nothing was run in OUT, it cannot be written, or `overrides` has more than places.
     """
+    from evaluation.independent import IndependentAnnotator
+
     given = dict(override.split("=", 1) for override in overrides if override.startswith(PLACES))
     if len(given) < len(overrides):
         raise InputError("the independent annotator has no settings; pass data.root= at most")
@@ -132,6 +136,8 @@ def planned_items(runs: Iterable[Mapping[str, Any]], root: str | None, labelled:
     Raises:
         InputError: the pictures of a benchmark are not all there.
     """
+    from evaluation.independent import with_labels
+
     items: dict[str, Item] = {}
     for run in runs:
         data = dict(run["data"]) | ({"root": root} if root else {})
@@ -272,7 +278,7 @@ def annotate_item(load: Callable[[], Annotate], item: Item, settings: dict[str, 
 
 
 def regions_and_matches(
-    method: StyleGallery, item: Item, generator: torch.Generator, progress: Progress = Silent()
+    method: "StyleGallery", item: Item, generator: "torch.Generator", progress: Progress = Silent()
 ) -> Annotation:
     """Stages 1 and 2 of StyleGallery on an item: which region should take its style from where.
 

@@ -1,25 +1,22 @@
-"""The networks whose features metrics compare: EfficientNet, VGG19, DINO, CLIP, CSD and two Inceptions."""
+"""The networks whose features metrics compare: EfficientNet, VGG19, DINO, CLIP, CSD and two Inceptions.
+
+The library of a network is imported when the network is loaded: tables know metrics by their classes, and load none.
+"""
 
 import io
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import open_clip
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
-from torchmetrics.image.fid import NoTrainInceptionV3
-from torchvision.transforms.functional import center_crop
-from transformers import ViTModel
 
 from evaluation.features import Backbone, Features, MissingWeights, block_deviations, grams, weights_file
-from stylegallery.encoders import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
 from stylegallery.errors import InputError
+from stylegallery.imagenet import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
 from stylegallery.images import resize
 from stylegallery.models.checkpoints import damaged, load_strictly, part, read_checkpoint, unfit
-from stylegallery.models.pretrained import UNREADABLE, whole
 from stylegallery.weights import FETCH, locate
 
 
@@ -57,6 +54,8 @@ class VGG19(Backbone):
     layers = (1, 6, 11, 20, 29)
 
     def load(self) -> nn.Module:
+        import torchvision
+
         with torch.device("meta"):
             network = torchvision.models.vgg19().features[: self.layers[-1] + 1]
         path, wanted = weights_file("vgg19"), network.state_dict().keys()
@@ -82,6 +81,10 @@ class DinoKeys(Backbone):
     """
 
     def load(self) -> nn.Module:
+        from transformers import ViTModel
+
+        from stylegallery.models.pretrained import UNREADABLE, whole
+
         try:
             folder = locate("dino_vitb8")
         except InputError as error:
@@ -107,12 +110,17 @@ class DinoKeys(Backbone):
 
 def clip_input(images: Tensor) -> Tensor:
     """The preprocessing of CLIP: short side 224 (bicubic, antialiased), centre crop, its normalisation."""
+    import open_clip
+    from torchvision.transforms.functional import center_crop
+
     size = [224 * side // min(images.shape[-2:]) for side in images.shape[-2:]]  # cut, not rounded, as torchvision does
     images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
     return normalise(center_crop(images, [224, 224]), open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
 
 
 def build_clip(architecture: str) -> nn.Module:
+    import open_clip
+
     with torch.random.fork_rng(devices=[]):  # its initial values are drawn and thrown away
         return open_clip.CLIP(**open_clip.get_model_config(architecture))
 
@@ -160,6 +168,8 @@ class Inception(Backbone):
     (2048)."""
 
     def load(self) -> nn.Module:
+        from torchmetrics.image.fid import NoTrainInceptionV3
+
         # The package unpickles the file that it is given, which may run code: it gets what was read safely.
         path, plain = weights_file("inception"), io.BytesIO()
         torch.save(read_checkpoint(path, "inception"), plain)
@@ -180,6 +190,8 @@ class ArtInception(Backbone):
     """
 
     def load(self) -> nn.Module:
+        import torchvision
+
         with torch.device("meta"):
             network = torchvision.models.inception_v3(init_weights=False, aux_logits=False, transform_input=False)
         network.fc = nn.Identity()

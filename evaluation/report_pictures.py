@@ -12,10 +12,9 @@ from torch import Tensor
 
 from evaluation.annotation_files import read_annotation
 from stylegallery.errors import InputError
-from stylegallery.figures import deepest_point
 from stylegallery.images import read_image, to_pixels
 from stylegallery.provenance import file_digest
-from stylegallery.regions import colours
+from stylegallery.regions import colours, deepest_point
 
 QUALITY = 75
 LARGEST_MAP = 128

@@ -11,7 +11,7 @@ from harness.folder import RunFolder
 from harness.frozen import read_frozen
 from harness.record import Input, Record
 from stylegallery.errors import InputError
-from stylegallery.images import SUFFIXES
+from stylegallery.picture_files import SUFFIXES
 from stylegallery.provenance import file_digest
 
 

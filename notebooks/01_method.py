@@ -31,12 +31,12 @@ from sklearn.metrics import silhouette_score
 import stylegallery
 from stylegallery import MatchConstraints, StyleGallery
 from stylegallery.draws import derived
-from stylegallery.figures import HALO, deepest_point, energy_figure, overlay, overview, plan_figure, show
+from stylegallery.figures import HALO, energy_figure, overlay, overview, plan_figure, show
 from stylegallery.guidance import guidance_timesteps, style_target
 from stylegallery.images import read_image, to_pixels
 from stylegallery.inversion import fuse
 from stylegallery.matching import score_terms
-from stylegallery.regions import colours, flat_labels, region_count, resize_labels
+from stylegallery.regions import colours, deepest_point, flat_labels, region_count, resize_labels
 from stylegallery.segmentation import cluster, merge, principal_components
 
 SAMPLES = Path(stylegallery.__file__).parents[1] / "data" / "samples"

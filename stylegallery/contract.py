@@ -5,17 +5,20 @@ Region maps: an int64 tensor (h, w) on the latent grid says which region every c
 are 1..R without gaps. Pictures are float32 (1, 3, H, W) in [0, 1].
 """
 
+from __future__ import annotations
+
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from stylegallery.errors import InputError, require
+
+if TYPE_CHECKING:  # it takes seconds to import, which commands that only read results need not wait for
+    import torch
+    from torch import Tensor
 
 TOLERANCE = 1e-3  # of a picture's range, for rounding
 SHOWN_REFERENCES = 6  # where fewer are matched
@@ -140,6 +143,8 @@ class Stylization:
     def __post_init__(self) -> None:
         """Raises SettingsError where a picture has another form, InputError where its values lie outside [0, 1],
         FloatingPointError where one is not finite. References that are not shown are not looked at."""
+        from torch import Tensor
+
         references = {f"reference {number}": self.references[number - 1] for number in self.shown()}
         for name, picture in {"image": self.image, "content": self.content, **references}.items():
             form = f"{picture.dtype} {tuple(picture.shape)}" if isinstance(picture, Tensor) else type(picture).__name__

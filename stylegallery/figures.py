@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stylegallery.contract import SHOWN_REFERENCES, Energy, Stylization
 from stylegallery.images import to_pixels
-from stylegallery.regions import colours, region_count, resize_labels
+from stylegallery.regions import colours, deepest_point, region_count, resize_labels
 
 if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not need
     from stylegallery.plan import Plan
@@ -32,13 +32,6 @@ def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float 
     border = ndimage.grey_dilation(labels_large, 3) != ndimage.grey_erosion(labels_large, 3)
     mixed[border] = 1
     return (mixed * 255).round().clip(0, 255).astype(np.uint8)
-
-
-def deepest_point(labels: Tensor, label: int, shape: Sequence[int]) -> tuple[float, float]:
-    """The pixel (x, y) of a picture of shape (H, W) farthest from the borders of a region: where its number goes."""
-    inside = np.pad((labels == label).numpy(), 1)
-    row, column = np.unravel_index(ndimage.distance_transform_edt(inside).argmax(), inside.shape)
-    return (column - 0.5) * shape[1] / labels.shape[1], (row - 0.5) * shape[0] / labels.shape[0]
 
 
 def show(axes: Axes, pixels: np.ndarray, title: str = "") -> None:

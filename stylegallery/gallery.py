@@ -20,9 +20,9 @@ from rich.console import Console
 from stylegallery.command import explained_errors, listing, plain_console
 from stylegallery.errors import InputError, MachineError, SettingsError
 from stylegallery.gallery_table import Row, Table, tables
-from stylegallery.images import list_images
 from stylegallery.memory import enough_memory
 from stylegallery.overrides import composed
+from stylegallery.picture_files import list_images
 from stylegallery.progress import Bars
 from stylegallery.provenance import file_digest
 from stylegallery.store import AnalysisStore

@@ -14,19 +14,9 @@ from torch import Tensor
 
 from stylegallery.colour import WIDE_MODES, levels, note_scale, to_srgb
 from stylegallery.errors import InputError
-from stylegallery.files import notice, replacing, require_file, unreachable
+from stylegallery.files import replacing, require_file, unreachable
+from stylegallery.picture_files import FORMATS
 
-FORMATS = {  # Pillow's names of the formats that are read -> their suffixes, which folders are searched for
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "WEBP": (".webp",),
-    "AVIF": (".avif",),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "JPEG2000": (".jp2", ".j2k", ".jpx"),
-}
-SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 SMALLEST_SIDE, LARGEST_AREA = 32, 100_000_000
 Image.MAX_IMAGE_PIXELS = LARGEST_AREA
 Picture = str | Path | Image.Image | np.ndarray  # as a user has it, see `read_image`
@@ -159,38 +149,3 @@ def write_png(path: Path, pixels: np.ndarray, metadata: dict[str, str] | None = 
         text.add_text(key, value)
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="png", pnginfo=text)
-
-
-def list_images(source: str) -> list[Path]:
-    """Picture files of a folder or glob pattern in sorted order; a single file is a list of one.
-
-    Hidden files are left out unless `source` names them. A notice names what else is left out, once.
-
-    Raises:
-        InputError: nothing there, out of reach, or no pattern.
-    """
-    path = Path(source)
-    try:
-        if path.is_dir():
-            candidates = list(path.iterdir())
-        elif not path.exists() and any(character in source for character in "*?["):
-            root = Path(path.anchor)
-            candidates = list(root.glob(str(path.relative_to(root))))
-        else:
-            return [path]
-        seen = sorted(place for place in candidates if not is_hidden(place, path))
-        found = [place for place in seen if place.suffix.lower() in SUFFIXES and not place.is_dir()]
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise unreachable(source, error) from error
-    if not found:
-        raise InputError(f"{source} holds no picture ({', '.join(sorted(SUFFIXES))}); check the path")
-    taken = set(found)
-    if others := [f"{place.name}/" if place.is_dir() else place.name for place in seen if place not in taken]:
-        some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        notice(f"{source}: taken as pictures {len(found)}, left out {len(others)} ({some})")
-    return found
-
-
-def is_hidden(path: Path, source: Path) -> bool:
-    """Whether `path`, found in `source`, is or lies in something hidden that `source` does not name."""
-    return any(part.startswith(".") and part not in source.parts for part in path.parts)

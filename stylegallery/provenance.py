@@ -13,10 +13,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.files import require_file, unreachable
-from stylegallery.images import SUFFIXES
+from stylegallery.picture_files import SUFFIXES
 from stylegallery.settings import located, names_weights, parameters_of
 from stylegallery.weights import EMBEDDED, find, local_path, locate, table
 
@@ -24,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 WEIGHTS_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json", ".txt", *SUFFIXES}  # pictures: published
 KEPT = Path("~/.cache/stylegallery/digests")  # digests of large files, so that gigabytes are not read at every start
 LARGE, SETTLED = 2**20, 2.0  # bytes; seconds since the last change, longer than any file system's clock ticks
+DRAWS = "stylegallery.draws"  # what an item's random numbers come from
 MODULE = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 
 
@@ -183,7 +183,7 @@ def code_digest(config: object) -> str:
     code that draws random numbers for an item counts for every method.
     """
     targets = {str(node["_target_"]) for _, node in nodes(config) if "_target_" in node}
-    return sources_digest(frozenset(targets | {item_generator.__module__}))
+    return sources_digest(frozenset(targets | {DRAWS}))
 
 
 @cache  # a process runs what it imported, so later edits do not count

@@ -251,6 +251,13 @@ def colours(count: int) -> np.ndarray:
     return np.array(rows).reshape(count, 3)
 
 
+def deepest_point(labels: Tensor, label: int, shape: Sequence[int]) -> tuple[float, float]:
+    """The pixel (x, y) of a picture of shape (H, W) farthest from the borders of a region: where its number goes."""
+    inside = np.pad((labels == label).numpy(), 1)
+    row, column = np.unravel_index(ndimage.distance_transform_edt(inside).argmax(), inside.shape)
+    return (column - 0.5) * shape[1] / labels.shape[1], (row - 0.5) * shape[0] / labels.shape[0]
+
+
 def write_indexed_png(path: Path, labels: Tensor, size: tuple[int, int]) -> None:
     """The label map, of at most `MOST_REGIONS`, at picture size (H, W) as palette PNG; index = label.
 

@@ -3,14 +3,17 @@
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import lpips
 import torch
 
 from evaluation.features import batches, weights_file
 from evaluation.metric import Direction, Sample
 from stylegallery.devices import pick_device
 from stylegallery.models.checkpoints import load_strictly, part, read_checkpoint
+
+if TYPE_CHECKING:  # imported when the network is loaded: tables know a metric by its class, and load none
+    import lpips
 
 
 class Lpips:
@@ -28,7 +31,9 @@ class Lpips:
         self.name, self.net = f"lpips_{net}", net
 
     @cached_property
-    def network(self) -> lpips.LPIPS:
+    def network(self) -> "lpips.LPIPS":
+        import lpips
+
         path = weights_file(self.name)
         weights = part(read_checkpoint(path, self.name), "features")
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # initial values are drawn and thrown away

@@ -24,7 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from evaluation.backbones import backbone
 from evaluation.metric import STYLEGALLERY, Annotation, Direction, Sample
-from stylegallery.encoders import EfficientNetLite
+from stylegallery.imagenet import EfficientNetLite
 from stylegallery.regions import region_count, resize_labels
 
 BATCH = 32

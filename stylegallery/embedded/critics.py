@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegallery.colour_statistics import luminance
-from stylegallery.encoders import EfficientNetLite
+from stylegallery.imagenet import EfficientNetLite
 
 PATCH, DIRECTIONS, WINDOW = 7, 32, 64  # pixels, projections, pixels of the picture
 OCTAVES = 2

@@ -14,15 +14,14 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-
-from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.train_autoencoder import train_decoder, train_encoder
-from stylegallery.embedded.train_unet import GuidedUNet, make_scheduler, make_text_encoder, train_unet
-
 
 def export(args: argparse.Namespace) -> None:
     """Write the averaged weights as a diffusers folder, fp16 safetensors."""
+    import torch
+
+    from stylegallery.embedded.autoencoder import LappedAutoencoder
+    from stylegallery.embedded.train_unet import GuidedUNet, make_scheduler, make_text_encoder
+
     prompt = make_text_encoder(args.out)
     model = GuidedUNet(prompt)
     model.load_state_dict(torch.load(args.work / "unet.pt", map_location="cpu", weights_only=True)["average"])
@@ -44,13 +43,8 @@ def export(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = parser.add_subparsers(dest="stage", required=True)
-    for name, run, steps, batch, lr in [
-        ("encoder", train_encoder, 800, 16, 1e-3),
-        ("decoder", train_decoder, 20000, 8, 1e-4),
-        ("unet", train_unet, 6000, 8, 6e-4),
-    ]:
+    for name, steps, batch, lr in [("encoder", 800, 16, 1e-3), ("decoder", 20000, 8, 1e-4), ("unet", 6000, 8, 6e-4)]:
         stage = stages.add_parser(name)
-        stage.set_defaults(run=run)
         stage.add_argument("--data", type=Path, required=True)
         stage.add_argument("--work", type=Path, required=True)
         stage.add_argument("--steps", type=int, default=steps)
@@ -75,12 +69,16 @@ def main() -> None:
     unet.add_argument("--checkpoint-every", type=int, default=100, help="steps")
     unet.add_argument("--initial", type=Path, help="a diffusers folder whose UNet to start from")
     final = stages.add_parser("export")
-    final.set_defaults(run=export)
     final.add_argument("--work", type=Path, required=True)
     final.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    args.run(args)
+    # diffusers and PyTorch take seconds to import, which --help and a wrong option need not wait for.
+    from stylegallery.embedded.train_autoencoder import train_decoder, train_encoder
+    from stylegallery.embedded.train_unet import train_unet
+
+    run = {"encoder": train_encoder, "decoder": train_decoder, "unet": train_unet, "export": export}[args.stage]
+    run(args)
 
 
 if __name__ == "__main__":

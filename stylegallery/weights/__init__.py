@@ -15,7 +15,6 @@ import huggingface_hub.constants
 from huggingface_hub.errors import HFValidationError, IncompleteSnapshotError, LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from omegaconf import OmegaConf
-from torch import hub
 
 from stylegallery.errors import InputError, MachineError
 from stylegallery.files import unreachable
@@ -46,6 +45,8 @@ class Entry:
         if self.repository:
             return Path(huggingface_hub.constants.HF_HUB_CACHE)
         if self.url:
+            from torch import hub  # PyTorch takes seconds to import, which commands without weights need not wait for
+
             return Path(hub.get_dir()) / "checkpoints"
         return Path(os.environ.get("STYLEGALLERY_WEIGHTS", "~/.cache/stylegallery")).expanduser() / self.name
 

@@ -21,10 +21,11 @@ from stylegallery.embedded.painting import PAINTERS, painted_over
 from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, semantic_maps, training_batch
 from stylegallery.embedded.train_autoencoder import canonicalise, psnr
 from stylegallery.embedded.train_unet import GuidedUNet, make_text_encoder, surroundings
-from stylegallery.images import list_images, read_image, resize
+from stylegallery.images import read_image, resize
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.factory import from_directory
 from stylegallery.models.unet import record_self_attention, self_attention_layers
+from stylegallery.picture_files import list_images
 from stylegallery.weights import locate
 
 WEIGHTS = locate("embedded")

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from stylegallery.contract import Energy
-from stylegallery.figures import deepest_point, energy_figure, overlay
-from stylegallery.regions import colours
+from stylegallery.figures import energy_figure, overlay
+from stylegallery.regions import colours, deepest_point
 
 
 def test_borders_are_drawn_in_every_direction() -> None:
