@@ -3,8 +3,8 @@
     python -m benchmarks.fewer_steps --data ../shared/data/benchmark [--items 20] [--rules published fast] [--plot FILE]
 
 Every rule is the paper's settings on the embedded model (150 timesteps from the inverted latent, Adam at 0.05) with
-what the table says; `fast` is conf/preset/fast.yaml. Two more are tried here alone: `L-BFGS` (ten timesteps, five
-iterations each) and `coarse to fine` (`fast` with its first 30 updates at half the resolution).
+what the table says; `fast` is conf/preset/fast.yaml. Two more are tried here alone: `L-BFGS` (nine timesteps, four
+iterations each) and `coarse to fine` (`fast` with its first 24 updates at half the resolution).
 
 `energy` is that of the final latent at features of its own timestep, mean over every eighth of the 150; the ratio is to
 the published schedule on the same item, with its standard deviation over items. The scores are evaluation/metrics', in
@@ -60,8 +60,9 @@ def rules(published: GuidanceConfig) -> dict[str, GuidanceConfig]:
         "the same, betas 0.7, 0.95": replace(fifty, learning_rate=0.25, extras=falling, betas=fast.betas),
         "fast with Adam's betas": replace(fast, betas=published.betas),
         "fast": fast,
-        "fast, 30 steps": replace(fast, steps=30),
-        "fast, up to timestep 500": replace(fast, steps=100, extras=replace(extras, highest_timestep=500)),
+        "fast, 50 steps": replace(fast, steps=50),
+        "fast, 24 steps": replace(fast, steps=24),
+        "fast, up to timestep 500": replace(fast, steps=72, extras=replace(extras, highest_timestep=500)),
     }
 
 
@@ -72,12 +73,12 @@ def run(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> tuple[Tenso
 
 
 def lbfgs(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> tuple[Tensor, float]:
-    """L-BFGS in place of Adam: five iterations at each of ten timesteps."""
+    """L-BFGS in place of Adam: four iterations at each of nine timesteps."""
     model, layers, passes = method.model, guided_layers(method.model, config), 0
     content, *references = segmentations(method, plan, config)
     latent = content.latent.clone().requires_grad_(True)
-    optimizer = torch.optim.LBFGS([latent], max_iter=5, history_size=10)
-    for timestep in guidance_timesteps(model, replace(config, steps=10)):
+    optimizer = torch.optim.LBFGS([latent], max_iter=4, history_size=10)
+    for timestep in guidance_timesteps(model, replace(config, steps=9)):
         with torch.no_grad():
             fixed = [model.self_attention(one.latent, timestep, layers) for one in (content, *references)]
 
@@ -96,11 +97,11 @@ def lbfgs(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> tuple[Ten
 
 
 def coarse_to_fine(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> tuple[Tensor, float]:
-    """The first 30 of 50 updates at half the resolution, where one costs a quarter."""
+    """The first 24 of 36 updates at half the resolution, where one costs a quarter."""
     model = method.model
     fine = segmentations(method, plan, config)
     coarse = [halved(method, one) for one in fine]
-    early, late = replace(config, steps=30), replace(config, steps=20, learning_rate=config.learning_rate / 2)
+    early, late = replace(config, steps=24), replace(config, steps=12, learning_rate=config.learning_rate / 2)
     latent, _ = optimise(model, coarse[0], coarse[1:], plan.matches, early)
     change = F.interpolate(latent - coarse[0].latent, fine[0].latent.shape[-2:], mode="bilinear")
     model_attention, photo = model.self_attention_of_each, fine[0].latent
@@ -111,7 +112,7 @@ def coarse_to_fine(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> 
             return model_attention([photo if one is started.latent else one for one in latents], *rest)
 
     latent, _ = optimise(model, started, fine[1:], plan.matches, late, shared=cast(Any, Features()))
-    return latent, 30 / 4 + 20
+    return latent, 24 / 4 + 12
 
 
 def halved(method: StyleGallery, found: Segmentation) -> Segmentation:
