@@ -30,13 +30,14 @@ DEVIATIONS: dict[str, dict[str, object]] = {
     "circle": {"matching": {"circle": "centroid"}},
     "outside_keys": {"guidance": {"outside_keys": "zeroed"}},
     "batched": {"guidance": {"batched": False}},
+    "refresh": {"guidance": {"refresh": 1}},
     "all of them": {
         "segmentation": {"merging": "sequential"},
         "matching": {
             "aggregation": "random_transformer", "variance": "map", "encoder_view": "centre",
             "lone_token": "dropped", "circle": "centroid",
         },
-        "guidance": {"outside_keys": "zeroed", "batched": False},
+        "guidance": {"outside_keys": "zeroed", "batched": False, "refresh": 1},
     },
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Floating-point operations of an optimisation step, of an inversion and of their parts, in TFLOP, at square pictures.
 
-    python -m benchmarks.flops [--models sd1:512 sdxl:1024] [--references 1 2 5 20] [--refresh 1 5]
+    python -m benchmarks.flops [--models sd1:512 sdxl:1024] [--references 1 2 5 20] [--refresh 1 10]
 
 Counted on the meta device, which knows shapes and computes nothing, of the code that runs: `optimise` for ours,
 `benchmarks.published` for the published formulation. Matrix products and convolutions count, a multiplication and an
@@ -10,10 +10,12 @@ forward and backward of the latent, without which no step is possible.
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,6 +57,28 @@ def forward(model: DiffusionModel, latent: torch.Tensor, config: GuidanceConfig)
     """A pass of the network for one latent."""
     with torch.no_grad():
         return counted(lambda: model.self_attention(latent, TIMESTEP, guided_layers(model, config)))
+
+
+class Reached(Exception):
+    """The last layer that the losses look at has computed."""
+
+
+def to_last_layer(model: DiffusionModel, latent: torch.Tensor, config: GuidanceConfig) -> int:
+    """The part of a pass up to the last layer that the losses look at."""
+    layers, seen = guided_layers(model, config), list[torch.Tensor]()
+
+    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        seen.append(F.scaled_dot_product_attention(query, key, value))
+        if len(seen) == len(layers):
+            raise Reached
+        return seen[-1]
+
+    def run() -> None:
+        with suppress(Reached), model.replaced_self_attention(layers, [attend] * len(layers)):
+            model.predict_noise(latent, TIMESTEP)
+
+    with torch.no_grad():
+        return counted(run)
 
 
 def floor(model: DiffusionModel, latent: torch.Tensor, config: GuidanceConfig) -> int:
@@ -100,6 +124,7 @@ def show(topology: str, side: int, references: list[int], refresh: list[int]) ->
     once, least = forward(model, latent, config), floor(model, latent, config)
     parts = {
         "UNet forward": once,
+        "of it after the last layer that the losses look at": once - to_last_layer(model, latent, config),
         "forward and backward: the floor of a step": least,
         f"one N x N attention in all {config.layers} layers": full_attention(single, config),
         "decoder": counted(lambda: model.decode(latent)),
@@ -110,7 +135,7 @@ def show(topology: str, side: int, references: list[int], refresh: list[int]) ->
     }
     print(f"\n{topology}, {side} x {side} pixels\n\n| part | TFLOP |\n|---|---|")
     for name, count in parts.items():
-        print(f"| {name} | {count / 1e12:.2f} |")
+        print(f"| {name} | {count / 1e12:.3f} |")
     columns = [f"{name} {each}" for each in refresh for name in ("refresh", "times less at")]
     print("\n| references | matched | published | " + " | ".join(columns) + " |\n|---|---|---|" + "---|" * len(columns))
     for number in references:
@@ -125,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["sd1:512", "sdxl:1024"], metavar="TOPOLOGY:SIDE")
     parser.add_argument("--references", nargs="+", type=int, default=[1, 2, 5, 20])
-    parser.add_argument("--refresh", nargs="+", type=int, default=[1, 5], help="guidance.refresh of our side")
+    parser.add_argument("--refresh", nargs="+", type=int, default=[1, 10], help="guidance.refresh of our side")
     arguments = parser.parse_args()
     for model in arguments.models:
         topology, _, side = model.partition(":")

@@ -3,16 +3,16 @@ timestep, on the embedded model. Printed beside it: what another seed and anothe
 
     python benchmarks/refresh.py --data ../shared/data/benchmark [--items 8] [--schedules preset] [--sheet sheet.png]
 
-Items are spread over data=mixed60, so that contents and families differ. The schedules are `preset`, that of the
-embedded model (8 timesteps 20 apart, 3 updates each); `fine`, the paper's 150 x 1 with the embedded model's extras (25
-timesteps up to 150, 6 apart); and `noise`, the paper's settings as they are, from the inverted latent through all 150
-timesteps.
+Items are those of data=mixed60 with two references, spread so that contents and families differ. The schedules are
+`preset`, that of the embedded model (8 timesteps 20 apart); `fine`, the paper's 150 x 1 and Adam with the embedded
+model's extras (25 timesteps up to 150, 6 apart); and `noise`, the paper's settings as they are, from the inverted
+latent through all 150 timesteps.
 
 `speed` is seconds of this process's CPU time in stage 3 at r = 1 by those of the row (run it with OMP_NUM_THREADS=1).
 `grey` is the mean absolute difference of the picture from r = 1 on the same seed, in grey levels. `energy` is that of
 the final latent at features of the same timestep, whatever r the run had. The scores are those of evaluation/metrics,
-regional ones in the regions of seed 0. Of every score stand the mean change against r = 1 and its mean absolute value
-over the items, which is the spread where the row is another seed.
+regional ones in the regions of seed 0. Of every score stand the mean change against r = 1 and, in brackets, its mean
+absolute value over the items, which is the spread where the row is another seed.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,9 +57,9 @@ def schedule(name: str, preset: GuidanceConfig) -> GuidanceConfig:
     if name == "preset":
         return preset
     if name == "fine":
-        return replace(preset, steps=150, iterations=1)
-    paper = OmegaConf.load(CONFIGS / "method/stylegallery.yaml").guidance
-    extras = {key: value for key, value in paper.extras.items() if key != "_target_"}
+        return replace(preset, steps=150, iterations=1, learning_rate=0.06, betas=(0.9, 0.999))
+    paper: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "method/stylegallery.yaml").guidance)
+    extras = {key: value for key, value in paper["extras"].items() if key != "_target_"}
     own = {key: value for key, value in paper.items() if key not in ("_target_", "extras")}
     return replace(preset, **own, extras=replace(preset.extras, **extras))
 
@@ -126,22 +127,46 @@ def measured(
     return rows, pictures
 
 
+@torch.no_grad()
+def drift(method: StyleGallery, latents: Sequence[Tensor]) -> pd.DataFrame:
+    """How far features move from a timestep (rows) to one so many above (columns): mean |difference| by mean |feature|
+    of queries, keys and values, mean over layers and latents, in per cent."""
+    layers, rows = guided_layers(method.model, method.guidance), {}
+    for timestep in (1, 51, 101, 201, 401, 601, 801):
+        rows[timestep] = {}
+        for distance in (0, 6, 24, 30, 48, 60, 96):
+            found = [method.model.self_attention(latent, timestep + distance, layers) for latent in latents]
+            if distance == 0:
+                at = found
+                continue
+            moved = [
+                float((tensor - other).abs().mean() / other.abs().mean())
+                for attention, before in zip(found, at, strict=True)
+                for layer, same in zip(attention, before, strict=True)
+                for tensor, other in zip(layer[:3], same[:3], strict=True)
+            ]
+            rows[timestep][f"+{distance}"] = 100 * float(np.mean(moved))
+    return pd.DataFrame(rows).T
+
+
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means over the items: changes against the first variant, and their absolute values."""
-    first = rows[rows.variant == "r = 1"].set_index("item")
-    before = first.loc[rows.item].reset_index()
+    """Of every variant: median (and range) of speed, and means over the items of the changes against the first variant,
+    with the largest picture's or, in brackets, mean absolute values."""
     rows = rows.reset_index(drop=True)
-    found = rows[["variant", "grey"]].copy()
-    found["speed"] = before.seconds / rows.seconds
-    found["energy %"] = 100 * (rows.energy / before.energy - 1)
-    for score in SCORES:
-        found[score] = rows[score] - before[score]
-    columns = {"grey": ("grey", "mean"), "grey max": ("grey", "max"), "speed": ("speed", "median"),
-               "speed min": ("speed", "min"), "speed max": ("speed", "max"),
-               "energy %": ("energy %", "mean")}  # fmt: skip
-    for score in SCORES:
-        columns |= {score: (score, "mean"), f"|{score}|": (score, lambda values: values.abs().mean())}
-    return found.groupby("variant", sort=False).agg(**columns)
+    before = rows[rows.variant == "r = 1"].set_index("item").loc[rows.item].reset_index()
+    table = {}
+    for variant, part in rows.groupby("variant", sort=False):
+        first = before.loc[part.index]
+        speed, energy = first.seconds / part.seconds, 100 * (part.energy / first.energy - 1)
+        table[variant] = {
+            "speed": f"{speed.median():.2f} ({speed.min():.2f} to {speed.max():.2f})",
+            "grey": f"{part.grey.mean():.2f} (at most {part.grey.max():.2f})",
+            "energy": f"{energy.mean():+.2f} % [{energy.abs().mean():.2f}]",
+        }
+        for score in SCORES:
+            change = part[score] - first[score]
+            table[variant][score] = f"{change.mean():+.4f} [{change.abs().mean():.4f}]"
+    return pd.DataFrame(table).T
 
 
 def sheet(path: Path, rows: Sequence[tuple[str, Sequence[Tensor]]], names: Sequence[str]) -> None:
@@ -161,13 +186,19 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="the benchmark's pictures")
     parser.add_argument("--items", type=int, default=8)
     parser.add_argument("--schedules", nargs="+", choices=("preset", "fine", "noise"), default=["preset", "fine"])
+    parser.add_argument("--drift", action="store_true", help="only how far features move between timesteps")
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--sheet", type=Path, help="where to put the pictures; the schedule's name is added")
-    parser.add_argument("--rows", type=Path, help="where to put a table of all items")
+    parser.add_argument("--rows", type=Path, help="where to put a table of all items, after every item")
     options = parser.parse_args()
     method = StyleGallery.from_config("resizing=square", f"resolution={options.resolution}")
-    every = manifest_items("mixed60", "stylegallery", options.data)
+    every = [item for item in manifest_items("mixed60", "stylegallery", options.data) if len(item.references) == 2]
     items = every[:: len(every) // options.items][: options.items]
+    if options.drift:
+        paths = [path for item in items for path in (item.content, *item.references)]
+        latents = [method.model.encode(method.analyser.read(path).image) for path in paths]
+        print(drift(method, latents).round(2).to_markdown())
+        return
     metrics, _ = build_metrics(SCORES)
     rows: list[dict[str, object]] = []
     pictures: dict[str, list[tuple[str, list[Tensor]]]] = {name: [] for name in options.schedules}
@@ -177,13 +208,13 @@ def main() -> None:
             found, shown = measured(method, item, name, plans, metrics)
             rows += found
             pictures[name].append((item.id, shown))
-            print(name, item.id, len(item.references), [round(float(row["grey"]), 2) for row in found], flush=True)
-    frame = pd.DataFrame(rows)
-    if options.rows:
-        frame.to_csv(options.rows, index=False)
+            print(name, item.id, [f"{row['grey']:.2f}" for row in found], flush=True)
+        frame = pd.DataFrame(rows)
+        if options.rows:
+            frame.to_csv(options.rows, index=False)
     for name, part in frame.groupby("schedule", sort=False):
         print(f"\n{name}, {len(items)} items at {options.resolution} px")
-        print(summary(part).round(4).to_markdown())
+        print(summary(part).to_markdown())
         if options.sheet:
             names = part.variant[part.item == items[0].id].tolist()
             sheet(options.sheet.with_stem(f"{options.sheet.stem}_{name}"), pictures[str(name)], names)

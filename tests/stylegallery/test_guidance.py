@@ -371,7 +371,7 @@ def unet_calls(model: DiffusionModel) -> Iterator[list[tuple[torch.Size, int]]]:
         hook.remove()
 
 
-QUICK = configured(GuidanceConfig, steps=3, learning_rate=0.02)
+QUICK = configured(GuidanceConfig, steps=3, refresh=1, learning_rate=0.02)
 
 
 def scene(*shapes: tuple[int, int]) -> tuple[Segmentation, list[Segmentation], list[Match]]:

@@ -273,7 +273,7 @@ def test_the_published_optimisation_of_six_steps(shared_model: DiffusionModel, m
     matches = [pair(int(i), m["style_index"] + 1, m["style_label"]) for i, m in scalars["matches"].items()]
     config = configured(
         GuidanceConfig, steps=run["num_optimize_steps"], iterations=run["iters"], learning_rate=run["lr"],
-        content_weight=run["c_ratio"], outside_keys="zeroed", batched=False,
+        content_weight=run["c_ratio"], outside_keys="zeroed", batched=False, refresh=1,
     )  # fmt: skip
     assert config.layers == len(range(*run["layers_half_open"]))
     gradients = []

@@ -58,7 +58,7 @@ def test_items_that_share_a_content_are_the_same_to_the_byte(
     model: DiffusionModel, batched: bool, initial: str
 ) -> None:
     matches = [Match(1, 1, 1, 0.0, 0.0, 0.0, 0.0, False), Match(1, 2, 1, 0.0, 0.0, 0.0, 0.0, False)]
-    config = configured(GuidanceConfig, steps=2, batched=batched)
+    config = configured(GuidanceConfig, steps=2, refresh=1, batched=batched)
     config = replace(config, extras=replace(config.extras, initial=initial))
     items = [(picture(0), [picture(one), picture(other)]) for one, other in ((1, 2), (2, 3), (1, 3))]
     alone = [optimise(model, content, references, matches, config) for content, references in items]
