@@ -121,7 +121,9 @@ class Analyser:
         watch, found = watch or Stopwatch(self.model.device), dict[int, Analysis]()
         shapes, held = dict[int, torch.Size](), dict[int, Input]()
         for index, (picture, mask) in enumerate(pictures):
-            if kept := self.kept(picture, mask, seed):
+            with watch("segmentation"):
+                kept = self.kept(picture, mask, seed)
+            if kept:
                 found[index] = kept
             else:
                 given = self.read(picture, mask, seed)

@@ -173,8 +173,8 @@ class StyleGallery:
         """
         watch = watch or Stopwatch(self.model.device)
         used = plan.of_matched()
-        content, *references = [analysis.segmentation for analysis in used.analyses]
         with watch("guidance"):
+            content, *references = [analysis.segmentation for analysis in used.analyses]
             if self.recolouring > 0:
                 content = replace(content, latent=self.model.encode(self.recoloured(used)))
             guidance = self.guidance
