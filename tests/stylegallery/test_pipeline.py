@@ -68,6 +68,37 @@ def test_what_is_known_of_a_picture_is_its_own(gallery: StyleGallery, pictures: 
         assert same(found, alone)
 
 
+def test_of_many_references_those_that_are_matched_or_shown_are_asked_for(
+    gallery: StyleGallery, pictures: Pictures
+) -> None:
+    """And of a picture that a point is in the region map."""
+    content, first, second = map(gallery.analyse, pictures)
+    asked: dict[str, set[int]] = {"image": set(), "segmentation": set()}
+
+    def offered(number: int) -> Analysis:
+        found = second if number in (7, 30) else first
+
+        def get(name: str) -> Any:
+            asked[name].add(number)
+            return getattr(found, name)
+
+        return replace(found, get_image=lambda: get("image"), get_segmentation=lambda: get("segmentation"))
+
+    references = [offered(number) for number in range(1, 41)]
+    plan = gallery.match(content, references, MatchConstraints({1: (30, 1)}, excluded=[1]))
+    assert asked == {"image": set(), "segmentation": set()}
+    matched = {match.reference for match in plan.matches}
+    result = gallery.render(plan)
+    assert 30 in matched and len(matched) < 6
+    assert asked == {"image": set(result.shown()), "segmentation": matched}
+    alone = gallery.render(plan.of_matched())
+    assert torch.equal(result.image, alone.image) and result.energies == alone.energies
+    for names in asked.values():
+        names.clear()
+    gallery.match(content, references, MatchConstraints({(0.5, 0.5): (20, (0.1, 0.1))}))
+    assert asked == {"image": set(), "segmentation": {20}}
+
+
 def test_a_path_an_image_and_an_array_are_one_picture(gallery: StyleGallery, pictures: Pictures) -> None:
     with Image.open(pictures.second) as image:
         array = np.asarray(image.convert("RGB"))
