@@ -23,9 +23,12 @@ from rich.console import Console
 from torch import Tensor
 
 from evaluation.annotations import annotate_with_stylegallery
+from harness.building import build
 from stylegallery import analysis
 from stylegallery import store as module
 from stylegallery.analysis import Analyser, Analysis, Input
+from stylegallery.contract import Item
+from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.files import notice
 from stylegallery.matching import RegionDescriptors
@@ -113,6 +116,21 @@ def test_other_seeds_masks_and_settings_share_an_inversion(
     assert all(torch.equal(first.segmentation.inverted, other.segmentation.inverted) for other in others)
 
 
+def test_a_variant_of_the_method_shares_inversions(
+    analyser: Analyser, composed: Composed, pictures: Pictures, passes: list[int], tmp_path: Path
+) -> None:
+    """Global style inverts its content alone, as the method does."""
+    analysed(analyser, pictures.content)
+    node = {"_target_": "stylegallery.store.AnalysisStore", "_partial_": True, "limit": 1.0}
+    variant = build(composed("method=global_style").method, store=node | {"folder": str(tmp_path / "store")})
+    item = Item("a", pictures.content, (pictures.first,))
+    found = variant.plan(item, item_generator(0, item)).content.segmentation
+    assert len(passes) == 2
+    variant.analyser = replace(variant.analyser, store=None)
+    assert torch.equal(found.inverted, variant.plan(item, item_generator(0, item)).content.segmentation.inverted)
+    assert len(passes) == 4
+
+
 def other_settings(analyser: Analyser, composed: Composed, *overrides: str) -> Analyser:
     assert analyser.store
     place = str(analyser.store.analyses.folder.parent)
@@ -153,12 +171,14 @@ def test_entries_are_of_one_picture_mask_and_seed(composed: Composed) -> None:
 
 
 @pytest.mark.parametrize(("place", "inversion"), [("matching", True), ("inversion", False), ("models/unet", False)])
+@pytest.mark.slow
 def test_entries_are_of_the_sources(
     composed: Composed, place: str, inversion: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stylegallery import provenance
 
-    shutil.copytree(provenance.ROOT / "stylegallery", tmp_path / "stylegallery")
+    weights = shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(provenance.ROOT / "stylegallery", tmp_path / "stylegallery", ignore=weights)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     keys = []
     for _ in range(2):
