@@ -90,7 +90,7 @@ class AttentionDistillation:
             start, *styles = (self.model.encode(image) for image in (source, *references))
             latent = start
             masks = read_masks(item, [content, *references], [start, *styles])
-            for update, energy in self.optimise(start, start, styles, masks):
+            for update, (energy,) in self.optimise(start, start, styles, masks):
                 latent = update
                 energies.append(energy)
                 advance(energy, partial(self.model.decode, update))
@@ -101,8 +101,8 @@ class AttentionDistillation:
 
     def optimise(
         self, start: Tensor, content: Tensor | None, references: Sequence[Tensor], masks: Masks | None = None
-    ) -> Iterator[tuple[Tensor, Energy]]:
-        """The latents (B, C, h, w) after every update, and the energy before it.
+    ) -> Iterator[tuple[Tensor, list[Energy]]]:
+        """The latents (B, C, h, w) after every update, and the one energy of all before it.
 
         `content` (1, C, h, w) and `references` (1, C, h', w') are clean latents; without content its term is 0.
         Content features come from a UNet call of their own: batched with others their rounding would differ from

@@ -45,6 +45,8 @@ def require_used(config: DictConfig) -> None:
         raise InputError("this method paints at the model's size alone; leave out output_size=")
     if config.time_budget is not None and config.experiment is None and "time_budget" not in config.method:
         raise InputError("this method takes its time; leave out time_budget=")
+    if config.batch != 1 and config.experiment is None and "batch" not in config.method:
+        raise InputError("this method does one item at a time; leave out batch=")
     if config.launcher and str(config.shard) != "0/1":
         raise InputError("launcher= shares out all items itself; leave out shard=")
 

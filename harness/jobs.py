@@ -52,6 +52,11 @@ class Job:
         return cls(out, label, config.seed, frozen["method"], mine, frozen["settings"], root, store_settings(config))
 
     @property
+    def batch(self) -> int:
+        """Items that the method does together."""
+        return int(self.method.get("batch", 1))
+
+    @property
     def single(self) -> bool:
         return not self.label
 

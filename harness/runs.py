@@ -8,8 +8,8 @@ locks give every machine a shard of its own; even without, results move in whole
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from typing import Any
 from rich.console import Console
 
 from harness.building import build
-from harness.folder import RECORD, RESULT_FILES, RunFolder, prepare_folder
+from harness.folder import RECORD, RESULT_FILES, ResultFolder, RunFolder, prepare_folder
 from harness.frozen import read_frozen, settings_digest
 from harness.jobs import Job
 from harness.locks import lock, taken
 from harness.record import Record, Request, read_record
 from harness.result_files import require_apart, require_free, write_failure, write_result
-from stylegallery.contract import Cancelled, Item, Method, Progress, Silent
+from stylegallery.contract import Cancelled, Item, Method, Progress, Silent, Stylization
 from stylegallery.draws import generator_for
 from stylegallery.environment import computing_on, environment
 from stylegallery.errors import InputError, MachineError, OutOfMemory, SettingsError, printable
@@ -87,8 +87,7 @@ def run_items(
     worker = Worker(job, build, console)
     with Bars(console) as bars, closing(in_turn(job)) as items:
         bar = bars.add_task(job.label, total=len(job.items))
-        for item in items:
-            state, record = worker.do(item)
+        for state, record in (done for group in items for done in worker.do(group)):
             tally[state] += 1
             # The estimated time counts only items that have no result yet.
             bars.update(bar, total=len(job.items) - tally["there"], completed=tally["done"] + tally["failed"])
@@ -98,32 +97,60 @@ def run_items(
 
 
 class Worker:
-    """Does items of a job, one after the other, with a method that is built when the first item needs it."""
+    """Does items of a job, one after the other or several together, with a method that is built when it is needed."""
 
     def __init__(self, job: Job, build: Callable[[], Method], console: Console) -> None:
         self.job, self.build, self.console = job, cache(build), console
         self.out_of_memory = False  # at the last item
 
-    def do(self, item: Item) -> tuple[str, Record]:
-        """Whether an item was `done`, was `there` or `failed`, and its record. Its lock is held.
+    def do(self, items: Sequence[Item]) -> Iterator[tuple[str, Record]]:
+        """Whether each of some items was `done`, was `there` or `failed`, and its record. Their locks are held.
 
         Raises:
             As `run_items`: whatever may keep the other items from being done, too.
         """
-        job, folder = self.job, self.job.folder(item)
-        was_out_of_memory, self.out_of_memory = self.out_of_memory, False
-        prepare_folder(folder, RunFolder(job.out).cells)
-        clear_partial(folder, RESULT_FILES, RECORD)
+        missing: list[tuple[Item, Request]] = []
+        for item in items:
+            folder = self.job.folder(item)
+            prepare_folder(folder, RunFolder(self.job.out).cells)
+            clear_partial(folder, RESULT_FILES, RECORD)
+            try:
+                require_apart(folder, item)
+                request = Request.of(item, self.job.seed, self.job.method)
+            except InputError as error:
+                self.out_of_memory = False
+                yield self.failed(item, None, str(error))
+                continue
+            if record := present(folder, request):
+                self.out_of_memory = False
+                yield "there", record
+            else:
+                missing.append((item, request))
+        made = self.together([item for item, _ in missing]) if len(missing) > 1 else [None]
+        for (item, request), result in zip(missing, made, strict=False):
+            yield self.do_one(item, request, result)
+
+    def together(self, items: Sequence[Item]) -> list[Stylization] | list[None]:
+        """Results of several items at once. None of each where that fails: one by one they tell which is to blame."""
+        method: Any = self.build()
         try:
-            require_apart(folder, item)
-            request = Request.of(item, job.seed, job.method)
-        except InputError as error:
-            return self.failed(item, None, str(error))
-        if record := present(folder, request):
-            return "there", record
+            with enough_memory():
+                generators = [generator_for(method, self.job.seed, item) for item in items]
+                results: list[Stylization] = method.stylize_together(items, generators)
+                return results
+        except (SettingsError, Cancelled):
+            raise
+        except Exception as error:
+            reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+            self.console.print(f"{len(items)} items are done one by one: {reason}", style="yellow", markup=False)
+            return [None] * len(items)
+
+    def do_one(self, item: Item, request: Request, result: Stylization | None) -> tuple[str, Record]:
+        """Write the result of an item, which the method makes now where there is none."""
+        was_out_of_memory, self.out_of_memory = self.out_of_memory, False
         method = self.build()
         try:
-            return "done", make(job, item, request, method)
+            return "done", make(self.job, item, request, method, result=result)
         except OutOfMemory as error:
             if was_out_of_memory:
                 raise
@@ -155,36 +182,63 @@ def present(folder: Path, request: Request) -> Record | None:
     return record if answers else None
 
 
-def make(job: Job, item: Item, request: Request, method: Method, progress: Progress = Silent()) -> Record:
-    """Have an item done and its result written; its record. The lock of the item is held."""
+def make(
+    job: Job,
+    item: Item,
+    request: Request,
+    method: Method,
+    progress: Progress = Silent(),
+    result: Stylization | None = None,
+) -> Record:
+    """Have an item done, unless its result is given, and the result written; its record. Its lock is held."""
     with enough_memory():
-        result = method.stylize(item, generator_for(method, job.seed, item), progress)
+        result = result or method.stylize(item, generator_for(method, job.seed, item), progress)
     request.require_unchanged()
     return write_result(job.folder(item), request, result, explain=job.single, settings=job.settings)
 
 
-def in_turn(job: Job) -> Generator[Item]:
-    """Every item of a job, once, with its lock held until the next is asked for.
+def in_turn(job: Job) -> Generator[list[Item]]:
+    """Every item of a job, once, with its lock held until the next are asked for: `job.batch` items without a record
+    at a time, others alone.
 
     Items that other processes hold come last, when their locks are free: these are done by then, or their process died.
+    They come alone: whoever waits for a lock holds no other.
 
     Raises:
         MachineError: a lock cannot be made.
         InputError: as `require_settings`.
     """
     later: list[Item] = []
-    for wait, items in ((False, job.items), (True, later)):
-        for item in items:
-            held = taken(job.out, job.lock_name(item), wait)
-            if held is None:
-                later.append(item)
-                continue
-            with held:
-                with writable(job.out):
-                    with suppress(PermissionError):  # on Windows a locked file cannot be written
-                        job.lock_file(item).write_text(f"{socket.gethostname()} {os.getpid()}\n", encoding="utf-8")
-                    require_settings(job)
-                yield item
+    for wait, items, size in ((False, job.items, job.batch), (True, later, 1)):
+        with ExitStack() as locks:
+            group: list[Item] = []
+            for item in items:
+                held = taken(job.out, job.lock_name(item), wait)
+                if held is None:
+                    later.append(item)
+                elif size == 1 or ResultFolder(job.folder(item)).record.exists():
+                    with at_work(job, item, held):
+                        yield [item]
+                else:
+                    locks.enter_context(at_work(job, item, held))
+                    group.append(item)
+                    if len(group) == size:
+                        yield group
+                        locks.close()
+                        group = []
+            if group:
+                yield group
+
+
+@contextmanager
+def at_work(job: Job, item: Item, held: AbstractContextManager[object]) -> Iterator[None]:
+    """The lock of an item, in which status reads who has it."""
+    with held:
+        with writable(job.out):
+            with suppress(PermissionError):  # on Windows a locked file cannot be written
+                job.lock_file(item).write_text(f"{socket.gethostname()} {os.getpid()}\n", encoding="utf-8")
+            require_settings(job)
+        yield
 
 
 def require_settings(job: Job) -> None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,22 @@ class GuidanceConfig:
         check_fields(self)
 
 
+class Scene(NamedTuple):
+    """What stage 3 paints: a content, its references, and which of their regions are matched."""
+
+    content: Segmentation
+    references: Sequence[Segmentation]
+    matches: Sequence[Match]
+
+    @property
+    def used(self) -> list[int]:
+        """Numbers of the references that have a match."""
+        return sorted({match.reference for match in self.matches})
+
+
+Optimised = tuple[Tensor, list[Energy]]  # the stylised latent (1, C, h, w) and the energy of every update
+
+
 def optimise(
     model: DiffusionModel,
     content: Segmentation,
@@ -59,42 +75,63 @@ def optimise(
     config: GuidanceConfig,
     advance: Advance = ignored,
     shared: SharedAttention | None = None,
-) -> tuple[Tensor, list[Energy]]:
-    """The stylised latent (1, C, h, w) and the energy of every update.
+) -> Optimised:
+    """Stage 3 of one scene, see `optimise_together`."""
+    (found,) = optimise_together(model, [Scene(content, references, matches)], config, [advance], shared)
+    return found
+
+
+def optimise_together(
+    model: DiffusionModel,
+    scenes: Sequence[Scene],
+    config: GuidanceConfig,
+    advances: Sequence[Advance],
+    shared: SharedAttention | None = None,
+) -> list[Optimised]:
+    """The stylised latent of every scene and its energies. Contents have one shape: their latents share the network's
+    calls, and each is what it would be alone, up to rounding.
 
     References without a match are not run. Features of content and references do not depend on z: `refresh` timesteps
-    in a row share those of the middle one, and items of a job what `shared` keeps. `advance` is told of every update's
-    energy and picture.
+    in a row share those of the middle one, and items of a job what `shared` keeps. `advances` are told of every
+    update's energy and picture.
 
     Raises:
         SettingsError: the settings ask for more layers than the model has, or leave no timestep.
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
     layers, timesteps, extras = guided_layers(model, config), guidance_timesteps(model, config), config.extras
-    used = sorted({match.reference for match in matches})
-    styles = [references[number - 1].latent for number in used]
-    # A latent that starts at the content must find its queries equal: in a batch with others they differ by rounding.
-    batches = [[content.latent], styles] if extras.initial == "content" else [[content.latent, *styles]]
-    start = initial_latent(content, config)
+    contents = [scene.content.latent for scene in scenes]
+    styles = [[scene.references[number - 1].latent for number in scene.used] for scene in scenes]
+    start = torch.cat([initial_latent(scene.content, config) for scene in scenes])
     last = max(1, len(timesteps) * config.iterations - 1)
     attention_of_each = shared.of_each if shared else model.self_attention_of_each
     groups = [timesteps[first : first + config.refresh] for first in range(0, len(timesteps), config.refresh)]
     middle = {timestep: group[len(group) // 2] for group in groups for timestep in group}
 
     @lru_cache(maxsize=1)
-    def fixed_attention(timestep: int) -> tuple[list[SelfAttention], dict[int, list[SelfAttention]]]:
-        content_attention, *reference_attention = itertools.chain.from_iterable(
-            attention_of_each(batch, timestep, layers, config.batched) for batch in batches
-        )
-        return content_attention, dict(zip(used, reference_attention, strict=True))
+    def fixed_attention(timestep: int) -> list[list[list[SelfAttention]]]:
+        """Of every scene the layers of its content, then of its used references."""
+        if extras.initial == "content":
+            # Latents that start at contents must find their queries equal: in other company they differ by rounding.
+            own = attention_of_each(contents, timestep, layers, config.batched)
+            others = [attention_of_each(pictures, timestep, layers, config.batched) for pictures in styles]
+            return [[first, *rest] for first, rest in zip(own, others, strict=True)]
+        pictures = [[content, *rest] for content, rest in zip(contents, styles, strict=True)]
+        return [attention_of_each(batch, timestep, layers, config.batched) for batch in pictures]
 
     def losses_at(timestep: int) -> Losses:
-        content_attention, by_reference = fixed_attention(middle[timestep])
+        fixed = fixed_attention(middle[timestep])
 
-        def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
-            attention = model.self_attention(latent, timestep, layers)
-            style = regional_style_loss(attention, by_reference, content, references, matches, config)
-            return style, content_loss(attention, content_attention)
+        def losses(latents: Tensor) -> tuple[Tensor, Tensor]:
+            found = []
+            for attention, scene, (content, *references) in zip(
+                of_each_latent(model.self_attention(latents, timestep, layers)), scenes, fixed, strict=True
+            ):
+                by_reference = dict(zip(scene.used, references, strict=True))
+                style = regional_style_loss(attention, by_reference, *scene, config)
+                found.append(torch.stack([style, content_loss(attention, content)]))
+            style, kept = torch.stack(found, 1)
+            return style, kept
 
         return losses
 
@@ -103,13 +140,25 @@ def optimise(
 
     weights = config.style_weight, config.content_weight
     updates = minimise(start, timesteps, config.iterations, losses_at, rate, *weights, config.betas)
-    latent, energies = start, []
-    for latent, energy in itertools.islice(updates, extras.updates):
-        energies.append(energy)
-        advance(energy, partial(model.decode, latent))
-        if settled(energies, extras.patience):
+    starts, energies, going = start.split(1), [list[Energy]() for _ in scenes], list(range(len(scenes)))
+    latents = list(starts)
+    for update, told in itertools.islice(updates, extras.updates):
+        for i in going:
+            latents[i] = update[i : i + 1]
+            energies[i].append(told[i])
+            advances[i](told[i], partial(model.decode, latents[i]))
+        going = [i for i in going if not settled(energies[i], extras.patience)]
+        if not going:
             break
-    return finished(model, latent, start, content.labels, extras), energies
+    labels = [scene.content.labels for scene in scenes]
+    ends = [finished(model, *pair, extras) for pair in zip(latents, starts, labels, strict=True)]
+    return list(zip(ends, energies, strict=True))
+
+
+def of_each_latent(attention: Sequence[SelfAttention]) -> list[list[SelfAttention]]:
+    """The layers of every latent of a batch, its own (1, H, N, D)."""
+    split = [[tensor.split(1) for tensor in layer] for layer in attention]
+    return [[SelfAttention(*(rows[i] for rows in layer)) for layer in split] for i in range(len(split[0][0]))]
 
 
 def guided_layers(model: DiffusionModel, config: GuidanceConfig) -> range:

@@ -8,7 +8,7 @@ from torch import Tensor
 from stylegallery.contract import Energy
 from stylegallery.devices import repeatable_gradients
 
-Losses = Callable[[Tensor], tuple[Tensor, Tensor]]  # latents -> style loss (), content loss ()
+Losses = Callable[[Tensor], tuple[Tensor, Tensor]]  # latents -> style and content loss, () of all or (B,) of each
 
 
 def minimise(
@@ -20,8 +20,10 @@ def minimise(
     style_weight: float,
     content_weight: float,
     betas: tuple[float, float] = (0.9, 0.999),
-) -> Iterator[tuple[Tensor, Energy]]:
-    """The latents (B, C, h, w) after every update, and the energy before it.
+) -> Iterator[tuple[Tensor, list[Energy]]]:
+    """The latents (B, C, h, w) after every update, and the energy before it: one of all, or one of each.
+
+    Energies of each latent are separate, and Adam works on every value by itself: the latents do not mix.
 
     `losses_at` is called once per timestep, without gradients: what stays fixed there is computed once for all
     `iterations`. `learning_rate` is that of an update by its number, from 0.
@@ -39,11 +41,12 @@ def minimise(
             optimizer.param_groups[0]["lr"] = learning_rate(step)
             optimizer.zero_grad()
             with repeatable_gradients():
-                style, content = losses(latent)
+                style, content = map(torch.atleast_1d, losses(latent))
                 energy = style_weight * style + content_weight * content
-                differentiate(energy, latent, timestep)
+                differentiate(energy.sum(), latent, timestep)
             optimizer.step()
-            yield latent.detach().clone(), Energy(step, timestep, energy.item(), style.item(), content.item())
+            told = torch.stack([energy, style, content], 1).tolist()
+            yield latent.detach().clone(), [Energy(step, timestep, *values) for values in told]
             step += 1
 
 

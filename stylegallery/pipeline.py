@@ -17,15 +17,15 @@ from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
 from stylegallery.extras.time_budget import steps_within
 from stylegallery.files import notice
-from stylegallery.guidance import GuidanceConfig, guidance_timesteps, guided_layers, optimise
+from stylegallery.guidance import GuidanceConfig, Scene, guidance_timesteps, guided_layers, optimise_together
 from stylegallery.images import Picture, read_image
 from stylegallery.matching import MatchingConfig, best_matches
 from stylegallery.memory import require_memory
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.overrides import composed
 from stylegallery.plan import Plan
-from stylegallery.segmentation import Segmentation, SegmentationConfig
-from stylegallery.settings import Resolution, Seconds, Share, check, checked, located
+from stylegallery.segmentation import SegmentationConfig
+from stylegallery.settings import Count, Resolution, Seconds, Share, check, checked, located
 from stylegallery.shared_attention import SharedAttention
 from stylegallery.stopwatch import Stopwatch
 from stylegallery.store import AnalysisStore
@@ -50,6 +50,7 @@ class StyleGallery:
         recolouring: Share,
         output_size: Literal["model", "content"],
         detail: Share,
+        batch: Count,  # items whose latents share the network's calls, where a benchmark runs many
         time_budget: Seconds | None = None,
         depth: Callable[[Tensor], Tensor] | None = None,
         segmenter: Callable[[Tensor], Tensor] | None = None,
@@ -64,6 +65,8 @@ class StyleGallery:
         )
         guided_layers(model, guidance)  # what stage 3 cannot work with is refused before stage 1
         guidance_timesteps(model, guidance)
+        alone = batch == 1 or time_budget is None
+        require(alone, "batch is 1 with a time budget, which is that of one item", batch)
         cells, (smallest, largest) = (resolution // model.stride) ** 2, segmentation.clusters
         if segmenter is None and smallest < largest:  # for silhouettes: nothing else grows with the square of cells
             require_memory(4 * cells**2, f"the distances between all {cells:,} cells of a picture")
@@ -107,6 +110,20 @@ class StyleGallery:
         """
         watch = Stopwatch(self.model.device)
         return self.render(self.plan(item, generator, progress, watch), progress, watch)
+
+    def stylize_together(
+        self, items: Sequence[Item], generators: Sequence[torch.Generator], progress: Progress = Silent()
+    ) -> list[Stylization]:
+        """`stylize` of several items, whose latents share the network's calls where their shapes are equal."""
+        watches = [Stopwatch(self.model.device) for _ in items]
+        given = zip(items, generators, watches, strict=True)
+        plans = [self.plan(item, generator, progress, watch) for item, generator, watch in given]
+        results: dict[int, Stylization] = {}
+        for shape in {plan.content.image.shape: None for plan in plans}:
+            same = [i for i, plan in enumerate(plans) if plan.content.image.shape == shape]
+            rendered = self.render_together([plans[i] for i in same], progress, [watches[i] for i in same])
+            results |= dict(zip(same, rendered, strict=True))
+        return [results[i] for i in range(len(items))]
 
     def plan(
         self, item: Item, generator: torch.Generator, progress: Progress = Silent(), watch: Stopwatch | None = None
@@ -171,37 +188,49 @@ class StyleGallery:
         Raises:
             FloatingPointError: energy, gradient or picture are not finite.
         """
-        watch = watch or Stopwatch(self.model.device)
-        used = plan.of_matched()
-        with watch("guidance"):
-            content, *references = [analysis.segmentation for analysis in used.analyses]
-            if self.recolouring > 0:
-                content = replace(content, latent=self.model.encode(self.recoloured(used)))
+        (result,) = self.render_together([plan], progress, [watch or Stopwatch(self.model.device)])
+        return result
+
+    def render_together(
+        self, plans: Sequence[Plan], progress: Progress, watches: Sequence[Stopwatch]
+    ) -> list[Stylization]:
+        """`render` of plans whose contents have one shape, in shared calls of the network: up to rounding the same."""
+        used, (watch, *others) = [plan.of_matched() for plan in plans], watches
+        with watch("guidance", others):
+            scenes = [self.scene(plan) for plan in used]
             guidance = self.guidance
             if self.time_budget is not None:
-                guidance = self.within(self.time_budget - watch.elapsed(), used, content, references)
+                guidance = self.within(self.time_budget - watch.elapsed(), used[0], scenes[0])
             updates = len(guidance_timesteps(self.model, guidance)) * guidance.iterations
-            advance = progress.stage("3 energy", updates)
-            latent, energies = optimise(self.model, content, references, used.matches, guidance, advance, self.shared)
-            image = self.model.decode(latent).cpu()
+            advances = [progress.stage("3 energy", updates) for _ in plans]
+            found = optimise_together(self.model, scenes, guidance, advances, self.shared)
+            images = [self.model.decode(latent).cpu() for latent, _ in found]
         if self.output_size == "content":
-            with watch("detail"):
-                image = self.enlarged(used, image)
-        return plan.with_image(image, energies, watch, guidance.steps)
+            with watch("detail", others):
+                images = [self.enlarged(plan, image) for plan, image in zip(used, images, strict=True)]
+        return [
+            plan.with_image(image, energies, own, guidance.steps)
+            for plan, image, (_, energies), own in zip(plans, images, found, watches, strict=True)
+        ]
 
     # --- what the stages are made of ---
 
-    def within(
-        self, seconds: float, plan: Plan, content: Segmentation, references: Sequence[Segmentation]
-    ) -> GuidanceConfig:
+    def scene(self, plan: Plan) -> Scene:
+        """What stage 3 sees of a plan: its content with the colours of its matches."""
+        content, *references = [analysis.segmentation for analysis in plan.analyses]
+        if self.recolouring > 0:
+            content = replace(content, latent=self.model.encode(self.recoloured(plan)))
+        return Scene(content, references, plan.matches)
+
+    def within(self, seconds: float, plan: Plan, scene: Scene) -> GuidanceConfig:
         """The settings of stage 3 with as many steps as `seconds` allow."""
 
         def finish() -> None:
-            image = self.model.decode(content.latent).cpu()
+            image = self.model.decode(scene.content.latent).cpu()
             if self.output_size == "content":
                 self.enlarged(plan, image)
 
-        steps = steps_within(seconds, finish, self.model, content, references, plan.matches, self.guidance)
+        steps = steps_within(seconds, finish, self.model, *scene, self.guidance)
         return replace(self.guidance, steps=steps)
 
     def enlarged(self, plan: Plan, image: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ INTERPOLATED = {
     "${device}": "cpu",
     "${output_size}": "model",
     "${time_budget}": None,
+    "${batch}": 1,
     "${depth}": None,
     "${segmenter}": None,
 }

@@ -226,9 +226,9 @@ def test_the_first_gradient_as_published(shared_model: DiffusionModel) -> None:
 
 def test_no_energy_where_the_latent_is_the_style(model: DiffusionModel) -> None:
     latent = normal(0, 1, 4, 8, 8)
-    _, energy = next(method(model, content_weight=0).optimise(latent, None, [latent]))
+    _, (energy,) = next(method(model, content_weight=0).optimise(latent, None, [latent]))
     assert energy.energy < 1e-6
-    _, other = next(method(model, content_weight=0).optimise(latent, None, [normal(1, 1, 4, 8, 8)]))
+    _, (other,) = next(method(model, content_weight=0).optimise(latent, None, [normal(1, 1, 4, 8, 8)]))
     assert other.energy > 1e-3
 
 
@@ -243,8 +243,8 @@ def test_references_of_different_sizes_meet_in_one_softmax() -> None:
 
 def test_a_repeated_reference_changes_nothing(model: DiffusionModel) -> None:
     content, style = normal(0, 1, 4, 8, 8), normal(1, 1, 4, 8, 8)
-    _, once = next(method(model).optimise(content, content, [style]))
-    _, twice = next(method(model).optimise(content, content, [style, style]))
+    _, (once,) = next(method(model).optimise(content, content, [style]))
+    _, (twice,) = next(method(model).optimise(content, content, [style, style]))
     assert once.energy == pytest.approx(twice.energy, rel=1e-5)
 
 

@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rich.console import Console
 from running import Counting, Unlucky, images, job_of, record_of, run, stamps
 
 from harness.jobs import Job
-from harness.locks import holder
+from harness.locks import holder, lock
 from harness.result_files import written_whole
 from harness.runs import run_items, run_single
 from stylegallery.contract import Cancelled, Item, Progress, Silent, Stylization
@@ -30,6 +31,90 @@ from stylegallery.files import PARTIAL
 from stylegallery.images import read_image, to_pixels
 
 Compose = Callable[..., DictConfig]
+
+
+# --- several items at a time ---
+
+
+class Together(Counting):
+    """Does groups of items; `broken` items break their group too. Notes the groups and whether all locks were held."""
+
+    def __init__(self, job: Job, error: Exception | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.job, self.error, self.groups, self.held = job, error, list[list[str]](), list[bool]()
+
+    def stylize_together(self, items: Sequence[Item], generators: Sequence[torch.Generator]) -> list[Stylization]:
+        self.groups.append([item.id for item in items])
+        self.held.append(all(holder(self.job.out, self.job.label, item.id) for item in items))
+        if self.error:
+            raise self.error
+        return [self.stylize(item, generator) for item, generator in zip(items, generators, strict=True)]
+
+
+@pytest.fixture
+def batched(out: Path, gallery: Gallery) -> Job:
+    return job_of(out, "fake", gallery.contents.parent, {"batch": 5})
+
+
+def together(job: Job, *arguments: Any, **settings: Any) -> tuple[Counter[str], Together]:
+    method = Together(job, *arguments, **settings)
+    return run_items(job, lambda: method, Console(quiet=True)), method
+
+
+def test_items_are_done_together_under_their_locks(batched: Job, job: Job, out: Path) -> None:
+    ids = [item.id for item in batched.items]
+    tally, method = together(batched)
+    assert tally == Counter(done=12, there=0, failed=0) and all(method.held)
+    assert method.groups == [ids[:5], ids[5:10], ids[10:]] and method.did == ids
+    assert not any(holder(out, "fake", item) for item in ids)
+    pictures = [read_image(job.folder(item) / "stylised.png") for item in job.items]
+    shutil.rmtree(out)
+    run(job)
+    for item, picture in zip(job.items, pictures, strict=True):  # each was drawn with a generator of its own
+        assert torch.equal(read_image(job.folder(item) / "stylised.png"), picture)
+
+
+def test_only_items_without_a_result_are_done_together(batched: Job) -> None:
+    run(replace(batched, items=batched.items[1:4]))
+    ids = [item.id for item in batched.items]
+    tally, method = together(batched)
+    assert tally == Counter(done=9, there=3, failed=0)
+    assert method.groups == [[ids[0], *ids[4:8]], ids[8:]]
+
+
+def test_one_by_one_the_items_of_a_failed_group_tell_which_is_to_blame(batched: Job) -> None:
+    bad = batched.items[7].id
+    tally, method = together(batched, broken=[bad])
+    assert tally == Counter(done=11, there=0, failed=1) and record_of(batched, bad).failed
+    assert len(method.did) == 11 + 2  # two were done before the group broke
+    assert len(method.groups) == 3
+
+
+def test_a_group_too_large_for_memory_is_done_one_by_one(batched: Job) -> None:
+    tally, method = together(batched, torch.OutOfMemoryError("of 80 GiB"))
+    assert tally == Counter(done=12, there=0, failed=0) and len(method.did) == 12
+
+
+@pytest.mark.parametrize("error", [SettingsError("layers is 99"), Cancelled(), KeyboardInterrupt()])
+def test_what_ends_a_run_ends_it_in_a_group_too(batched: Job, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        together(batched, error)
+    assert stamps(batched) == {} and not holder(batched.out, "fake", batched.items[0].id)
+
+
+def test_an_item_that_another_process_holds_comes_alone_at_the_end(batched: Job) -> None:
+    held = lock(batched.out, f"fake/{batched.items[2].id}")
+    held.acquire()
+
+    class Releasing(Together):
+        def stylize(self, item: Item, *arguments: Any) -> Stylization:
+            if len(self.did) == 10:
+                held.release()
+            return super().stylize(item, *arguments)
+
+    method = Releasing(batched)
+    assert run_items(batched, lambda: method, Console(quiet=True))["done"] == 12
+    assert [len(group) for group in method.groups] == [5, 5] and method.did[-1] == batched.items[2].id
 
 
 # --- each item once ---

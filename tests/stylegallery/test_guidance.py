@@ -16,15 +16,17 @@ from published_vectors import SCALARS, VECTORS, needs_shared, shared_case
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stylegallery.contract import Cancelled, Energy, Match
+from stylegallery.contract import Cancelled, Energy, Match, ignored
 from stylegallery.devices import repeatable_gradients
 from stylegallery.extras.small_models import ExtrasConfig, settled, with_region_means
 from stylegallery.guidance import (
     GuidanceConfig,
+    Scene,
     content_loss,
     guidance_timesteps,
     initial_latent,
     optimise,
+    optimise_together,
     regional_style_loss,
     style_target,
 )
@@ -540,6 +542,48 @@ def test_timesteps_in_a_row_share_the_features_of_the_middle_one(
     passes = [timestep for shape, timestep in calls if shape[0] == 3]
     assert passes == [timesteps[taken] for taken in sorted(set(taken_at))]
     assert len(calls) == len(passes) + len(energies)
+
+
+@pytest.mark.parametrize("initial", ["inverted", "content"])
+@pytest.mark.slow
+def test_scenes_painted_together_are_what_each_is_alone(model: DiffusionModel, initial: str) -> None:
+    extras = configured(ExtrasConfig, initial=initial)
+    config = replace(QUICK, iterations=2, extras=extras)
+    scenes = [Scene(*scene((8, 8), (8, 8))), Scene(*scene((8, 8), (8, 12), (8, 8))), Scene(*scene((8, 8), (8, 8)))]
+    other = normal(77, *scenes[2].content.latent.shape)
+    scenes[2] = scenes[2]._replace(content=replace(scenes[2].content, latent=other, inverted=other))
+    alone = [optimise(model, *one, config) for one in scenes]
+    told: list[list[Energy]] = [[], [], []]
+    follow = [lambda energy=None, picture=None, told=one: told.append(energy) for one in told]
+    with unet_calls(model) as calls:
+        together = optimise_together(model, scenes, config, follow)
+    assert told == [energies for _, energies in together]
+    assert sum(shape[0] == 3 and timestep == 1 for shape, timestep in calls) >= 2  # the three latents in one call
+    for (latent, energies), (expected, known) in zip(together, alone, strict=True):
+        assert [energy[:2] for energy in energies] == [energy[:2] for energy in known]
+        for energy, one in zip(energies, known, strict=True):
+            assert energy[2:] == pytest.approx(one[2:], rel=2e-3)
+        assert latent.shape == expected.shape
+        assert (latent - expected).abs().mean() < 0.05 * config.learning_rate  # signs at rounding may differ
+    assert (together[0][0] - together[2][0]).abs().mean() > 0.05
+
+
+def test_a_scene_that_has_settled_stays_while_the_others_go_on(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = [Scene(*scene((8, 8), (8, 8)))] * 2
+    whole = optimise_together(model, scenes, replace(QUICK, iterations=2), [ignored, ignored])
+    seen: list[list[Energy]] = []
+
+    def first_settles(energies: list[Energy], patience: int) -> bool:
+        if not any(one is energies for one in seen):
+            seen.append(energies)
+        return energies is seen[0] and len(energies) == 2
+
+    monkeypatch.setattr("stylegallery.guidance.settled", first_settles)
+    short, long = optimise_together(model, scenes, replace(QUICK, iterations=2), [ignored, ignored])
+    assert [len(energies) for _, energies in (short, long)] == [2, 6]
+    assert torch.equal(long[0], whole[1][0]) and not torch.equal(short[0], whole[0][0])
 
 
 def test_betas_say_how_long_gradients_are_remembered(model: DiffusionModel) -> None:

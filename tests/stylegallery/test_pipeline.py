@@ -264,3 +264,20 @@ def test_a_plan_shows_itself(gallery: StyleGallery, pictures: Pictures) -> None:
     assert [axes.get_title() for axes in plan_figure(plan).axes] == ["content", "reference 2"]
     shown = plan.with_image(1 - content.image)
     assert torch.equal(shown.content, content.image) and torch.equal(shown.image, 1 - content.image)
+
+
+@pytest.mark.slow
+def test_items_done_together_are_those_done_alone_up_to_rounding(
+    gallery: StyleGallery, pictures: Pictures, tmp_path: Path
+) -> None:
+    """Two share the network's calls; the third, of another shape, has its own."""
+    contents = [pictures.first, pictures.content, paint(tmp_path / "square.png", 8)]
+    items = [Item(f"item {i}", content, (pictures.second,)) for i, content in enumerate(contents)]
+    together = gallery.stylize_together(items, [item_generator(0, item) for item in items])
+    for item, result in zip(items, together, strict=True):
+        alone = gallery.stylize(item, item_generator(0, item))
+        assert result.matches == alone.matches and torch.equal(result.content, alone.content)
+        assert result.image.shape == alone.image.shape
+        assert (result.image - alone.image).abs().mean() < 1 / 255
+        assert result.seconds.keys() == alone.seconds.keys()
+    assert together[0].seconds["guidance"] == together[2].seconds["guidance"] != together[1].seconds["guidance"]
