@@ -1,6 +1,6 @@
-"""What the store of analyses saves: items of one content with one reference each, their plans and all of them.
+"""What the store of analyses saves: items of one content with one reference each.
 
-    python -m benchmarks.analyses [--items 6] [--repeats 5] [resolution=192 model=sd15 ...]
+    python -m benchmarks.analyses [--items 6] [--repeats 5] [--whole] [resolution=192 model=sd15 ...]
 
 Three sides take turns in one process with one model: without a store, with an empty one, and with one that has every
 picture. A ratio is the seconds of the first side by those of another in the same turn; its spread is that of the turns.
@@ -36,15 +36,14 @@ def items_of(folder: Path, count: int) -> list[Item]:
     return items
 
 
-def seconds_of(method: StyleGallery, items: list[Item]) -> tuple[float, float]:
-    """Of the plans of all items, and of their plans and pictures."""
-    planning, start = 0.0, time.perf_counter()
+def seconds_of(method: StyleGallery, items: list[Item], whole: bool) -> float:
+    """Of the plans of all items, or of their plans and pictures."""
+    start = time.perf_counter()
     for item in items:
-        before = time.perf_counter()
         plan = method.plan(item, item_generator(0, item))
-        planning += time.perf_counter() - before
-        method.render(plan)
-    return planning, time.perf_counter() - start
+        if whole:
+            method.render(plan)
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -52,6 +51,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="settings of the method, as on the command line")
     parser.add_argument("--items", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--whole", action="store_true", help="with stage 3; default: stages 1 and 2 alone")
     arguments = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as place:
         items = items_of(Path(place), arguments.items)
@@ -59,25 +59,21 @@ def main() -> None:
         kept = method.analyser.store
         assert kept is not None
         method.plan(items[0], item_generator(0, items[0]))  # what is done once in a process is nobody's
-        found: dict[str, list[tuple[float, float]]] = {"off": [], "cold": [], "warm": []}
+        found: dict[str, list[float]] = {"off": [], "cold": [], "warm": []}
         for turn in range(arguments.repeats):
             with tempfile.TemporaryDirectory(dir=place) as folder:
                 store = AnalysisStore(kept.settings, folder, 10.0)
                 for side, used in (("off", None), ("cold", store), ("warm", store)):
                     method.analyser = replace(method.analyser, store=used)
-                    found[side].append(seconds_of(method, items))
-            print(turn, {side: [round(value, 2) for value in values[-1]] for side, values in found.items()}, flush=True)
+                    found[side].append(seconds_of(method, items, arguments.whole))
+            print(turn, {side: round(values[-1], 3) for side, values in found.items()}, flush=True)
     print(f"\n{arguments.items} items of one content, {torch.get_num_threads()} threads, {arguments.repeats} turns\n")
-    print("| | plans, s | plans, off by this | whole, s | whole, off by this |\n|---|---|---|---|---|")
-    off = np.array(found["off"])
+    print("| | seconds | off by this |\n|---|---|---|")
     for side, values in found.items():
-        taken = np.array(values)
-        columns = []
-        for part in range(2):
-            ratios = off[:, part] / taken[:, part]
-            columns.append(f"{np.median(taken[:, part]):.2f}")
-            columns.append(f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})")
-        print(f"| {side} | {' | '.join(columns)} |")
+        ratios = np.array(found["off"]) / values
+        print(
+            f"| {side} | {np.median(values):.2f} | {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}) |"
+        )
 
 
 if __name__ == "__main__":
