@@ -72,7 +72,7 @@ def test_the_yardstick_runs_every_reference_and_takes_the_same_steps(subject: Su
     energies = optimise(*subject, config)[1]
     assert passes(subject.model, theirs) == 3 * (1 + 3 + 1)
     assert passes(subject.model, lambda: optimise(*subject, config)) == 3 * (1 + 2 + 1)
-    found = torch.tensor([energy.energy for _, energy in updates])
+    found = torch.tensor([energy.energy for _, (energy,) in updates])
     torch.testing.assert_close(found, torch.tensor([energy.energy for energy in energies]), rtol=1e-3, atol=0)
 
 
@@ -138,7 +138,7 @@ def test_a_forward_pass_has_the_operations_of_its_layers(shapes: UNetModel) -> N
 @pytest.mark.slow
 def test_a_step_has_the_operations_of_its_passes_and_attentions(shapes: UNetModel) -> None:
     """Grid of 8 x 8; the last six layers have 16 tokens of 32 channels and 64 of 16, three times each."""
-    one, config = flops.subject(shapes, 64, 3), guidance()
+    one, config = flops.subject(shapes, 64, 3), guidance("method.guidance.refresh=1")
     one = one._replace(matches=[match for match in one.matches if match.reference < 3])
     once, least = (count(shapes, one.content.latent, config) for count in (flops.forward, flops.floor))
     assert once < least < 3 * once
@@ -154,6 +154,7 @@ def test_a_step_has_the_operations_of_its_passes_and_attentions(shapes: UNetMode
             gathered += 3 * 4 * len(queries) * len(keys) * width
     assert 0 < gathered < full
     assert flops.our_step(one, config) == (1 + 2) * once + least + gathered
+    assert flops.our_step(one, replace(config, refresh=2)) == (1 + 2) * once / 2 + least + gathered
 
 
 @pytest.mark.slow
@@ -161,7 +162,7 @@ def test_the_counts_of_stable_diffusion_are_the_documented_ones() -> None:
     """docs/performance.md, and shared/docs/method.md where this is developed."""
     with flops.Answers():
         model = drawn("sd1", flops.META, torch.float32)
-    config, one = guidance(), flops.subject(model, 512, 2)
+    config, one = guidance("method.guidance.refresh=1"), flops.subject(model, 512, 2)
     latent = one.content.latent
     counts = {
         "forward": flops.forward(model, latent, config),
