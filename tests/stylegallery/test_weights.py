@@ -92,7 +92,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setenv("STYLEGALLERY_WEIGHTS", str(tmp_path / "placed"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(transfer, "WAITS", (0, 0))
-    monkeypatch.setattr(weights.hub, "get_dir", lambda: str(tmp_path / "torch" / "hub"))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "torch" / "hub"))
     return Places(tmp_path / "torch" / "hub" / "checkpoints", tmp_path / "hub", tmp_path / "placed")
 
 
