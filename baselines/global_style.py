@@ -7,6 +7,7 @@ ignored.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,11 +43,17 @@ class GlobalStyle(StyleGallery):
         matches = [Match(1, number, 1, 0.0, 0.0, 0.0, 0.0, False) for number in range(1, len(references) + 1)]
         return Plan(content, references, matches)
 
-    def render(self, plan: Plan, progress: Progress = Silent(), watch: Stopwatch | None = None) -> Stylization:
+    def render_together(
+        self, plans: Sequence[Plan], progress: Progress, watches: Sequence[Stopwatch]
+    ) -> list[Stylization]:
+        """One after the other: the weight of the style depends on an item's number of references."""
+        return [self.rendered(*one, progress) for one in zip(plans, watches, strict=True)]
+
+    def rendered(self, plan: Plan, watch: Stopwatch, progress: Progress) -> Stylization:
         mean = copy.copy(self)
         if self.guidance.extras.normalise == "tokens":  # matches add up: weigh each by one over their number
             mean.guidance = replace(self.guidance, style_weight=self.guidance.style_weight / len(plan.matches))
-        result = StyleGallery.render(mean, plan, progress, watch)
+        (result,) = StyleGallery.render_together(mean, [plan], progress, [watch])
         return replace(result, content_labels=None, reference_labels=[], matches=[])
 
     def whole(self, picture: Picture) -> Analysis:

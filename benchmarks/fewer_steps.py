@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="where to put the pictures")
     options = parser.parse_args()
     method = StyleGallery.from_config("resizing=square", f"resolution={options.resolution}")
-    published = schedule("noise", method.guidance)
+    published = replace(schedule("noise", method.guidance), refresh=1)
     runs: dict[str, Callable[[Plan], tuple[Tensor, float]]] = {
         name: lambda plan, config=config: run(method, plan, config)  # type: ignore[misc]
         for name, config in rules(published).items()

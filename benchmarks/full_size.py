@@ -66,7 +66,7 @@ def main() -> None:
     print(f"features of up_blocks[2]: {tuple(features.shape)}; inverted, peak {peak(watch)}")
 
     matches = [Match(region, 1, region, 1.0, 1.0, 1.0, 1.0, False) for region in (1, 2)]
-    config = guidance(f"method.guidance.steps={steps}")
+    config = guidance(f"method.guidance.steps={steps}", "method.guidance.refresh=1")
     with watch("optimisation step"):
         latent, energies = optimise(model, analyses[0], analyses[1:], matches, config)
     assert latent.isfinite().all() and len(energies) == steps

@@ -234,7 +234,9 @@ def annotated_with(out: Path) -> list[dict[str, Any]]:
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of stages 1 and 2; those of stage 3 and the device do not decide regions and matches."""
     kept = {
-        key: value for key, value in settings.items() if key not in ("guidance", "recolouring", "time_budget", "device")
+        key: value
+        for key, value in settings.items()
+        if key not in ("guidance", "recolouring", "time_budget", "batch", "device")
     }
     return {key: deciding(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 

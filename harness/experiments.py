@@ -101,7 +101,8 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     """Label and config of every run: that of the command line, or those of an experiment, `only` some of them or all.
 
     The command line comes after the settings of a run and wins; its `method.` settings go to methods that have them
-    (`++method.steps=50` where StyleGallery itself has none), and its `preset/` to methods that choose one there.
+    (`++method.steps=50` where StyleGallery itself has none), its `preset/` to methods that choose one there, and its
+    `preset=` to those with guidance.
     Jobs of a sweep (`-m`) have labels of their own: `stylegallery@seed=1`.
     """
     told_apart = ["out", "label", "experiment", *(["method"] if config.label is None else [])]
@@ -117,7 +118,7 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     if unknown := sorted(set(only).difference(labels)):
         raise InputError(f"only= names {unknown[0]}, but the runs of this experiment are {', '.join(labels)}")
     given = [override for override in HydraConfig.get().overrides.task if not override.startswith("experiment=")]
-    some = [override for override in given if override.lstrip("+").startswith(("method.", "preset/"))]
+    some = [override for override in given if override.lstrip("+").startswith(("method.", "preset"))]
     differ = {key_of(override) for overrides in config.experiment.runs.values() for override in overrides}
     if clash := sorted(differ & {key_of(override) for override in given}):
         raise InputError(
@@ -134,6 +135,7 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         composed = compose("config", overrides=of_all, return_hydra_config=bool(some))
         if some:
             has = {*composed.hydra.runtime.choices, *dotted(OmegaConf.to_container(composed))}
+            has -= set() if "guidance" in composed.method else {"preset"}
             composed = compose("config", overrides=[*of_all, *(one for one in some if key_of(one) in has)])
         yield f"{label}{job}", composed
 

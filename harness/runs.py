@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.building import build
-from harness.folder import RECORD, RESULT_FILES, ResultFolder, RunFolder, prepare_folder
+from harness.folder import RECORD, RESULT_FILES, RunFolder, prepare_folder
 from harness.frozen import read_frozen, settings_digest
 from harness.jobs import Job
 from harness.locks import lock, taken
@@ -30,7 +30,7 @@ from stylegallery.errors import InputError, MachineError, OutOfMemory, SettingsE
 from stylegallery.files import clear_partial, writable
 from stylegallery.memory import enough_memory
 from stylegallery.progress import Bars
-from stylegallery.provenance import weights_digests
+from stylegallery.provenance import code_digest, weights_digests
 
 
 def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
@@ -102,6 +102,7 @@ class Worker:
     def __init__(self, job: Job, build: Callable[[], Method], console: Console) -> None:
         self.job, self.build, self.console = job, cache(build), console
         self.out_of_memory = False  # at the last item
+        self.alone = False  # since a group did not fit into memory
 
     def do(self, items: Sequence[Item]) -> Iterator[tuple[str, Record]]:
         """Whether each of some items was `done`, was `there` or `failed`, and its record. Their locks are held.
@@ -126,8 +127,9 @@ class Worker:
                 yield "there", record
             else:
                 missing.append((item, request))
-        made = self.together([item for item, _ in missing]) if len(missing) > 1 else [None]
-        for (item, request), result in zip(missing, made, strict=False):
+        at_once = len(missing) > 1 and not self.alone
+        made = self.together([item for item, _ in missing]) if at_once else [None] * len(missing)
+        for (item, request), result in zip(missing, made, strict=True):
             yield self.do_one(item, request, result)
 
     def together(self, items: Sequence[Item]) -> list[Stylization] | list[None]:
@@ -141,6 +143,7 @@ class Worker:
         except (SettingsError, Cancelled):
             raise
         except Exception as error:
+            self.alone = isinstance(error, OutOfMemory)
             reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
             self.console.print(f"{len(items)} items are done one by one: {reason}", style="yellow", markup=False)
             return [None] * len(items)
@@ -198,8 +201,8 @@ def make(
 
 
 def in_turn(job: Job) -> Generator[list[Item]]:
-    """Every item of a job, once, with its lock held until the next are asked for: `job.batch` items without a record
-    at a time, others alone.
+    """Every item of a job, once, with its lock held until the next are asked for: `job.batch` items at a time, and
+    alone what seems to be done, so that groups are full.
 
     Items that other processes hold come last, when their locks are free: these are done by then, or their process died.
     They come alone: whoever waits for a lock holds no other.
@@ -216,7 +219,7 @@ def in_turn(job: Job) -> Generator[list[Item]]:
                 held = taken(job.out, job.lock_name(item), wait)
                 if held is None:
                     later.append(item)
-                elif size == 1 or ResultFolder(job.folder(item)).record.exists():
+                elif size == 1 or seems_done(job, item):
                     with at_work(job, item, held):
                         yield [item]
                 else:
@@ -228,6 +231,12 @@ def in_turn(job: Job) -> Generator[list[Item]]:
                         group = []
             if group:
                 yield group
+
+
+def seems_done(job: Job, item: Item) -> bool:
+    """Whether an item has a result of the code as it is; `present` looks closely."""
+    record = read_record(job.folder(item))
+    return record is not None and not record.failed and record.code == code_digest(job.method)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """Settings of stage 3; conf/method/stylegallery.yaml has the paper's values."""
+    """Settings of stage 3; conf/method/stylegallery.yaml has the paper's values, but for `refresh`."""
 
     steps: Steps  # DDIM timesteps, from high to low
     iterations: Count  # optimiser updates per timestep

@@ -130,6 +130,12 @@ def test_a_preset_of_the_command_line_goes_to_the_methods_that_have_it(composed_
     assert "guidance" not in found["identity"].method
 
 
+def test_the_fast_preset_goes_to_the_methods_with_guidance(composed_experiment: None) -> None:
+    found = dict(runs(settings("experiment=table1", "preset=fast", "only=[identity,styleid,gatys,stylegallery]")))
+    assert found["stylegallery"].method.guidance.steps == 36
+    assert not any("guidance" in found[label].method for label in ("identity", "styleid", "gatys"))
+
+
 @pytest.mark.parametrize(
     ("experiment", "override"),
     [("table1", "method=stylegallery"), ("seeds", "seed=3"), ("ablation_losses", "method.guidance.style_weight=1")],

@@ -82,6 +82,13 @@ def test_only_items_without_a_result_are_done_together(batched: Job) -> None:
     assert method.groups == [[ids[0], *ids[4:8]], ids[8:]]
 
 
+def test_failures_are_done_again_together(batched: Job) -> None:
+    ids = [item.id for item in batched.items]
+    run(batched, broken=ids[:4])
+    tally, method = together(batched)
+    assert tally == Counter(done=4, there=8, failed=0) and method.groups == [ids[:4]]
+
+
 def test_one_by_one_the_items_of_a_failed_group_tell_which_is_to_blame(batched: Job) -> None:
     bad = batched.items[7].id
     tally, method = together(batched, broken=[bad])
@@ -93,6 +100,7 @@ def test_one_by_one_the_items_of_a_failed_group_tell_which_is_to_blame(batched: 
 def test_a_group_too_large_for_memory_is_done_one_by_one(batched: Job) -> None:
     tally, method = together(batched, torch.OutOfMemoryError("of 80 GiB"))
     assert tally == Counter(done=12, there=0, failed=0) and len(method.did) == 12
+    assert len(method.groups) == 1  # the next would not fit either
 
 
 @pytest.mark.parametrize("error", [SettingsError("layers is 99"), Cancelled(), KeyboardInterrupt()])

@@ -433,9 +433,9 @@ def test_only_the_released_variant_wants_512_pixels(
     Image.new("L", (40, 32), 1).save(tmp_path / "mask.png")  # of a content picture of 80 x 64
     if error:
         with pytest.raises(InputError, match=error):
-            built.read(pictures.content, tmp_path / "mask.png", 0)
+            built.analyser.read(pictures.content, tmp_path / "mask.png", 0)
     else:
-        given = built.read(pictures.content, tmp_path / "mask.png", 0)
+        given = built.analyser.read(pictures.content, tmp_path / "mask.png", 0)
         assert given.image.shape == (1, 3, 56, 72) and given.mask.tolist() == [[1] * 9] * 7
 
 
