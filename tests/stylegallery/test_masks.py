@@ -436,7 +436,7 @@ def test_only_the_released_variant_wants_512_pixels(
             built.analyser.read(pictures.content, tmp_path / "mask.png", 0)
     else:
         given = built.analyser.read(pictures.content, tmp_path / "mask.png", 0)
-        assert given.image.shape == (1, 3, 56, 72) and given.mask.tolist() == [[1] * 9] * 7
+        assert given.image.shape == (1, 3, 56, 72) and given.labels.tolist() == [[1] * 9] * 7
 
 
 # --- there and back ---
