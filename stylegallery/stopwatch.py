@@ -15,7 +15,7 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}  # not rounded: thousands of short blocks add up
         self.began = time.perf_counter()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -29,7 +29,7 @@ class Stopwatch:
             torch.cuda.synchronize(self.device)
         seconds = (time.perf_counter() - start) / (1 + len(others))
         for watch in (self, *others):
-            watch.seconds[stage] = round(watch.seconds.get(stage, 0.0) + seconds, 3)
+            watch.seconds[stage] = watch.seconds.get(stage, 0.0) + seconds
 
     def elapsed(self) -> float:
         """Seconds since this watch was made."""
@@ -37,7 +37,8 @@ class Stopwatch:
 
     def costs(self) -> dict[str, Any]:
         """What a `Stylization` tells of them, by its names."""
-        return {"seconds": self.seconds, "peak_memory_mib": self.peak_memory_mib()}
+        seconds = {stage: round(value, 3) for stage, value in self.seconds.items()}
+        return {"seconds": seconds, "peak_memory_mib": self.peak_memory_mib()}
 
     def peak_memory_mib(self) -> float:
         if self.device.type == "cuda":
