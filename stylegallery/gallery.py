@@ -5,7 +5,9 @@
     python -m stylegallery.gallery remove FOLDER                    give its room back
 
 NAME=VALUE are settings of run.py: model=sd15 encoder=dinov2 seed=1. A run with the same ones and references=FOLDER/
-finds the analyses by itself. A build that was killed is continued by the next; several may run at once.
+finds the analyses by itself on the same device with as many threads and the same versions of libraries: all of them
+decide last bits, so that each has analyses of its own. A build that was killed is continued by the next; several may
+run at once.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from stylegallery.overrides import composed
 from stylegallery.picture_files import list_images
 from stylegallery.progress import Bars
 from stylegallery.provenance import file_digest
-from stylegallery.store import AnalysisStore
+from stylegallery.store import PARTS, SIZES, AnalysisStore
 
 if TYPE_CHECKING:
     from stylegallery.analysis import Analyser
@@ -48,7 +50,7 @@ class Gallery(NamedTuple):
         return self.store.analyses.folder.parent / "galleries"
 
     def table(self) -> Table:
-        return Table.of(self.place, self.folder, self.settings, self.store.of_analyses)
+        return Table.of(self.place, self.folder, self.settings, self.store.recipe, self.store.of_analyses)
 
     def tables(self) -> list[Table]:
         """Those of this folder, with whatever settings."""
@@ -79,6 +81,8 @@ def gallery(folder: Path, given: Sequence[str], store: str | None) -> Gallery:
     method, of_store = composed(overrides)
     if of_store is None:
         raise InputError("store=null keeps nothing; leave it out")
+    if not {*PARTS, *SIZES, "matching"} <= method.keys():
+        raise InputError(f"{method['_target_']} analyses no pictures; pass method=stylegallery or a variant of it")
     limit, place = of_store["limit"], of_store["folder"]
     return Gallery(folder.resolve(), overrides, settings, int(seeds[-1]), AnalysisStore(method, place, limit))
 
@@ -100,7 +104,8 @@ def build(gallery: Gallery, console: Console) -> bool:
     waiting = [path for path in paths if path.name not in table.rows]
     if waiting:
         analyse(gallery, table, waiting, console)
-    outdated = [other for other in gallery.tables() if other.settings == table.settings and other.path != table.path]
+    alike = [other for other in gallery.tables() if other.settings == table.settings]
+    outdated = [other for other in alike if other.recipe != table.recipe]  # those of other machines stay
     for other in outdated:
         other.remove()
     gallery.forget(row.key for rows in (before, *(other.rows for other in outdated)) for row in rows.values())
@@ -164,8 +169,8 @@ def rows_of(gallery: Gallery, analyser: "Analyser", paths: Sequence[Path]) -> di
         MachineError: the store could not keep what was found.
     """
     rows, store = {}, gallery.store
+    stats = [path.stat() for path in paths]  # first, so that a file that changes meanwhile does not look as it did
     digests = [file_digest(path) for path in paths]
-    stats = [path.stat() for path in paths]
     analyses = analyser([(path, None) for path in paths], gallery.seed)
     for path, sha256, stat, analysis in zip(paths, digests, stats, analyses, strict=True):
         key = store.analysis_key(sha256, "", gallery.seed)
@@ -187,7 +192,6 @@ def info(gallery: Gallery, console: Console) -> None:
     mine, has = gallery.table(), gallery.store.analyses.has
     for table in found:
         rows = table.rows
-        state = "outdated" if table.settings == mine.settings else "other settings"
         counts = {
             "pictures": len(rows),
             "regions": sum(row.regions for row in rows.values()),
@@ -196,7 +200,12 @@ def info(gallery: Gallery, console: Console) -> None:
             "changed": sum(name in paths and not row.is_of(paths[name]) for name, row in rows.items()),
             "gone": len(rows.keys() - paths),
         }
-        state = "these settings" if table.path == mine.path else state
+        if table.settings != mine.settings:
+            state = "other settings"
+        elif table.recipe != mine.recipe:
+            state = "outdated"
+        else:
+            state = "these settings" if table.path == mine.path else "other machine"
         shown.add_row(" ".join(table.settings), state, *map(str, counts.values()))
     console.print(shown)
 

@@ -40,27 +40,28 @@ SCHEMA = pa.schema([("name", pa.binary()), *((part.name, KINDS[part.type]) for p
 class Table:
     """The pictures of a folder by their names.
 
-    settings: NAME=VALUE that they were analysed with, the seed among them. identity: digest of what these settings make
-    with the code, weights and machine of then.
+    settings: NAME=VALUE that they were analysed with, the seed among them. recipe: digest of what these settings make
+    with the code and weights of then; identity: with the device, threads and library versions too.
     """
 
     path: Path
     folder: str
     settings: list[str]
+    recipe: str
     identity: str
     rows: dict[str, Row] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, place: Path, folder: Path, settings: list[str], identity: str) -> "Table":
+    def of(cls, place: Path, folder: Path, settings: list[str], recipe: str, identity: str) -> "Table":
         """The table in `place`, the folder of all tables; an empty one where there is none."""
         path = place / f"{digest(str(folder), identity, *settings)}.parquet"
-        return read(path) or cls(path, str(folder), settings, identity)
+        return read(path) or cls(path, str(folder), settings, recipe, identity)
 
     def write(self) -> None:
         """Raises MachineError where that cannot be done. Of several writers the last one wins."""
         names = [os.fsencode(name) for name in self.rows]
         columns = zip(*map(astuple, self.rows.values()), strict=True) if self.rows else [[] for _ in fields(Row)]
-        says = {"folder": self.folder, "settings": self.settings, "identity": self.identity}
+        says = {"folder": self.folder, "settings": self.settings, "recipe": self.recipe, "identity": self.identity}
         table = pa.Table.from_arrays(
             [pa.array(names, pa.binary()), *map(pa.array, columns)],
             schema=SCHEMA.with_metadata({"gallery": json.dumps(says)}),
@@ -89,7 +90,8 @@ def read(path: Path) -> Table | None:
         says = json.loads(table.schema.metadata[b"gallery"])
         names, *columns = (column.to_pylist() for column in table.cast(SCHEMA).columns)
         rows = {os.fsdecode(name): Row(*values) for name, *values in zip(names, *columns, strict=True)}
-        return Table(path, str(says["folder"]), list(map(str, says["settings"])), str(says["identity"]), rows)
+        folder, recipe, identity = (str(says[name]) for name in ("folder", "recipe", "identity"))
+        return Table(path, folder, list(map(str, says["settings"])), recipe, identity, rows)
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
         return None
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from stylegallery.settings import Positive, checked
 
 PARTS = ("model", "encoder", "depth", "segmenter", "segmentation")  # settings of a method that decide an analysis
 SIZES = ("resolution", "resizing")
+LIBRARIES = ("opencv-python-headless", "pillow", "scikit-image", "scipy")  # decide one too; records do not name them
 ROOMY, LOOK = 0.9, 0.05  # of a folder's limit: kept when it is full; written before sizes are added up again
 SPARE = 2**30  # bytes that are left to others on the disk
 PATIENCE = 600.0  # seconds that a process waits for another one's work
@@ -73,16 +75,23 @@ class AnalysisStore:
 
     @cached_property
     def of_analyses(self) -> str:
-        """Digest of all but the picture that decides an analysis. Weights of scores decide matches, and no analysis."""
+        """Digest of all but the picture that decides an analysis."""
+        return digest(self.recipe, self.computed_by)
+
+    @cached_property
+    def recipe(self) -> str:
+        """Digest of the settings, weights and sources that decide an analysis, wherever it is computed. Weights of
+        scores decide matches, and no analysis."""
         matching = {name: value for name, value in self.settings["matching"].items() if name not in SCORING}
         parts = [self.settings[name] for name in PARTS]
         analyser = {"_target_": "stylegallery.analysis.Analyser"} | {name: self.settings[name] for name in SIZES}
-        return digest(identity([*parts, matching, analyser]), self.computed_by)
+        return identity([*parts, matching, analyser])
 
     @cached_property
     def computed_by(self) -> str:
         """Device, precision, threads and libraries: sums over other threads have other last bits."""
-        return json.dumps(environment(self.settings), sort_keys=True)
+        libraries = {name: version(name) for name in LIBRARIES}
+        return json.dumps(environment(self.settings) | libraries, sort_keys=True)
 
 
 class Entries:
@@ -166,6 +175,8 @@ class Entries:
             files = sorted(self.files(), key=lambda file: file[1].st_mtime_ns)
             total = sum(stat.st_size for _, stat in files)
             limit = min(self.limit, total + shutil.disk_usage(self.folder).free - SPARE)
+            if needed > limit:  # however many entries go
+                raise OSError(errno.ENOSPC, "the disk is nearly full")
             crowded = total + needed > limit
             for path, stat in files if crowded else []:
                 if total + needed <= ROOMY * limit:

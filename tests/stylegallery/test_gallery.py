@@ -18,6 +18,7 @@ from torch import Tensor
 
 import run as script
 from stylegallery import gallery as module
+from stylegallery.errors import InputError
 from stylegallery.gallery_table import Table, tables
 from stylegallery.models.unet import UNetModel
 
@@ -59,8 +60,11 @@ def settings(small: tuple[str, ...]) -> list[str]:
 
 
 @pytest.fixture
-def command(tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str]) -> Command:
+def command(
+    tmp_path: Path, settings: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
     """`python -m stylegallery.gallery` with the small model and a store of its own: exit code and output."""
+    monkeypatch.setenv("COLUMNS", "10000")  # no line of a table is wrapped, wherever the tests run
 
     def call(name: str, folder: Path, *more: str) -> tuple[int, str]:
         capsys.readouterr()
@@ -167,6 +171,11 @@ def test_settings_that_cannot_be(command: Command, folder: Path, setting: str, s
     assert code == 2 and says in said
 
 
+def test_a_method_that_analyses_nothing_has_no_galleries(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="analyses no pictures; pass method=stylegallery or a variant of it"):
+        module.gallery(folder, ["method=styleid"], str(tmp_path / "store"))
+
+
 def test_a_store_that_cannot_be_written_is_said_before_anything_is_computed(
     command: Command, folder: Path, tmp_path: Path, passes: list[int]
 ) -> None:
@@ -206,14 +215,16 @@ def test_other_seeds_and_settings_have_tables_of_their_own_and_outdated_ones_go(
     assert says.count("these settings") == says.count("other settings") == 1
     (mine,) = (table for table in tables(store / "galleries") if "seed=0" in table.settings)
     shutil.copy(mine.path, store / "galleries" / "copy.parquet")
-    old = Table.of(store / "galleries", folder, mine.settings, "of an earlier version")
-    old.rows = {"0.png": mine.rows["0.png"]}
-    old.write()
+    old = Table.of(store / "galleries", folder, mine.settings, "of an earlier version", "then")
+    other = Table.of(store / "galleries", folder, mine.settings, mine.recipe, "on another machine")
+    for table in (old, other):
+        table.rows = {"0.png": mine.rows["0.png"]}
+        table.write()
     (store / "galleries" / "copy.parquet").unlink()
     _, says = command("info", folder)
-    assert says.count("outdated") == 1
+    assert says.count("outdated") == says.count("other machine") == 1
     command("build", folder)
-    assert {table.identity for table in tables(store / "galleries")} == {mine.identity}
+    assert {table.identity for table in tables(store / "galleries")} == {mine.identity, other.identity}
     assert len(entries(store)) == 6
 
 
