@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -48,7 +49,8 @@ class Analysis:
     """All that stages 1 and 2 know of a picture, whatever other pictures it is matched with.
 
     source is the picture as it was given, run_seed what its draws began with. The rest is asked for when it is needed,
-    and need not be in memory before: where thousands are offered, few are matched.
+    and need not be in memory before: where thousands are offered, few are matched. Those few keep their picture and
+    regions from then on; descriptors are read each time.
     """
 
     source: Picture
@@ -61,12 +63,12 @@ class Analysis:
     def descriptors(self) -> RegionDescriptors:
         return self.get_descriptors()
 
-    @property
+    @cached_property
     def image(self) -> Tensor:
         """The picture (1, 3, H, W) as the model sees it."""
         return self.get_image()
 
-    @property
+    @cached_property
     def segmentation(self) -> Segmentation:
         return self.get_segmentation()
 
@@ -211,11 +213,13 @@ class Analyser:
             self.require_unchanged(source, mask, run_seed, key)
             return given
 
+        @cache
         def anew() -> Analysis:
-            """Where the entry is gone or damaged by now."""
+            """Where the entry is gone or damaged by now; the picture itself does not stay in memory."""
             given = again()
             (inversion,) = self.inverted([given.image])
-            return self.analysed(given, inversion, Stopwatch(self.model.device))
+            found = self.analysed(given, inversion, Stopwatch(self.model.device))
+            return replace(found, get_image=lambda: again().image)
 
         def descriptors() -> RegionDescriptors:
             if found := store.analyses.get(key, DESCRIPTORS):

@@ -12,11 +12,10 @@ from stylegallery.stopwatch import Stopwatch
 
 
 class OfEach(Sequence[Tensor]):
-    """One attribute of each analysis, read when it is asked for and kept from then on: of thousands few are."""
+    """One attribute of each analysis, read when it is asked for: of thousands few are."""
 
     def __init__(self, analyses: Sequence[Analysis], name: str) -> None:
         self.analyses, self.name = analyses, name
-        self.read: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.analyses)
@@ -24,10 +23,7 @@ class OfEach(Sequence[Tensor]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
-        number = range(len(self))[index]
-        if number not in self.read:
-            self.read[number] = getattr(self.analyses[number], self.name)
-        return self.read[number]
+        return getattr(self.analyses[index], self.name)
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,15 @@ def test_entries_are_of_what_decides_them(composed: Composed, override: str, inv
     assert (before.analysis_key("picture", "", 0) == after.analysis_key("picture", "", 0)) == analyses
 
 
+def test_entries_are_of_the_libraries_that_read_pictures(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for newer in ("", "pillow", "opencv-python-headless", "scipy"):
+        monkeypatch.setattr(module, "version", lambda name, newer=newer: f"{name == newer}")
+        store = AnalysisStore(settings_of(composed), None, 1.0)
+        keys |= {store.inversion_key(torch.zeros(1, 3, 8, 8)), store.analysis_key("picture", "", 0)}
+    assert len(keys) == 8
+
+
 def test_entries_are_of_one_picture_mask_and_seed(composed: Composed) -> None:
     store, image = AnalysisStore(settings_of(composed), None, 1.0), torch.zeros(1, 3, 8, 8)
     nudged = image.clone()
@@ -218,6 +227,31 @@ def test_a_kept_picture_is_found_without_being_decoded(
     monkeypatch.setattr(analysis, "read_image", pytest.fail)
     found = analysed(analyser, Path(shutil.copy(pictures.first, tmp_path / "moved.png")))
     assert len(found.descriptors.circles) == len(found.segmentation.labels.unique())
+
+
+def test_what_is_asked_for_again_is_remembered(
+    analyser: Analyser, pictures: Pictures, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed(analyser, pictures.first)
+    kept = analysed(analyser, pictures.first)
+    first = kept.image, kept.segmentation, kept.labels
+    monkeypatch.setattr(analysis, "read_image", pytest.fail)
+    monkeypatch.setattr(Entries, "get", pytest.fail)
+    assert first[0] is kept.image and first[1] is kept.segmentation and first[2] is kept.labels
+
+
+def test_what_is_gone_is_computed_once(
+    analyser: Analyser, pictures: Pictures, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot be written again either."""
+    expected = analysed(analyser, pictures.first)
+    kept = analysed(analyser, pictures.first)
+    assert analyser.store
+    shutil.rmtree(analyser.store.analyses.folder.parent)
+    monkeypatch.setattr(Entries, "put", lambda *_: None)
+    del passes[:]
+    assert same(kept, expected) and same(kept, expected)
+    assert len(passes) == 2
 
 
 def test_of_many_new_pictures_few_stay_in_memory(
@@ -385,7 +419,7 @@ def test_a_full_disk_is_left_to_others(
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=SPARE - 10**6))
     kept.room = 0
     kept.put("b", values(1))
-    assert not list(tmp_path.iterdir())
+    assert kept.get("a", FORMS) and not kept.has("b")  # nothing goes where that would not make room
     assert "cannot be written (the disk is nearly full), so that pictures are analysed again" in caplog.text
 
 
