@@ -119,8 +119,9 @@ class StyleGallery:
         given = zip(items, generators, watches, strict=True)
         plans = [self.plan(item, generator, progress, watch) for item, generator, watch in given]
         results: dict[int, Stylization] = {}
-        for shape in {plan.content.image.shape: None for plan in plans}:
-            same = [i for i, plan in enumerate(plans) if plan.content.image.shape == shape]
+        shapes = [plan.content.segmentation.latent.shape for plan in plans]
+        for shape in dict.fromkeys(shapes):
+            same = [i for i, other in enumerate(shapes) if other == shape]
             rendered = self.render_together([plans[i] for i in same], progress, [watches[i] for i in same])
             results |= dict(zip(same, rendered, strict=True))
         return [results[i] for i in range(len(items))]
@@ -201,7 +202,7 @@ class StyleGallery:
             guidance = self.guidance
             if self.time_budget is not None:
                 guidance = self.within(self.time_budget - watch.elapsed(), used[0], scenes[0])
-            updates = len(guidance_timesteps(self.model, guidance)) * guidance.iterations
+            updates = guidance.extras.most(len(guidance_timesteps(self.model, guidance)) * guidance.iterations)
             advances = [progress.stage("3 energy", updates) for _ in plans]
             found = optimise_together(self.model, scenes, guidance, advances, self.shared)
             images = [self.model.decode(latent).cpu() for latent, _ in found]

@@ -35,6 +35,10 @@ class ExtrasConfig:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    def most(self, scheduled: int) -> int:
+        """The most updates that are made of so many."""
+        return scheduled if self.updates is None else min(scheduled, self.updates)
+
 
 def learning_rate(first: float, last: float | None, share: float) -> float:
     """The rate at a share of the updates, 0 to 1: linear from `first` to `last`, or `first` throughout."""

@@ -49,7 +49,9 @@ def steps_within(
         except SettingsError:  # all timesteps of so few steps are above the highest
             break
         steps = fewer
-        if count * config.iterations * update + math.ceil(count / config.refresh) * features <= left:
+        updates = config.extras.most(count * config.iterations)
+        passes = math.ceil(updates / (config.iterations * config.refresh))
+        if updates * update + passes * features <= left:
             return steps
     notice(f"the time budget leaves {max(left, 0):.1f} s for stage 3, too little; it makes the fewest steps, {steps}")
     return steps

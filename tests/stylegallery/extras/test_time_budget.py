@@ -92,6 +92,15 @@ def test_a_run_takes_its_budget_and_one_more_step_would_not_fit(
     assert 60 - step < clock.now - began <= 60
 
 
+def test_updates_that_are_not_made_take_no_time(
+    model: DiffusionModel, clocked: Callable[[DiffusionModel], Clock]
+) -> None:
+    content, references, matches = scene()
+    config = configured(GuidanceConfig, steps=40, refresh=1, extras=configured(ExtrasConfig, updates=2))
+    clocked(model)
+    assert steps_within(30, lambda: None, model, content, references, matches, config) == 40
+
+
 def test_a_long_budget_takes_all_steps_and_a_short_one_the_fewest(
     model: DiffusionModel, clocked: Callable[[DiffusionModel], Clock], caplog: pytest.LogCaptureFixture
 ) -> None:
