@@ -42,7 +42,8 @@ def sweep(tree: Path, overrides: list[str]) -> Sweep:
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         out, cache = Path(folder, "out"), Path(folder, "cache")
-        environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
+        environment = {name: value for name, value in os.environ.items() if name != "STYLEGALLERY_STORE"}
+        environment |= {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)}
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         processes = [
             subprocess.Popen(
