@@ -127,6 +127,7 @@ def products(unet: nn.Module, run: Callable[[], object]) -> int:
     return sum(found)
 
 
+@pytest.mark.slow
 def test_a_forward_pass_has_the_operations_of_its_layers(shapes: UNetModel) -> None:
     one, config = flops.subject(shapes, 64, 1), guidance()
     latent = one.content.latent

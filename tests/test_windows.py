@@ -78,6 +78,7 @@ def flushes_what_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("blank_figures", "flushes_what_may_be_written")
+@pytest.mark.slow
 def test_a_picture_is_written(run_script: RunCli, pictures: Pictures, tmp_path: Path) -> None:
     result = run_script(*pictures.overrides(), f"out={tmp_path / 'out'}")
     assert result.returncode == 0, result.stderr

@@ -50,6 +50,7 @@ def items_of(manifest: str) -> list[Item]:
 
 
 @pytest.mark.skipif(not PICTURES.is_dir(), reason="the published pictures are not on this machine")
+@pytest.mark.slow
 def test_the_published_pictures_are_accepted() -> None:
     for name in NAMES[:4]:
         items = load_items(compose_config("stylegallery", f"data={name}", f"data.root={PICTURES}").data)
@@ -199,6 +200,7 @@ def test_masks_of_a_manifest_are_inputs(tiny: Path, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("kept", [["grass", "dog"], ["dog"]])
+@pytest.mark.slow
 def test_the_regions_of_a_masked_item_contain_those_of_the_mask(
     kept: list[str], built: object, pictures: Pictures, tmp_path: Path
 ) -> None:

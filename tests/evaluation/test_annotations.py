@@ -80,6 +80,7 @@ def test_without_settings_those_of_the_run_decide(
         (("model=sd15", "model.path={model}", "resolution=128"), "resolution: 64 there, 128 now"),
     ],
 )
+@pytest.mark.slow
 def test_other_settings_than_those_of_the_run_are_refused(
     out: Path, built_with: list[dict[str, Any]], tiny_model: Path, overrides: tuple[str, ...], difference: str
 ) -> None:

@@ -176,6 +176,7 @@ def test_the_table_is_that_of_evaluation_tables(results: Path) -> None:
     assert by_label["stylegallery"]["cells"][names.index("csd")]["reason"] == MISSING
 
 
+@pytest.mark.slow
 def test_scores_and_reasons_of_items(results: Path) -> None:
     data = blocks_of(results)["data"]
     labels = [method["label"] for method in data["methods"]]
@@ -426,6 +427,7 @@ def test_open_an_item_and_walk_by_keyboard(page: Page) -> None:
     page.wait(lambda: not page.one("#drill").is_displayed())
 
 
+@pytest.mark.slow
 def test_an_item_with_everything_wrong_opens(page: Page) -> None:
     page.one("#item-text").send_keys("0009")
     page.click("#items-box tbody button")

@@ -25,6 +25,7 @@ def test_shard_for_a_launcher(fake_config: Compose, out: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_run_prints_a_table_and_fails_for_failed_items(fake_config: Compose, out: Path) -> None:
     import run as script
 

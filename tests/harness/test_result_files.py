@@ -161,6 +161,7 @@ class Watched(Sequence[torch.Tensor]):
 
 @pytest.mark.parametrize(("matched", "shown"), [([9, 3, 9], [3, 9, 1, 2, 4, 5]), ([*range(11, 19)], [*range(11, 19)])])
 @pytest.mark.parametrize("explain", [False, True])
+@pytest.mark.slow
 def test_of_many_references_those_that_are_matched_and_a_few_others_are_read_and_written(
     tmp_path: Path, item: Item, explain: bool, matched: list[int], shown: list[int]
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_task_does_only_what_it_was_started_for(fake_config: Compose, gallery:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.slow
 def test_the_end_of_a_task_is_no_failure_of_its_item(fake_config: Compose, out: Path) -> None:
     """Slurm takes the machine back: submitit's handler of the signal raises inside the method."""
     utils = pytest.importorskip("submitit.core.utils")

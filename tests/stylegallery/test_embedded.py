@@ -178,6 +178,7 @@ def test_the_discriminator_gets_the_gradient_of_the_pixel_loss_at_the_decoded_pi
     assert balance(distortion, fooled, decoded).item() == pytest.approx(6, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_texture_distance_asks_for_strokes_near_their_place_and_not_in_it() -> None:
     draw = torch.Generator().manual_seed(0)
     strokes = ndimage.gaussian_filter(torch.randn(4, 1, 128, 128, generator=draw).numpy(), (0, 0, 0.6, 3))

@@ -25,6 +25,8 @@ from stylegallery.models.unet import UNetModel
 Command = Callable[..., tuple[int, str]]
 STEPS = 2  # of inversion, in `small`
 
+pytestmark = pytest.mark.slow  # each builds galleries with a model
+
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:

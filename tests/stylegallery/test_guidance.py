@@ -568,6 +568,7 @@ def test_scenes_painted_together_are_what_each_is_alone(model: DiffusionModel, i
     assert (together[0][0] - together[2][0]).abs().mean() > 0.05
 
 
+@pytest.mark.slow
 def test_a_scene_that_has_settled_stays_while_the_others_go_on(
     model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

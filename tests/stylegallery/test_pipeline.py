@@ -126,6 +126,7 @@ def test_a_damaged_image_is_told_in_one_sentence(gallery: StyleGallery, tmp_path
         gallery.analyse(image)
 
 
+@pytest.mark.slow
 def test_a_pin_changes_a_match_and_no_network_runs(gallery: StyleGallery, pictures: Pictures) -> None:
     with calls(gallery) as counted:
         content, *references = [gallery.analyse(picture) for picture in pictures]

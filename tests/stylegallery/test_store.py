@@ -86,6 +86,7 @@ def same(first: Analysis, second: Analysis) -> bool:
 # --- what is kept of a picture ---
 
 
+@pytest.mark.slow
 def test_a_picture_is_analysed_once(
     analyser: Analyser, pictures: Pictures, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_other_seeds_masks_and_settings_share_an_inversion(
     assert all(torch.equal(first.segmentation.inverted, other.segmentation.inverted) for other in others)
 
 
+@pytest.mark.slow
 def test_a_variant_of_the_method_shares_inversions(
     analyser: Analyser, composed: Composed, pictures: Pictures, passes: list[int], tmp_path: Path
 ) -> None:
@@ -254,6 +256,7 @@ def test_what_is_gone_is_computed_once(
     assert len(passes) == 2
 
 
+@pytest.mark.slow
 def test_of_many_new_pictures_few_stay_in_memory(
     analyser: Analyser, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

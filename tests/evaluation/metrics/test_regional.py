@@ -313,6 +313,7 @@ def test_one_item_that_cannot_be_annotated_does_not_keep_the_others(
     assert printed.count("failed:") == printed.count("isnotapicture") + printed.count("changedwhileitwasused") == 4
 
 
+@pytest.mark.slow
 def test_a_method_that_cannot_be_built_ends_the_annotations(
     fake_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +355,7 @@ def test_annotations_have_the_regions_and_matches_of_the_pipeline(built: object,
     assert annotation.matches == result.matches
 
 
+@pytest.mark.slow
 def test_annotations_are_made_without_the_masks_of_one_run(
     fake_config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +396,7 @@ def test_settings_that_do_not_exist_are_one_sentence(
         annotations.annotate_with_stylegallery(tmp_path, [override], Console(quiet=True))
 
 
+@pytest.mark.slow
 def test_annotations_find_the_pictures_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "identity.yaml").touch()

@@ -140,6 +140,7 @@ def test_the_number_of_steps_that_a_budget_chose_gives_the_same_bytes(
     assert result.steps == limited.steps
 
 
+@pytest.mark.slow
 def test_the_record_holds_the_steps(run_inside: RunInside, pictures: Pictures, tmp_path: Path) -> None:
     told = run_inside(*pictures.overrides(), "time_budget=1000s", f"out={tmp_path / 'out'}")
     record = load_record(tmp_path / "out")
