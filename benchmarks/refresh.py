@@ -66,10 +66,10 @@ def schedule(name: str, preset: GuidanceConfig) -> GuidanceConfig:
 
 def segmentations(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> list[Segmentation]:
     """Content and references as `StyleGallery.render` hands them on."""
-    content, *references = [analysis.segmentation for analysis in plan.analyses]
     if config.extras.initial == "content":
-        content = replace(content, latent=method.model.encode(method.recoloured(plan)))
-    return [content, *references]
+        content, references, _ = method.scene(plan)
+        return [content, *references]
+    return [analysis.segmentation for analysis in plan.analyses]
 
 
 @torch.no_grad()

@@ -35,7 +35,8 @@ from stylegallery.draws import generator_for
 from stylegallery.errors import InputError
 from stylegallery.files import writable
 from stylegallery.memory import enough_memory
-from stylegallery.overrides import CONFIGS, in_one_sentence, store_settings
+from stylegallery.overrides import CONFIGS, in_one_sentence
+from stylegallery.overrides import composed as method_and_store
 from stylegallery.progress import Bars
 from stylegallery.provenance import weights_digests, with_absolute_paths
 
@@ -71,7 +72,7 @@ def annotate_with_stylegallery(out: Path, overrides: Sequence[str], console: Con
     if not anew:
         require_same(out, runs, settings)
     weights_digests(settings)  # before any item: missing weights are an error of the settings, not of items
-    store = composed_store([f"{name}={value}" for name, value in given.items() if name.startswith("store")])
+    _, store = method_and_store([f"{name}={value}" for name, value in given.items() if name.startswith("store")])
 
     def load() -> Annotate:
         method = build(settings, store=store)
@@ -165,12 +166,6 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
             + " ".join(overrides)
         )
     return settings
-
-
-def composed_store(overrides: Sequence[str]) -> dict[str, Any] | None:
-    """The settings of the store of analyses, where a run found what its annotations ask for."""
-    with in_one_sentence(overrides), initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return store_settings(compose("config", overrides=list(overrides)))
 
 
 def can_annotate(settings: Mapping[str, Any]) -> bool:

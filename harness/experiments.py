@@ -56,11 +56,10 @@ def single_job(config: DictConfig) -> Job:
     (item,) = load_items(config.data)
     method: dict[str, Any] = settings_of(config)["method"]
     if config.out:
-        return Job(
-            Path(str(config.out), difference("out")), "", config.seed, method, [item], store=store_settings(config)
-        )
-    digest = Request.of(item, config.seed, method).digest()
-    return Job(Path(f"outputs/{item.id}-{digest}"), "", config.seed, method, [item], store=store_settings(config))
+        out = Path(str(config.out), difference("out"))
+    else:
+        out = Path(f"outputs/{item.id}-{Request.of(item, config.seed, method).digest()}")
+    return Job(out, "", config.seed, method, [item], store=store_settings(config))
 
 
 def run_labels(config: DictConfig, console: Console) -> tuple[list[Job], Counter[str]]:
@@ -135,7 +134,8 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         composed = compose("config", overrides=of_all, return_hydra_config=bool(some))
         if some:
             has = {*composed.hydra.runtime.choices, *dotted(OmegaConf.to_container(composed))}
-            has -= set() if "guidance" in composed.method else {"preset"}
+            if "guidance" not in composed.method:
+                has.discard("preset")
             composed = compose("config", overrides=[*of_all, *(one for one in some if key_of(one) in has)])
         yield f"{label}{job}", composed
 

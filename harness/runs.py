@@ -127,7 +127,7 @@ class Worker:
                 yield "there", record
             else:
                 missing.append((item, request))
-        at_once = len(missing) > 1 and not self.alone
+        at_once = len(missing) > 1 and not self.alone and hasattr(self.build(), "stylize_together")
         made = self.together([item for item, _ in missing]) if at_once else [None] * len(missing)
         for (item, request), result in zip(missing, made, strict=True):
             yield self.do_one(item, request, result)

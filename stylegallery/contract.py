@@ -210,6 +210,11 @@ class Silent:
 
 
 class Method(Protocol):
-    """What a benchmark runs. Draws come from `generator` alone, see `draws.item_generator`."""
+    """What a benchmark runs. Draws come from `generator` alone, see `draws.item_generator`.
+
+    Two attributes are a method's choice. `draws_for_items = False` says that it draws for single pictures alone, see
+    `draws.generator_for`. `stylize_together(items, generators)` gives the results of several items in their order: a
+    job hands it as many as the method's setting `batch` says.
+    """
 
     def stylize(self, item: Item, generator: torch.Generator, progress: Progress = Silent()) -> Stylization: ...

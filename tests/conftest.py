@@ -345,6 +345,22 @@ def run_inside(composed: Callable[..., DictConfig], blank_figures: None) -> Iter
     torch.set_deterministic_debug_mode(before)
 
 
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures every call of the inverting network had."""
+    from stylegallery.models.unet import UNetModel
+
+    found: list[int] = []
+    whole = UNetModel.predict_with_features
+
+    def counted(self: UNetModel, latents: torch.Tensor, timestep: int) -> tuple[torch.Tensor, torch.Tensor]:
+        found.append(len(latents))
+        return whole(self, latents, timestep)
+
+    monkeypatch.setattr(UNetModel, "predict_with_features", counted)
+    return found
+
+
 @pytest.fixture(scope="session")
 def built(composed: Callable[..., DictConfig]) -> object:
     """The method of the unchanged small config, built once."""

@@ -277,6 +277,19 @@ def test_global_style_takes_all_references(normalise: str, tiny_model: Path, ite
     assert len(method.stylize(item, torch.Generator()).energies) == 2
 
 
+@pytest.mark.slow
+def test_global_style_weighs_references_by_item_in_a_batch_too(
+    tiny_model: Path, item: Item, pictures: Pictures
+) -> None:
+    method = small("global_style", tiny_model, "batch=2")
+    items = [item, Item("x", pictures.content, (pictures.first,))]
+    together = method.stylize_together(items, [torch.Generator(), torch.Generator()])
+    for one, result in zip(items, together, strict=True):
+        alone = method.stylize(one, torch.Generator())
+        assert torch.equal(result.image, alone.image) and result.energies == alone.energies
+        assert not result.matches and result.content_labels is None
+
+
 # --- the floors and the ceiling ---
 
 

@@ -55,6 +55,12 @@ def configs(out: Path) -> list[dict[str, Any]]:
     ]
 
 
+def test_how_an_item_is_painted_decides_no_annotation() -> None:
+    settings = {"_target_": "x", "batch": 1, "time_budget": None, "guidance": {"steps": 3}, "segmentation": {"k": 1}}
+    assert deciding(settings) == deciding(settings | {"batch": 8, "time_budget": 30, "guidance": {"steps": 4}})
+    assert deciding(settings) != deciding(settings | {"segmentation": {"k": 2}})
+
+
 def test_an_item_with_very_many_references_is_left_out(tmp_path: Path) -> None:
     item = Item("item", tmp_path / "content.png", tuple(tmp_path / f"{number}.png" for number in range(1000)))
     reason = annotations.annotate_item(pytest.fail, item, {}, tmp_path / "annotation")  # type: ignore[arg-type]

@@ -74,6 +74,13 @@ def test_items_are_done_together_under_their_locks(batched: Job, job: Job, out: 
         assert torch.equal(read_image(job.folder(item) / "stylised.png"), picture)
 
 
+def test_a_method_with_a_batch_of_its_own_gets_one_item_at_a_time(batched: Job) -> None:
+    """Its `batch` may mean something else."""
+    method, said = Counting(), io.StringIO()
+    assert run_items(batched, lambda: method, Console(file=said))["done"] == 12
+    assert method.did == [item.id for item in batched.items] and "one by one" not in said.getvalue()
+
+
 def test_only_items_without_a_result_are_done_together(batched: Job) -> None:
     run(replace(batched, items=batched.items[1:4]))
     ids = [item.id for item in batched.items]

@@ -14,32 +14,16 @@ import pytest
 from conftest import ROOT, Pictures, paint
 from hydra import compose, initialize_config_dir
 from rich.console import Console
-from torch import Tensor
 
 import run as script
 from stylegallery import gallery as module
 from stylegallery.errors import InputError
 from stylegallery.gallery_table import Table, tables
-from stylegallery.models.unet import UNetModel
 
 Command = Callable[..., tuple[int, str]]
 STEPS = 2  # of inversion, in `small`
 
 pytestmark = pytest.mark.slow  # each builds galleries with a model
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures every call of the inverting network had."""
-    found: list[int] = []
-    whole = UNetModel.predict_with_features
-
-    def counted(self: UNetModel, latents: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
-        found.append(len(latents))
-        return whole(self, latents, timestep)
-
-    monkeypatch.setattr(UNetModel, "predict_with_features", counted)
-    return found
 
 
 @pytest.fixture

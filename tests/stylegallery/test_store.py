@@ -32,27 +32,12 @@ from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.files import notice
 from stylegallery.matching import RegionDescriptors
-from stylegallery.models.unet import UNetModel
 from stylegallery.pipeline import StyleGallery
 from stylegallery.store import SPARE, AnalysisStore, Entries
 
 Settings = dict[str, Any]
 Composed = Callable[..., DictConfig]
 FORMS = {"values": "float n n", "names": "int64 n"}
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures every call of the inverting network had."""
-    found: list[int] = []
-    whole = UNetModel.predict_with_features
-
-    def counted(self: UNetModel, latents: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
-        found.append(len(latents))
-        return whole(self, latents, timestep)
-
-    monkeypatch.setattr(UNetModel, "predict_with_features", counted)
-    return found
 
 
 def settings_of(composed: Composed, *overrides: str) -> Settings:
