@@ -51,6 +51,11 @@ def items_of(out: Path, label: str, pid: int | None) -> list[Path]:
     return [out / "cells" / label / path.stem for path in locks if path.read_text().split()[-1:] == [str(pid)]]
 
 
+def under_way(out: Path, label: str, pid: int | None) -> bool:
+    """Whether a process is in a cell that has no record yet."""
+    return any(read_record(cell) is None for cell in items_of(out, label, pid))
+
+
 def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]:
     """Kill that many times; counts of what the kills met. AssertionError where anything is lost or wrong."""
     rng, seen = random.Random(seed), Counter(kills=0, rounds=0)
@@ -63,17 +68,19 @@ def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]
         workers = [start(out, label, gallery, {}), start(out, label, gallery, {})]
         while seen["kills"] < kills and all(worker.is_alive() for worker in workers):
             victim = workers[rng.randrange(2)]
-            # Every other kill waits for the first cell: on a busy machine a process may take long to get there.
+            # Every other kill waits for a cell under way: on a busy machine a process may take long to get there.
             waiting = seen["kills"] % 2 == 1
-            while waiting and victim.is_alive() and not items_of(out, label, victim.pid):
+            while waiting and victim.is_alive() and not under_way(out, label, victim.pid):
                 time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.05 if waiting else 0.25))
+            time.sleep(rng.uniform(0, 0.01 if waiting else 0.25))
             if not victim.is_alive():
                 break
             assert victim.pid
-            os.kill(victim.pid, signal.SIGSTOP)  # the other one would take over what it leaves before it is counted
-            begun = items_of(out, label, victim.pid)
-            seen["met a cell under way"] += any(read_record(cell) is None for cell in begun)
+            try:  # stopped first: the other one would take over what it leaves before it is counted
+                os.kill(victim.pid, signal.SIGSTOP)
+            except ProcessLookupError:  # it has just ended
+                break
+            seen["met a cell under way"] += under_way(out, label, victim.pid)
             os.kill(victim.pid, signal.SIGKILL)
             victim.join()
             seen["kills"] += 1
