@@ -78,10 +78,11 @@ def survive(out: Path, gallery: Path, kills: int, seed: int = 0) -> Counter[str]
             assert victim.pid
             try:  # stopped first: the other one would take over what it leaves before it is counted
                 os.kill(victim.pid, signal.SIGSTOP)
+                met = under_way(out, label, victim.pid)
+                os.kill(victim.pid, signal.SIGKILL)
             except ProcessLookupError:  # it has just ended
                 break
-            seen["met a cell under way"] += under_way(out, label, victim.pid)
-            os.kill(victim.pid, signal.SIGKILL)
+            seen["met a cell under way"] += met
             victim.join()
             seen["kills"] += 1
             seen["left a cell half written"] += bool(list((out / "cells" / label).glob(f"*/{PARTIAL}*")))
