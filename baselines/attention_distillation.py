@@ -31,10 +31,11 @@ from baselines.inputs import PictureReader
 from stylegallery.colour_statistics import monge_kantorovich
 from stylegallery.contract import Energy, Item, Progress, Silent, Stylization
 from stylegallery.errors import InputError, require
+from stylegallery.fixed_attention import FixedAttention
 from stylegallery.images import open_image
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
-from stylegallery.optimisation import Losses, minimise
+from stylegallery.optimisation import Execution, minimise
 from stylegallery.regions import flat_labels, mask_on_grid, named_regions
 from stylegallery.settings import Count, NotNegative, Number, Positive, Resolution, Share, Steps, Timestep, checked
 from stylegallery.stopwatch import Stopwatch
@@ -109,21 +110,32 @@ class AttentionDistillation:
         the optimised latent's, and the gradient of an L1 term at 0 is that rounding's sign.
         """
 
-        def losses_at(timestep: int) -> Losses:
-            styles = self.model.self_attention_of_each(references, timestep, self.layers)
-            source = None if content is None else self.model.self_attention(content, timestep, self.layers)
+        losses = DistillationLosses(self, content, references, masks)
+        # The labels of masks are looked at in every update, which a replay cannot do.
+        replayed = Execution.on(self.model.device).replayed and masks is None
+        rate, weights = self.learning_rate, (1.0, self.content_weight)
+        return minimise(start, self.timesteps, self.iterations, losses, lambda _: rate, *weights, replayed=replayed)
 
-            def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
-                attention = self.model.self_attention(latent, timestep, self.layers)
-                style = style_loss(attention, styles, self.attention_scale, masks)
-                kept = content_loss(attention, source, self.content_term) if source else torch.zeros_like(style)
-                return style, kept
 
-            return losses
+class DistillationLosses:
+    """What `minimise` lowers; the arguments are those of `AttentionDistillation.optimise`."""
 
-        return minimise(
-            start, self.timesteps, self.iterations, losses_at, lambda _: self.learning_rate, 1.0, self.content_weight
-        )
+    def __init__(
+        self, method: AttentionDistillation, content: Tensor | None, references: Sequence[Tensor], masks: Masks | None
+    ) -> None:
+        self.method, self.masks = method, masks
+        batches = [references, [] if content is None else [content]]
+        of_each = partial(method.model.self_attention_of_each, layers=method.layers)
+        self.fixed = FixedAttention(batches, of_each, method.timesteps)
+        self.prepare = self.fixed.take
+
+    def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        attention = self.method.model.self_attention(latents, self.fixed.timestep, self.method.layers)
+        styles, contents = self.fixed.layers
+        style = style_loss(attention, styles, self.method.attention_scale, self.masks)
+        if not contents:
+            return style, torch.zeros_like(style)
+        return style, content_loss(attention, contents[0], self.method.content_term)
 
 
 def style_loss(

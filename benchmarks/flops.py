@@ -108,8 +108,8 @@ def full_attention(one: Subject, config: GuidanceConfig) -> int:
 
 def published_step(one: Subject, config: GuidanceConfig) -> float:
     """A step as published: every picture of the run, K masked attentions, forward and backward of the latent."""
-    start, at = initial_latent(one.content, config), published.losses_at(*one, config)
-    return counted(lambda: list(minimise(start, [TIMESTEP], 1, at, lambda _: 0.05, 1.0, config.content_weight)))
+    start, losses = initial_latent(one.content, config), published.PublishedLosses(*one, config)
+    return counted(lambda: list(minimise(start, [TIMESTEP], 1, losses, lambda _: 0.05, 1.0, config.content_weight)))
 
 
 def our_step(one: Subject, config: GuidanceConfig) -> float:

@@ -21,7 +21,6 @@ from stylegallery.guidance import GuidanceConfig, guided_layers
 from stylegallery.matching import MatchingConfig, region_semantics
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel, InversionStep
-from stylegallery.optimisation import Losses
 from stylegallery.regions import flat_labels, region_count
 from stylegallery.segmentation import Segmentation, SegmentationConfig
 
@@ -57,29 +56,31 @@ def semantics(labels: Tensor, image: Tensor, encoder: Callable[[Tensor], Tensor]
     return torch.cat([region_semantics(region, encoder(image)[0], size, config.lone_token) for region in regions])
 
 
-def losses_at(
-    model: DiffusionModel,
-    content: Segmentation,
-    references: Sequence[Segmentation],
-    matches: Sequence[Match],
-    config: GuidanceConfig,
-) -> Callable[[int], Losses]:
+class PublishedLosses:
     """What `optimisation.minimise` asks: the losses of a timestep as a function of the latent."""
-    layers = guided_layers(model, config)
 
-    def at(timestep: int) -> Losses:
-        of_content = model.self_attention(content.latent, timestep, layers)
-        of_references = [model.self_attention(reference.latent, timestep, layers) for reference in references]
+    def __init__(
+        self,
+        model: DiffusionModel,
+        content: Segmentation,
+        references: Sequence[Segmentation],
+        matches: Sequence[Match],
+        config: GuidanceConfig,
+    ) -> None:
+        self.model, self.pictures, self.matches = model, (content, references), matches
+        self.layers, self.scale = guided_layers(model, config), config.attention_scale
 
-        def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
-            attention = model.self_attention(latent, timestep, layers)
-            style = style_loss(attention, of_references, content, references, matches, config.attention_scale)
-            queries = [F.l1_loss(a.query, c.query) for a, c in zip(attention, of_content, strict=True)]
-            return style, torch.stack(queries).sum()
+    def prepare(self, timestep: int) -> None:
+        content, references = self.pictures
+        self.timestep = timestep
+        self.of_content = self.model.self_attention(content.latent, timestep, self.layers)
+        self.of_references = [self.model.self_attention(one.latent, timestep, self.layers) for one in references]
 
-        return losses
-
-    return at
+    def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        attention = self.model.self_attention(latents, self.timestep, self.layers)
+        style = style_loss(attention, self.of_references, *self.pictures, self.matches, self.scale)
+        queries = [F.l1_loss(a.query, c.query) for a, c in zip(attention, self.of_content, strict=True)]
+        return style, torch.stack(queries).sum()
 
 
 def style_loss(

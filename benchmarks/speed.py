@@ -23,18 +23,11 @@ from transformers import Dinov2Config, Dinov2Model
 from benchmarks import published
 from benchmarks.subjects import Subject, guidance, named_model, pictures, random_labels, settings
 from stylegallery.encoders import DINOv2Encoder
-from stylegallery.guidance import (
-    GuidanceConfig,
-    content_loss,
-    guided_layers,
-    initial_latent,
-    optimise,
-    regional_style_loss,
-)
+from stylegallery.guidance import GuidanceConfig, Scene, SceneLosses, initial_latent, optimise
 from stylegallery.inversion import fuse
 from stylegallery.matching import MatchingConfig, region_semantics
 from stylegallery.models.diffusion import DiffusionModel
-from stylegallery.optimisation import Losses, minimise
+from stylegallery.optimisation import minimise
 from stylegallery.segmentation import cluster, principal_components
 
 TIMESTEP = 501
@@ -76,34 +69,23 @@ def heading(what: str) -> None:
 # --- a step of stage 3 ---
 
 
-def our_losses(one: Subject, config: GuidanceConfig) -> Losses:
-    """The losses of `optimise` at one timestep."""
-    layers = guided_layers(one.model, config)
-    used = sorted({match.reference for match in one.matches})
-    latents = [one.content.latent, *(one.references[number - 1].latent for number in used)]
-    of_content, *styles = one.model.self_attention_of_each(latents, TIMESTEP, layers, config.batched)
-
-    def losses(latent: Tensor) -> tuple[Tensor, Tensor]:
-        attention = one.model.self_attention(latent, TIMESTEP, layers)
-        by_reference = dict(zip(used, styles, strict=True))
-        style = regional_style_loss(attention, by_reference, one.content, one.references, one.matches, config)
-        return style, content_loss(attention, of_content)
-
-    return losses
-
-
 def require_agreement(one: Subject, config: GuidanceConfig) -> None:
     """Energies and gradients of the two sides at one latent. Gradients of L1 losses are sums of signs: where a
     difference is almost zero, rounding decides, so that a few elements may differ."""
     found = []
-    for losses in (published.losses_at(*one, config)(TIMESTEP), our_losses(one, config)):
+    for losses in (
+        published.PublishedLosses(*one, config),
+        SceneLosses(one.model, [Scene(*one[1:])], config, [TIMESTEP]),
+    ):
+        with torch.no_grad():
+            losses.prepare(TIMESTEP)
         latent = initial_latent(one.content, config).clone().requires_grad_()
-        style, content = losses(latent)
+        style, content = map(torch.Tensor.sum, losses(latent))
         (gradient,) = torch.autograd.grad(style + config.content_weight * content, latent)
         found.append((style.detach(), content.detach(), gradient))
-    (theirs, their_content, expected), (ours, our_content, gradient) = found
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(our_content, their_content, rtol=1e-4, atol=1e-6)
+    (style, content, expected), (our_style, our_content, gradient) = found
+    torch.testing.assert_close(our_style, style, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(our_content, content, rtol=1e-4, atol=1e-6)
     difference = (gradient - expected).norm() / expected.norm()
     assert difference < 0.01, f"the gradients of the two sides differ by {difference:.1%}"
 
@@ -117,9 +99,9 @@ def time_steps(model: DiffusionModel, side: int, references: Sequence[int], refr
         require_agreement(one, exact)
 
         def theirs(one: Subject = one) -> None:
-            start, at = initial_latent(one.content, exact), published.losses_at(*one, exact)
+            start, losses = initial_latent(one.content, exact), published.PublishedLosses(*one, exact)
             rate, weight = exact.learning_rate, exact.content_weight
-            list(minimise(start, model.timesteps(refresh), 1, at, lambda _: rate, 1.0, weight))
+            list(minimise(start, model.timesteps(refresh), 1, losses, lambda _: rate, 1.0, weight))
 
         def ours(one: Subject = one) -> None:
             optimise(*one, replace(exact, refresh=refresh))

@@ -2,13 +2,14 @@
 
 Energy = λ_s · RSL + λ_c · GCL; the paper's λ_s is 1. Attention is sparse by gathering: every content region's
 queries meet the keys and values of its matched reference region and nothing else, Σ n_i m_j logits instead of K N².
+How a GPU does the same without waiting for Python is in grouped_attention.py, fixed_attention.py and replay.py.
 """
 
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -19,9 +20,11 @@ from torch import Tensor
 from stylegallery.contract import Advance, Energy, Match, ignored
 from stylegallery.errors import SettingsError
 from stylegallery.extras.small_models import ExtrasConfig, finished, learning_rate, mean_of_regions, settled
+from stylegallery.fixed_attention import FixedAttention
+from stylegallery.grouped_attention import grouped_target
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
-from stylegallery.optimisation import Losses, minimise
+from stylegallery.optimisation import Execution, minimise
 from stylegallery.segmentation import Segmentation
 from stylegallery.settings import Count, NotNegative, Number, Positive, Steps, check_fields
 from stylegallery.shared_attention import SharedAttention
@@ -75,9 +78,10 @@ def optimise(
     config: GuidanceConfig,
     advance: Advance = ignored,
     shared: SharedAttention | None = None,
+    execution: Execution | None = None,
 ) -> Optimised:
     """Stage 3 of one scene, see `optimise_together`."""
-    (found,) = optimise_together(model, [Scene(content, references, matches)], config, [advance], shared)
+    (found,) = optimise_together(model, [Scene(content, references, matches)], config, [advance], shared, execution)
     return found
 
 
@@ -87,59 +91,29 @@ def optimise_together(
     config: GuidanceConfig,
     advances: Sequence[Advance],
     shared: SharedAttention | None = None,
+    execution: Execution | None = None,
 ) -> list[Optimised]:
     """The stylised latent of every scene and its energies. Contents have one shape: their latents share the network's
     calls, and each is what it would be alone, up to rounding.
 
-    References without a match are not run. Features of content and references do not depend on z: `refresh` timesteps
-    in a row share those of the middle one, and items of a job what `shared` keeps. `advances` are told of every
-    update's energy and picture.
+    References without a match are not run. `advances` are told of every update's energy and picture. `execution` is
+    that of the model's device, if not given.
 
     Raises:
         SettingsError: the settings ask for more layers than the model has, or leave no timestep.
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
-    layers, timesteps, extras = guided_layers(model, config), guidance_timesteps(model, config), config.extras
-    contents = [scene.content.latent for scene in scenes]
-    styles = [[scene.references[number - 1].latent for number in scene.used] for scene in scenes]
+    execution, extras = execution or Execution.on(model.device), config.extras
+    timesteps = guidance_timesteps(model, config)
+    losses = SceneLosses(model, scenes, config, timesteps, shared, execution.grouped)
     start = torch.cat([initial_latent(scene.content, config) for scene in scenes])
     last = max(1, len(timesteps) * config.iterations - 1)
-    attention_of_each = shared.of_each if shared else model.self_attention_of_each
-    groups = [timesteps[first : first + config.refresh] for first in range(0, len(timesteps), config.refresh)]
-    middle = {timestep: group[len(group) // 2] for group in groups for timestep in group}
-
-    @lru_cache(maxsize=1)
-    def fixed_attention(timestep: int) -> list[list[list[SelfAttention]]]:
-        """Of every scene the layers of its content, then of its used references."""
-        if extras.initial == "content":
-            # Latents that start at contents must find their queries equal: in other company they differ by rounding.
-            own = attention_of_each(contents, timestep, layers, config.batched)
-            others = [attention_of_each(pictures, timestep, layers, config.batched) for pictures in styles]
-            return [[first, *rest] for first, rest in zip(own, others, strict=True)]
-        pictures = [[content, *rest] for content, rest in zip(contents, styles, strict=True)]
-        return [attention_of_each(batch, timestep, layers, config.batched) for batch in pictures]
-
-    def losses_at(timestep: int) -> Losses:
-        fixed = fixed_attention(middle[timestep])
-
-        def losses(latents: Tensor) -> tuple[Tensor, Tensor]:
-            found = []
-            for attention, scene, (content, *references) in zip(
-                of_each_latent(model.self_attention(latents, timestep, layers)), scenes, fixed, strict=True
-            ):
-                by_reference = dict(zip(scene.used, references, strict=True))
-                style = regional_style_loss(attention, by_reference, *scene, config)
-                found.append(torch.stack([style, content_loss(attention, content)]))
-            style, kept = torch.stack(found, 1)
-            return style, kept
-
-        return losses
 
     def rate(step: int) -> float:
         return learning_rate(config.learning_rate, extras.final_learning_rate, step / last)
 
     weights = config.style_weight, config.content_weight
-    updates = minimise(start, timesteps, config.iterations, losses_at, rate, *weights, config.betas)
+    updates = minimise(start, timesteps, config.iterations, losses, rate, *weights, config.betas, execution.replayed)
     starts, energies, going = start.split(1), [list[Energy]() for _ in scenes], list(range(len(scenes)))
     latents = list(starts)
     for update, told in itertools.islice(updates, extras.updates):
@@ -153,6 +127,47 @@ def optimise_together(
     labels = [scene.content.labels for scene in scenes]
     ends = [finished(model, *pair, extras) for pair in zip(latents, starts, labels, strict=True)]
     return list(zip(ends, energies, strict=True))
+
+
+class SceneLosses:
+    """Style and content loss of every scene's latent, which `minimise` lowers.
+
+    Features of content and references do not depend on z: `refresh` timesteps in a row share them, and items of a job
+    what `shared` keeps. `grouped` is that of `Execution`. Raises as `optimise_together`.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        scenes: Sequence[Scene],
+        config: GuidanceConfig,
+        timesteps: Sequence[int],
+        shared: SharedAttention | None = None,
+        grouped: bool = False,
+    ) -> None:
+        self.model, self.scenes, self.config, self.grouped = model, scenes, config, grouped
+        self.layers, whose = guided_layers(model, config), shared.of_each if shared else model.self_attention_of_each
+        of_each = partial(whose, layers=self.layers, batched=config.batched)
+        contents = [scene.content.latent for scene in scenes]
+        styles = [[scene.references[number - 1].latent for number in scene.used] for scene in scenes]
+        # Latents that start at contents must find their queries equal: in other company they differ by rounding.
+        apart = config.extras.initial == "content"
+        batches = [contents, *styles] if apart else [[c, *rest] for c, rest in zip(contents, styles, strict=True)]
+        self.fixed = FixedAttention(batches, of_each, timesteps, config.refresh)
+        first, *others = self.fixed.layers
+        # Of every scene the layers of its content, then of its used references.
+        self.pictures = [[c, *rest] for c, rest in zip(first, others, strict=True)] if apart else [first, *others]
+        self.prepare = self.fixed.take
+
+    def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        found = []
+        of_latents = of_each_latent(self.model.self_attention(latents, self.fixed.timestep, self.layers))
+        for attention, scene, (content, *references) in zip(of_latents, self.scenes, self.pictures, strict=True):
+            by_reference = dict(zip(scene.used, references, strict=True))
+            style = regional_style_loss(attention, by_reference, *scene, self.config, self.grouped)
+            found.append(torch.stack([style, content_loss(attention, content)]))
+        style, kept = torch.stack(found, 1)
+        return style, kept
 
 
 def of_each_latent(attention: Sequence[SelfAttention]) -> list[list[SelfAttention]]:
@@ -199,6 +214,7 @@ def regional_style_loss(
     references: Sequence[Segmentation],
     matches: Sequence[Match],
     config: GuidanceConfig,
+    grouped: bool = False,
 ) -> Tensor:
     """RSL = Σ_layers Σ_(i→j) |out_z − softmax(s · Q_z K_jᵀ / √D) V_j| over region i, as a mean over all tokens.
 
@@ -210,7 +226,7 @@ def regional_style_loss(
     """
     total = attention[0].query.new_zeros(())
     for index, layer in enumerate(attention):
-        differences = []
+        regions, styles = list[Tensor](), list[tuple[SelfAttention, Tensor]]()
         for match in matches:
             queries = content.tokens(match.content_region, layer.query)
             reference = reference_attention[match.reference][index]
@@ -219,15 +235,24 @@ def regional_style_loss(
                 mean_value = reference.value[:, :, keys].sum(2) / reference.key.shape[2]
                 outside = layer.query.shape[2] - len(queries)
                 total = total + outside * mean_value.abs().sum() / layer.output.numel()
-            if len(queries) == 0 or (len(keys) == 0 and config.outside_keys == "excluded"):
-                continue
-            target = style_target(
-                layer.query[:, :, queries], reference, keys, config.attention_scale, config.outside_keys
+            if len(queries) > 0 and (len(keys) > 0 or config.outside_keys != "excluded"):
+                regions.append(queries)
+                styles.append((reference, keys))
+        if not regions:
+            continue
+        how = config.attention_scale, config.outside_keys
+        if grouped:
+            target = grouped_target(layer.query, regions, styles, *how)
+            difference = (layer.output[:, :, torch.cat(regions)] - target).abs()
+            differences = difference.split([len(queries) for queries in regions], 2)
+        else:
+            differences = tuple(
+                (layer.output[:, :, queries] - style_target(layer.query[:, :, queries], *style, *how)).abs()
+                for queries, style in zip(regions, styles, strict=True)
             )
-            differences.append((layer.output[:, :, queries] - target).abs())
-        if differences and config.extras.normalise == "regions":
+        if config.extras.normalise == "regions":
             total = total + mean_of_regions(differences)
-        elif differences:
+        else:
             total = total + torch.stack([part.sum() / layer.output.numel() for part in differences]).sum()
     return total
 
@@ -252,6 +277,7 @@ def style_target(
     if outside_keys == "excluded":
         return F.scaled_dot_product_attention(query, key, value, scale=softmax_scale)
     bias = query.new_zeros(1, 1, 1, len(keys) + 1)
-    bias[..., -1] = math.log(outside) if (outside := reference.key.shape[2] - len(keys)) else -math.inf
+    outside = reference.key.shape[2] - len(keys)
+    bias[..., -1].fill_(math.log(outside) if outside else -math.inf)
     key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
     return F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)

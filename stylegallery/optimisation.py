@@ -1,57 +1,100 @@
-"""Adam on a latent that lowers an energy: the loop of StyleGallery's stage 3 and of Attention Distillation."""
+"""Adam on latents that lowers an energy: the loop of StyleGallery's stage 3 and of Attention Distillation.
 
+An update is a function of tensors that stay in place, so that a GPU replays it (replay.py) and a CPU calls it.
+"""
+
+import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from stylegallery.contract import Energy
 from stylegallery.devices import repeatable_gradients
+from stylegallery.replay import Replayed
 
-Losses = Callable[[Tensor], tuple[Tensor, Tensor]]  # latents -> style and content loss, () of all or (B,) of each
+
+class Execution(NamedTuple):
+    """How a device does stage 3 fastest; results are the same up to rounding."""
+
+    grouped: bool  # style targets of a layer in one call, see grouped_attention.py
+    replayed: bool  # updates without Python, see replay.py
+
+    @classmethod
+    def on(cls, device: torch.device) -> "Execution":
+        return cls(*[device.type == "cuda"] * 2)
+
+
+class Losses(Protocol):
+    """Style and content loss of latents (B, C, h, w) at a timestep: () of all, or (B,) of each."""
+
+    def prepare(self, timestep: int) -> None:
+        """Compute what stays fixed at a timestep, into tensors that stay in place."""
+
+    def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Both losses at the timestep that was prepared, by those tensors alone where updates are replayed."""
 
 
 def minimise(
     start: Tensor,
     timesteps: Sequence[int],
     iterations: int,
-    losses_at: Callable[[int], Losses],
+    losses: Losses,
     learning_rate: Callable[[int], float],
     style_weight: float,
     content_weight: float,
     betas: tuple[float, float] = (0.9, 0.999),
+    replayed: bool = False,
 ) -> Iterator[tuple[Tensor, list[Energy]]]:
     """The latents (B, C, h, w) after every update, and the energy before it: one of all, or one of each.
 
     Energies of each latent are separate, and Adam works on every value by itself: the latents do not mix.
 
-    `losses_at` is called once per timestep, without gradients: what stays fixed there is computed once for all
-    `iterations`. `learning_rate` is that of an update by its number, from 0.
+    `losses` are prepared once per timestep, without gradients, for all `iterations`. `learning_rate` is that of an
+    update by its number, from 0.
 
     Raises:
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
-    latent = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([latent], betas=betas)
-    step = 0
-    for timestep in timesteps:
-        with torch.no_grad():
-            losses = losses_at(timestep)
-        for _ in range(iterations):
-            optimizer.param_groups[0]["lr"] = learning_rate(step)
-            optimizer.zero_grad()
-            with repeatable_gradients():
-                style, content = map(torch.atleast_1d, losses(latent))
-                energy = style_weight * style + content_weight * content
-                differentiate(energy.sum(), latent, timestep)
-            optimizer.step()
-            told = torch.stack([energy, style, content], 1).tolist()
-            yield latent.detach().clone(), [Energy(step, timestep, *values) for values in told]
-            step += 1
+    latents = start.clone().requires_grad_(True)
+    in_place = replayed or latents.is_cuda  # the rate too, and Adam's count of updates
+    first = torch.zeros((), device=latents.device) if in_place else 0.0
+    optimizer = torch.optim.Adam([latents], lr=first, betas=betas, capturable=in_place)
+
+    def update() -> Tensor:
+        """One update; energy, style and content before it, and whether the gradient was finite, (1 or B, 4)."""
+        optimizer.zero_grad()
+        with repeatable_gradients():
+            style, content = map(torch.atleast_1d, losses(latents))
+            energy = style_weight * style + content_weight * content
+            finite = differentiate(energy.sum(), latents)
+        optimizer.step()
+        return torch.stack([energy, style, content, finite.to(energy).expand_as(energy)], 1).detach()
+
+    updates = Replayed(update) if replayed else update
+    for number in range(len(timesteps) * iterations):
+        timestep = timesteps[number // iterations]
+        if number % iterations == 0:
+            with torch.no_grad():
+                losses.prepare(timestep)
+        set_rate(optimizer, learning_rate(number))
+        told = updates().tolist()  # of an update the one moment that waits for the device
+        if not all(finite and math.isfinite(energy) for energy, _, _, finite in told):
+            raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
+        yield latents.detach().clone(), [Energy(number, timestep, *values[:3]) for values in told]
 
 
-def differentiate(energy: Tensor, latent: Tensor, timestep: int) -> None:
-    """Put the gradient of the energy into `latent.grad`."""
+def differentiate(energy: Tensor, latents: Tensor) -> Tensor:
+    """Put the gradient of the energy () into `latents.grad`; whether all of it is finite, ()."""
     energy.backward()
-    if latent.grad is None or not latent.grad.isfinite().all() or not energy.isfinite():
-        raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
+    assert latents.grad is not None
+    return latents.grad.isfinite().all()
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    (group,) = optimizer.param_groups
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -12,9 +12,9 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from benchmarks import flops, published
-from benchmarks.speed import our_losses, require_agreement
+from benchmarks.speed import require_agreement
 from benchmarks.subjects import Subject, drawn, guidance
-from stylegallery.guidance import initial_latent, optimise
+from stylegallery.guidance import Scene, SceneLosses, initial_latent, optimise
 from stylegallery.matching import MatchingConfig, region_semantics
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.models.unet import UNetModel
@@ -53,9 +53,12 @@ def test_energies_and_gradients_of_the_yardstick_are_ours_with_released_settings
 
 @pytest.mark.parametrize("change", [{"outside_keys": "excluded"}, {"layers": 5}, {"attention_scale": 3.0}])
 def test_the_yardstick_disagrees_with_other_settings(subject: Subject, change: dict[str, object]) -> None:
-    ours, theirs = our_losses(subject, replace(RELEASED, **change)), published.losses_at(*subject, RELEASED)(501)
+    ours = SceneLosses(subject.model, [Scene(*subject[1:])], replace(RELEASED, **change), [501])
+    theirs = published.PublishedLosses(*subject, RELEASED)
     latent = initial_latent(subject.content, RELEASED)
     with torch.no_grad():
+        ours.prepare(501)
+        theirs.prepare(501)
         assert abs(ours(latent)[0] / theirs(latent)[0] - 1) > 1e-3
 
 
@@ -65,9 +68,9 @@ def test_the_yardstick_runs_every_reference_and_takes_the_same_steps(subject: Su
     start, timesteps = initial_latent(subject.content, config), subject.model.timesteps(3)
 
     def theirs() -> None:
-        at = published.losses_at(*subject, config)
+        losses = published.PublishedLosses(*subject, config)
         rate, weight = config.learning_rate, config.content_weight
-        updates.extend(minimise(start, timesteps, 1, at, lambda _: rate, 1.0, weight))
+        updates.extend(minimise(start, timesteps, 1, losses, lambda _: rate, 1.0, weight))
 
     energies = optimise(*subject, config)[1]
     assert passes(subject.model, theirs) == 3 * (1 + 3 + 1)

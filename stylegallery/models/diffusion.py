@@ -92,8 +92,11 @@ class DiffusionModel(ABC):
     # --- what a family provides ---
 
     @abstractmethod
-    def predict(self, latents: Tensor, timestep: int) -> Tensor:
-        """Output (B, C, h, w) of the network for noisy latents, all in `dtype`, under the null prompt."""
+    def predict(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
+        """Output (B, C, h, w) of the network for noisy latents, all in `dtype`, under the null prompt.
+
+        With the timestep as a tensor () on the device nothing is asked of the GPU nor copied to it.
+        """
 
     @abstractmethod
     def predict_with_features(self, latents: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
@@ -222,15 +225,25 @@ class DiffusionModel(ABC):
         require(len(layers) == 2 and 0 <= layers[0] < layers[1] <= self.layer_count, rule, layers)
         return range(*layers)
 
-    def self_attention(self, latents: Tensor, timestep: int, layers: Sequence[int]) -> list[SelfAttention]:
-        """Queries, keys, values and outputs of the listed self-attention layers; keeps the graph if grad is on."""
+    def self_attention(self, latents: Tensor, timestep: int | Tensor, layers: Sequence[int]) -> list[SelfAttention]:
+        """Queries, keys, values and outputs of the listed self-attention layers; keeps the graph if grad is on.
+
+        With the timestep as a tensor () on the device nothing waits for the GPU; who calls looks whether what comes of
+        them is finite.
+
+        Raises:
+            FloatingPointError: the prediction is not finite; only with the timestep as a number.
+        """
         scaled = self.dtype == torch.float16 and latents.requires_grad and torch.is_grad_enabled()
         if scaled:
             latents = latents * 1
             latents.register_hook(lambda gradient: gradient / GRADIENT_SCALE)
         recorder = Recorder()
         with self.replaced_self_attention(layers, [recorder] * len(layers)):
-            self.predict_noise(latents, timestep)
+            if isinstance(timestep, Tensor):
+                self.predict(latents.to(self.dtype), timestep)
+            else:
+                self.predict_noise(latents, timestep)
         attention = [SelfAttention(*(tensor.float() for tensor in record)) for record in recorder.records]
         if scaled:
             for tensor in (tensor for layer in attention for tensor in layer if tensor.requires_grad):

@@ -86,7 +86,7 @@ class UNetModel(DiffusionModel):
         pooled = prompts[1] if len(prompts) == 2 else None
         return cls(accelerated, autoencoder, scheduler, prompts[0], pooled, unet, sampler)
 
-    def predict(self, latents: Tensor, timestep: int) -> Tensor:
+    def predict(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
         return self.run(self.unet, latents, timestep)
 
     def predict_with_features(self, latents: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
@@ -95,16 +95,17 @@ class UNetModel(DiffusionModel):
             prediction = self.run(self.inversion_unet, latents, timestep)
         return prediction, features[0]
 
-    def run(self, unet: Any, latents: Tensor, timestep: int) -> Tensor:
+    def run(self, unet: Any, latents: Tensor, timestep: int | Tensor) -> Tensor:
         """The output of either UNet."""
         count = len(latents)
         conditions: dict[str, Any] = {"encoder_hidden_states": self.null_prompt.expand(count, -1, -1)}
         if self.pooled_prompt is not None:
             height, width = (side * self.stride for side in latents.shape[-2:])
             # of the picture before and after the crop of training, and where that crop began
-            sizes = torch.tensor([[height, width, 0, 0, height, width]], device=self.device, dtype=torch.float32)
-            pooled = self.pooled_prompt.expand(count, -1)
-            conditions["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes.expand(count, -1)}
+            sides = (height, width, 0, 0, height, width)
+            # filled on the device: torch.tensor would copy from the CPU's memory
+            sizes = torch.stack([torch.full((count,), float(side), device=self.device) for side in sides], 1)
+            conditions["added_cond_kwargs"] = {"text_embeds": self.pooled_prompt.expand(count, -1), "time_ids": sizes}
         prediction: Tensor = unet(latents, timestep, **conditions).sample
         return prediction
 

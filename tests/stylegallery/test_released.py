@@ -278,9 +278,10 @@ def test_the_published_optimisation_of_six_steps(shared_model: DiffusionModel, m
     assert config.layers == len(range(*run["layers_half_open"]))
     gradients = []
 
-    def differentiate_and_keep(energy: Tensor, latent: Tensor, timestep: int) -> None:
-        differentiate(energy, latent, timestep)
+    def differentiate_and_keep(energy: Tensor, latent: Tensor) -> Tensor:
+        finite = differentiate(energy, latent)
         gradients.append(latent.grad.clone())  # type: ignore[union-attr]
+        return finite
 
     monkeypatch.setattr("stylegallery.optimisation.differentiate", differentiate_and_keep)
     latent, energies = optimise(shared_model, content, references, matches, config)
