@@ -30,9 +30,9 @@ from torch import Tensor
 from baselines.inputs import PictureReader
 from stylegallery.colour_statistics import monge_kantorovich
 from stylegallery.contract import Energy, Item, Progress, Silent, Stylization
+from stylegallery.decoding import open_image
 from stylegallery.errors import InputError, require
 from stylegallery.fixed_attention import FixedAttention
-from stylegallery.images import open_image
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.optimisation import Execution, minimise

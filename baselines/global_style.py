@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stylegallery.analysis import Analysis
 from stylegallery.contract import Item, Match, Progress, Silent, Stylization
-from stylegallery.images import Picture
+from stylegallery.decoding import Picture
 from stylegallery.matching import RegionDescriptors
 from stylegallery.pipeline import StyleGallery
 from stylegallery.plan import Plan

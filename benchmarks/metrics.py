@@ -17,8 +17,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
-from evaluation.features import BATCH, MissingWeights
-from evaluation.metric import Metric, Sample
+from evaluation.metric import BATCH, Metric, MissingWeights, Sample
 from evaluation.registry import build_metrics
 from stylegallery.images import read_image
 from stylegallery.picture_files import list_images

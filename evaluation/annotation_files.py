@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import ConfigDict, Field, TypeAdapter
-from torch import Tensor
 from typing_extensions import TypedDict
 
 from evaluation.metric import Annotation
@@ -17,10 +15,10 @@ from harness.folder import ANNOTATION, ANNOTATION_FILES, AnnotationFolder, prepa
 from harness.record import Request
 from harness.schemas import CHECKED, STRICT, Integer, Number, Text, read
 from stylegallery.contract import Match
+from stylegallery.decoding import open_image
 from stylegallery.errors import InputError
 from stylegallery.files import clear_partial, replacing_together, writable
-from stylegallery.images import open_image
-from stylegallery.regions import region_count, without_gaps, write_indexed_png
+from stylegallery.region_pictures import write_indexed_png
 
 SCHEMA = 1  # raised whenever earlier annotations can no longer be read
 AGAIN = "annotate again"
@@ -88,14 +86,22 @@ def read_source(folder: Path) -> Source:
 def annotation_digest(folder: Path) -> str | None:
     """Digest of what the annotation in a folder was made from; None where there is no whole annotation."""
     try:
-        read_annotation(folder)
+        read_maps(folder)
         return read_source(folder).digest
     except InputError:
         return None
 
 
 def read_annotation(folder: Path) -> Annotation:
-    """The annotation of a folder.
+    """The annotation of a folder. Raises InputError as `read_maps`."""
+    import torch  # takes seconds, which those who read no annotation need not wait for
+
+    content, references, matches = read_maps(folder)
+    return Annotation(torch.from_numpy(content), [torch.from_numpy(labels) for labels in references], matches)
+
+
+def read_maps(folder: Path) -> tuple[np.ndarray, list[np.ndarray], list[Match]]:
+    """The annotation of a folder: label maps of content and references, (h, w) int64, and the matches.
 
     Raises:
         InputError: there is none, or its files are damaged or do not fit together.
@@ -105,23 +111,23 @@ def read_annotation(folder: Path) -> Annotation:
     references = [read_labels(place.reference(number)) for number in range(1, source.references + 1)]
     rows: list[Any] = read(place.matches, MATCHES_FILE, AGAIN)
     matches = [Match(**row) for row in rows]
-    counts = [region_count(labels) for labels in references]
+    counts = [int(labels.max()) for labels in references]
     matched = sorted(match.content_region for match in matches)
-    if matched != list(range(1, region_count(content) + 1)) or any(
+    if matched != list(range(1, int(content.max()) + 1)) or any(
         match.reference > len(counts) or match.reference_region > counts[match.reference - 1] for match in matches
     ):
         raise InputError(f"{folder}: regions and matches do not fit together; delete it and {AGAIN}")
-    return Annotation(content, references, matches)
+    return content, references, matches
 
 
-def read_labels(path: Path) -> Tensor:
+def read_labels(path: Path) -> np.ndarray:
     """Label map (h, w), int64, with the labels 1..R or 0 too, of an indexed PNG.
 
     Raises:
         InputError: it is missing, damaged or no such map.
     """
     image = open_image(path)
-    labels = torch.from_numpy(np.asarray(image).astype(np.int64))
-    if image.mode != "P" or not torch.equal(labels, without_gaps(labels)):
+    labels = np.asarray(image).astype(np.int64)
+    if image.mode != "P" or not np.array_equal(np.unique(labels[labels > 0]), np.arange(1, labels.max() + 1)):
         raise InputError(f"{path} is no label map of regions 1, 2, ...; delete its folder and {AGAIN}")
     return labels

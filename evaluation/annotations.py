@@ -31,7 +31,6 @@ from harness.locks import lock
 from harness.record import Request
 from stylegallery.command import explained_errors, plain_console
 from stylegallery.contract import Item, Progress, Silent
-from stylegallery.draws import generator_for
 from stylegallery.errors import InputError
 from stylegallery.files import writable
 from stylegallery.memory import enough_memory
@@ -75,6 +74,8 @@ def annotate_with_stylegallery(out: Path, overrides: Sequence[str], console: Con
     _, store = method_and_store([f"{name}={value}" for name, value in given.items() if name.startswith("store")])
 
     def load() -> Annotate:
+        from stylegallery.draws import generator_for
+
         method = build(settings, store=store)
         return lambda item: regions_and_matches(method, item, generator_for(method, 0, item))
 

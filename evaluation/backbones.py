@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evaluation.features import Backbone, Features, MissingWeights, block_deviations, grams, weights_file
+from evaluation.features import Backbone, Features, block_deviations, grams, weights_file
+from evaluation.metric import MissingWeights
 from stylegallery.errors import InputError
 from stylegallery.imagenet import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
 from stylegallery.images import resize

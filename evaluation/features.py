@@ -15,19 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from evaluation.metric import BATCH, MissingWeights
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
-from stylegallery.weights import FETCH, locate_file
+from stylegallery.weights import locate_file
 
-BATCH = 8
 Features = dict[str, Tensor]
-
-
-class MissingWeights(InputError):
-    """A network is not on this machine; the message is `missing: <the command that gets it>`."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"missing: {FETCH} {name}")
 
 
 class Kept(Features):

@@ -1,17 +1,21 @@
 """The contract of a metric: one file in `evaluation/metrics/`, one config in `conf/metric/`."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeGuard
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
 
 from stylegallery.contract import Match
+from stylegallery.errors import InputError
+from stylegallery.weights import FETCH
+
+if TYPE_CHECKING:  # it takes seconds to import, which tables need not wait for
+    from torch import Tensor
 
 Direction = Literal["up", "down"]  # which way is better
-
-
+BATCH = 8  # pictures in one pass of a network
 STYLEGALLERY, INDEPENDENT = ANNOTATORS = "stylegallery", "independent"  # who annotates items
 
 
@@ -44,6 +48,13 @@ class Sample:
     features: dict[object, object] = field(default_factory=dict, compare=False, repr=False)
 
 
+class MissingWeights(InputError):
+    """A network is not on this machine; the message is `missing: <the command that gets it>`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"missing: {FETCH} {name}")
+
+
 class Metric(Protocol):
     """A score of single items.
 
@@ -65,7 +76,7 @@ class Metric(Protocol):
 
 
 # (N,) bool, which of N items count -> their score. Parts of a set show how far its score varies.
-ScoreOfPart = Callable[[Tensor], float]
+ScoreOfPart = Callable[["Tensor"], float]
 
 
 class SetMetric(Protocol):

@@ -1,11 +1,14 @@
 """The metrics of conf/metric: what tables have to know of them, and the metrics themselves."""
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from evaluation.metric import STYLEGALLERY, Direction, Metric, SetMetric, is_of_sets
@@ -42,20 +45,41 @@ def metric_files() -> dict[str, Path]:
 
 @cache
 def metric_info(metric: str) -> MetricInfo:
-    """Direction, kind and version of a metric, from the class its config names; no weights are needed.
+    """Direction, kind and version of a metric, as the class that its config names says them.
 
     Raises:
-        InputError: this code does not know the metric.
+        InputError: this code does not know the metric, or the class does not say them.
     """
     if metric in COSTS:
         return MetricInfo("down", "cost", None)
     if metric not in metric_files():
         raise InputError(f"the scores name a metric {metric} that {METRICS} does not have; score again with this code")
     config = OmegaConf.load(metric_files()[metric])
-    found = get_class(str(OmegaConf.select(config, "_target_")))
+    says = constants(str(OmegaConf.select(config, "_target_")))
     ordered = OmegaConf.select(config, "over") != "mean"
     annotator = str(OmegaConf.select(config, "annotator", default=STYLEGALLERY))
-    return MetricInfo(found.direction, found.kind, found.version, ordered, annotator)  # type: ignore[attr-defined]
+    try:
+        return MetricInfo(says["direction"], says["kind"], says["version"], ordered, annotator)
+    except KeyError as missing:
+        raise InputError(f"the class of the metric {metric} does not say its {missing.args[0]}; add it there") from None
+
+
+def constants(target: str) -> dict[str, Any]:
+    """What the body of a class says in so many words, by its names; nothing where there is no such class.
+
+    Its source is read and not run: modules of metrics import PyTorch and networks, which takes seconds that tables need
+    not wait for.
+    """
+    module, _, name = target.rpartition(".")
+    spec = find_spec(module)
+    tree = ast.parse(Path(spec.origin).read_bytes()) if spec and spec.origin else ast.Module([], [])
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    said: dict[str, Any] = {}
+    for line in (line for found in classes for line in found.body):
+        if isinstance(line, ast.Assign | ast.AnnAssign) and isinstance(line.value, ast.Constant):
+            targets = line.targets if isinstance(line, ast.Assign) else [line.target]
+            said |= {place.id: line.value.value for place in targets if isinstance(place, ast.Name)}
+    return said
 
 
 def build_metrics(names: Sequence[str] | None = None) -> tuple[list[Metric], list[SetMetric]]:

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from evaluation.annotation_files import read_annotation
+from evaluation.annotation_files import read_maps
+from stylegallery.decoding import read_pixels
 from stylegallery.errors import InputError
-from stylegallery.images import read_image, to_pixels
 from stylegallery.provenance import file_digest
-from stylegallery.regions import colours, deepest_point
+from stylegallery.region_pictures import colours, deepest_point
 
 QUALITY = 75
 LARGEST_MAP = 128
@@ -40,7 +39,8 @@ def shrunk(path: Path, side: int, digest: str | None = None) -> Image.Image:
     """
     if digest is not None and file_digest(path) != digest:
         raise InputError(f"{path} changed since the results were made")
-    image = Image.fromarray(to_pixels(read_image(path)))
+    pixels = read_pixels(path)
+    image = Image.fromarray(pixels if pixels.dtype == np.uint8 else (pixels * 255).round().astype(np.uint8))
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
     return image
 
@@ -51,14 +51,14 @@ def encode(image: Image.Image, form: str, **settings: Any) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-def tinted(labels: Tensor, palette: np.ndarray) -> str:
+def tinted(labels: np.ndarray, palette: np.ndarray) -> str:
     """A label map as PNG in the colours (R, 3) uint8 of its regions, transparent where nothing is; base64."""
-    image = Image.fromarray(labels.numpy().astype(np.uint8))
+    image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette([0, 0, 0, *palette.ravel().tolist()])
     return encode(image, "png", transparency=0, optimize=True)
 
 
-def coarse(labels: Tensor) -> Tensor:
+def coarse(labels: np.ndarray) -> np.ndarray:
     """A label map (h, w) with about LARGEST_MAP labels a side at most."""
     step = max(1, round(max(labels.shape) / LARGEST_MAP))
     return labels[::step, ::step]
@@ -70,24 +70,24 @@ def annotation_block(folder: Path) -> dict[str, Any]:
     Points are (x, y) in fractions of the picture's sides.
     """
     try:
-        annotation = read_annotation(folder)
+        content, references, matches = read_maps(folder)
     except InputError as error:
         missing = f"{folder} is missing; make it with: python -m evaluation.annotations OUT"
         return {"reason": str(error) if folder.exists() else missing}
-    maps = [tinted(coarse(annotation.content_labels), COLOURS)]
-    for number, labels in enumerate(annotation.reference_labels, 1):
+    maps = [tinted(coarse(content), COLOURS)]
+    for number, labels in enumerate(references, 1):
         palette = np.tile(np.array(UNTAKEN, dtype=np.uint8), (255, 1))
-        for match in reversed(annotation.matches):  # a region that several take has the colour of the first
+        for match in reversed(matches):  # a region that several take has the colour of the first
             if match.reference == number:
                 palette[match.reference_region - 1] = COLOURS[match.content_region - 1]
         maps.append(tinted(coarse(labels), palette))
-    matches = [
+    joined = [
         asdict(match)
         | {
-            "from": deepest_point(annotation.content_labels, match.content_region, (1, 1)),
-            "to": deepest_point(annotation.reference_labels[match.reference - 1], match.reference_region, (1, 1)),
-            "share": (annotation.content_labels == match.content_region).double().mean().item(),
+            "from": deepest_point(content, match.content_region, (1, 1)),
+            "to": deepest_point(references[match.reference - 1], match.reference_region, (1, 1)),
+            "share": float((content == match.content_region).mean()),
         }
-        for match in annotation.matches
+        for match in matches
     ]
-    return {"maps": maps, "matches": matches}
+    return {"maps": maps, "matches": joined}

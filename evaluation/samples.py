@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from evaluation.annotation_files import MOST_REFERENCES, annotation_digest, read_annotation
 from evaluation.metric import ANNOTATORS, Annotation, Sample
@@ -15,8 +12,10 @@ from harness.folder import ResultFolder, RunFolder
 from harness.pictures import Pictures
 from harness.record import Record, load_record
 from stylegallery.errors import InputError
-from stylegallery.images import read_image
 from stylegallery.provenance import file_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LostInput(InputError):
@@ -24,8 +23,12 @@ class LostInput(InputError):
 
 
 @lru_cache(maxsize=64)  # neighbouring results share their content and references, and with them the features
-def read_picture(path: Path, modified: int, size: tuple[int, int] | None, digest: str | None) -> Tensor:
+def read_picture(path: Path, modified: int, size: tuple[int, int] | None, digest: str | None) -> "Tensor":
     """A picture at size (height, width), of that SHA-256 where one is given; `modified` is part of the cache's key."""
+    import torch.nn.functional as F  # takes seconds, which --help need not wait for
+
+    from stylegallery.images import read_image
+
     image = read_image(path)
     if digest is not None and file_digest(path) != digest:
         raise InputError(f"{path} changed since the result; restore it or run the item again")
@@ -35,7 +38,7 @@ def read_picture(path: Path, modified: int, size: tuple[int, int] | None, digest
     return (resized * 255).round() / 255  # 8 bit, as results are: an identity scores as one exactly
 
 
-def picture(path: Path, size: tuple[int, int] | None = None, digest: str | None = None) -> Tensor:
+def picture(path: Path, size: tuple[int, int] | None = None, digest: str | None = None) -> "Tensor":
     return read_picture(path, path.stat().st_mtime_ns if path.is_file() else 0, size, digest)
 
 

@@ -19,13 +19,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from evaluation.features import BATCH, MissingWeights
-from evaluation.metric import ANNOTATORS, STYLEGALLERY, Metric, Sample, SetMetric, is_of_sets
+from evaluation.metric import ANNOTATORS, BATCH, STYLEGALLERY, Metric, MissingWeights, Sample, SetMetric, is_of_sets
 from evaluation.registry import build_metrics
 from evaluation.samples import LostInput, ReadWhenIndexed, Result
 from evaluation.score_files import Score, Scores, SetScores, add_scores, is_about, stored, stored_scores
@@ -34,8 +32,8 @@ from harness.folder import RECORD, RunFolder
 from harness.pictures import Pictures, root_of
 from harness.record import own_record
 from stylegallery.command import explained_errors, listing, plain_console
+from stylegallery.decoding import SMALLEST_SIDE
 from stylegallery.errors import InputError, printable, require
-from stylegallery.images import SMALLEST_SIDE
 
 ANNOTATE = "python -m evaluation.annotations OUT --annotator"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
@@ -226,6 +224,8 @@ def score(
     results.sort(key=lambda result: (result.place.item, result.place.label))
     metrics, set_metrics = build_metrics(names)
     size = size_of(out, results, size, anew, console)
+    import torch  # takes seconds, which --help and mistakes in a call need not wait for
+
     broken: dict[Result, InputError] = {}
     with torch.inference_mode():
         groups = [results[start : start + BATCH] for start in range(0, len(results), BATCH)]

@@ -18,7 +18,8 @@ from stylegallery.errors import InputError, MachineError, require
 from stylegallery.files import replacing_together
 from stylegallery.images import to_pixels, write_png
 from stylegallery.provenance import file_digest
-from stylegallery.regions import colours, region_count, write_indexed_png
+from stylegallery.region_pictures import colours, write_indexed_png
+from stylegallery.regions import region_count
 
 
 def require_free(folder: Path, item: Item, begun: bool) -> None:

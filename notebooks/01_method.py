@@ -36,7 +36,8 @@ from stylegallery.guidance import guidance_timesteps, style_target
 from stylegallery.images import read_image, to_pixels
 from stylegallery.inversion import fuse
 from stylegallery.matching import score_terms
-from stylegallery.regions import colours, deepest_point, flat_labels, region_count, resize_labels
+from stylegallery.region_pictures import colours, deepest_point
+from stylegallery.regions import flat_labels, region_count, resize_labels
 from stylegallery.segmentation import cluster, merge, principal_components
 
 SAMPLES = Path(stylegallery.__file__).parents[1] / "data" / "samples"

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from stylegallery.contract import Advance, Progress, Silent, ignored
+from stylegallery.decoding import Picture
 from stylegallery.draws import derived
 from stylegallery.errors import InputError
-from stylegallery.images import Picture, read_image, resize
+from stylegallery.images import read_image, resize
 from stylegallery.inversion import Inversion, invert
 from stylegallery.matching import MatchingConfig, RegionDescriptors, describe
 from stylegallery.models.diffusion import DiffusionModel

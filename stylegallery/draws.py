@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from stylegallery.contract import Item, Method
-from stylegallery.images import Picture, read_image
+from stylegallery.decoding import Picture
+from stylegallery.images import read_image
 
 
 class ItemGenerator(torch.Generator):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from stylegallery.contract import SHOWN_REFERENCES, Energy, Stylization
 from stylegallery.images import to_pixels
-from stylegallery.regions import colours, deepest_point, region_count, resize_labels
+from stylegallery.region_pictures import colours, deepest_point
+from stylegallery.regions import region_count, resize_labels
 
 if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not need
     from stylegallery.plan import Plan

@@ -22,15 +22,14 @@ from rich.console import Console
 from stylegallery.command import explained_errors, listing, plain_console
 from stylegallery.errors import InputError, MachineError, SettingsError
 from stylegallery.gallery_table import Row, Table, tables
-from stylegallery.memory import enough_memory
 from stylegallery.overrides import composed
 from stylegallery.picture_files import list_images
 from stylegallery.progress import Bars
 from stylegallery.provenance import file_digest
-from stylegallery.store import PARTS, SIZES, AnalysisStore
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # with PyTorch they take seconds, which --help and mistakes in a call need not wait for
     from stylegallery.analysis import Analyser
+    from stylegallery.store import AnalysisStore
 
 OFTEN = 5.0  # seconds after which a build writes down what it has done
 
@@ -42,7 +41,7 @@ class Gallery(NamedTuple):
     overrides: list[str]
     settings: list[str]
     seed: int
-    store: AnalysisStore
+    store: "AnalysisStore"
 
     @property
     def place(self) -> Path:
@@ -70,6 +69,8 @@ class Gallery(NamedTuple):
 
 def gallery(folder: Path, given: Sequence[str], store: str | None) -> Gallery:
     """Raises InputError where settings cannot be used or there is to be no store."""
+    from stylegallery.store import PARTS, SIZES, AnalysisStore
+
     seeds = [setting.removeprefix("seed=") for setting in given if setting.startswith("seed=")] or ["0"]
     if not seeds[-1].isdecimal():
         raise InputError(f"seed is {seeds[-1]}; pass a whole number from 0")
@@ -133,7 +134,8 @@ def analyse(gallery: Gallery, table: Table, paths: Sequence[Path], console: Cons
     Raises:
         InputError: what keeps every picture from being analysed and kept.
     """
-    from stylegallery.pipeline import StyleGallery  # takes seconds, which the other commands save
+    from stylegallery.memory import enough_memory
+    from stylegallery.pipeline import StyleGallery
 
     method = StyleGallery.from_config(*gallery.overrides)
     size, written = method.segmentation.inversion_batch, time.monotonic()

@@ -1,6 +1,7 @@
 """The table of a gallery: which pictures were analysed with which settings, so that those that are as they were need
 not be read again. A Parquet file per folder and settings, beside the entries of the store."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -12,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stylegallery.files import require_file, writable
-from stylegallery.store import digest
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Table:
     @classmethod
     def of(cls, place: Path, folder: Path, settings: list[str], recipe: str, identity: str) -> "Table":
         """The table in `place`, the folder of all tables; an empty one where there is none."""
-        path = place / f"{digest(str(folder), identity, *settings)}.parquet"
+        name = hashlib.sha256(json.dumps([str(folder), identity, *settings]).encode()).hexdigest()[:32]
+        path = place / f"{name}.parquet"
         return read(path) or cls(path, str(folder), settings, recipe, identity)
 
     def write(self) -> None:

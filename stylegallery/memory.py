@@ -1,4 +1,7 @@
-"""Memory that runs out, on a GPU or not, as one sentence instead of a traceback or a killed process."""
+"""Memory that runs out, on a GPU or not, as one sentence instead of a traceback or a killed process.
+
+PyTorch is imported where it is asked: it takes seconds, which commands that compute nothing need not wait for.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -6,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import torch
 
 from stylegallery.errors import InputError, OutOfMemory
 
@@ -24,6 +26,8 @@ def enough_memory() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, InputError) or not ran_out(error):
             raise
+        import torch
+
         place = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "this machine"
         smaller = "model.dtype=bfloat16, a smaller resolution=" if place == "the GPU" else "a smaller resolution="
         raise OutOfMemory(f"{place} ran out of memory; pass {smaller} or fewer references") from error
@@ -41,6 +45,8 @@ def require_memory(size: float, what: str) -> None:
 
 def ran_out(error: BaseException) -> bool:
     """Whether an error says that there is no memory left."""
+    import torch
+
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in SAYS)
 
 
@@ -50,6 +56,8 @@ def only_what_is_there() -> Iterator[None]:
 
     There is no such limit where a GPU is used, since its driver reserves more than it uses.
     """
+    import torch
+
     if sys.platform != "linux" or torch.cuda.is_available():
         yield
         return

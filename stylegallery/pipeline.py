@@ -11,6 +11,7 @@ from torch import Tensor
 from stylegallery.analysis import Analyser, Analysis
 from stylegallery.constraints import numbered
 from stylegallery.contract import Item, MatchConstraints, Progress, Region, Silent, Stylization
+from stylegallery.decoding import Picture
 from stylegallery.draws import generator_of, seed_of_run
 from stylegallery.errors import InputError, require
 from stylegallery.extras.detail import enlarge
@@ -18,7 +19,7 @@ from stylegallery.extras.recolouring import recolour
 from stylegallery.extras.time_budget import steps_within
 from stylegallery.files import notice
 from stylegallery.guidance import GuidanceConfig, Scene, guidance_timesteps, guided_layers, optimise_together
-from stylegallery.images import Picture, read_image
+from stylegallery.images import read_image
 from stylegallery.matching import MatchingConfig, best_matches
 from stylegallery.memory import require_memory
 from stylegallery.models.diffusion import DiffusionModel

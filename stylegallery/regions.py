@@ -1,10 +1,9 @@
-"""Region maps, as `contract` defines them: resized, cleaned, read from users' masks, written as pictures.
+"""Region maps, as `contract` defines them: resized, cleaned, read from users' masks.
 
 Functions call a map `labels`; its grid is the latent grid unless they say otherwise.
 """
 
 from collections.abc import Callable, Sequence
-from colorsys import hsv_to_rgb
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from stylegallery.colour import GREY_MODES, WIDE_MODES, as_rgb, wide_values
+from stylegallery.decoding import LARGEST_AREA, alpha_of, open_image
 from stylegallery.errors import InputError
 from stylegallery.files import read_json
-from stylegallery.images import LARGEST_AREA, alpha_of, open_image
 
 MOST_REGIONS = 255  # of a picture: what a palette holds beside black
 MOST_LABELS = 64  # of a mask
@@ -239,31 +238,3 @@ def read_published_mask(path: Path) -> Tensor:
     unique, first, inverse = np.unique(mask_values(image, path), return_index=True, return_inverse=True)
     numbers = np.where(unique == 0, 0, np.argsort(np.argsort(first)) + 1)
     return resize_labels(torch.from_numpy(numbers[inverse].reshape(512, 512)), (64, 64))
-
-
-# --- written as pictures ---
-
-
-def colours(count: int) -> np.ndarray:
-    """`count` well separated RGB colours (count, 3) in [0, 1]: golden-angle hues, alternating value."""
-    hues = ((0.58 + index * 0.381966) % 1 for index in range(count))
-    rows = [hsv_to_rgb(hue, 0.72, 0.72 if index % 2 else 0.95) for index, hue in enumerate(hues)]
-    return np.array(rows).reshape(count, 3)
-
-
-def deepest_point(labels: Tensor, label: int, shape: Sequence[int]) -> tuple[float, float]:
-    """The pixel (x, y) of a picture of shape (H, W) farthest from the borders of a region: where its number goes."""
-    inside = np.pad((labels == label).numpy(), 1)
-    row, column = np.unravel_index(ndimage.distance_transform_edt(inside).argmax(), inside.shape)
-    return (column - 0.5) * shape[1] / labels.shape[1], (row - 0.5) * shape[0] / labels.shape[0]
-
-
-def write_indexed_png(path: Path, labels: Tensor, size: tuple[int, int]) -> None:
-    """The label map, of at most `MOST_REGIONS`, at picture size (H, W) as palette PNG; index = label.
-
-    It can be edited and passed as a mask, which has at most 64 regions.
-    """
-    palette = np.vstack([np.zeros((1, 3)), colours(max(1, region_count(labels)))])
-    image = Image.fromarray(resize_labels(labels, size).numpy().astype(np.uint8))
-    image.putpalette((palette * 255).astype(np.uint8).ravel().tolist())
-    image.save(path, format="png")

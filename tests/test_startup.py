@@ -13,9 +13,7 @@ from running import run
 from benchmarks.startup import commands
 from harness.jobs import Job
 
-MODELS = ("diffusers", "transformers", "torchvision", "open_clip", "lpips", "sklearn", "matplotlib")
-TABLES = ("annotations", "publish", "report", "score", "tables")
-WITH_TORCH = ["stylegallery.gallery", *(f"evaluation.{name}" for name in TABLES)]
+MODELS = {"torch", "diffusers", "transformers", "torchvision", "open_clip", "lpips", "sklearn", "matplotlib"}
 IMPORTED = """
 import runpy, sys
 sys.argv = sys.argv[1:]
@@ -43,14 +41,15 @@ def imported(*arguments: str) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", commands(), ids=" ".join)
 def test_help_imports_no_library_of_models(arguments: list[str]) -> None:
-    needless = MODELS if arguments[1] in WITH_TORCH else (*MODELS, "torch")
-    assert imported(*arguments).isdisjoint(needless)
+    assert not imported(*arguments) & MODELS
 
 
 @pytest.mark.slow
-def test_status_reads_a_folder_without_pytorch(fake_config: Callable[..., DictConfig], out: Path) -> None:
+@pytest.mark.parametrize("module", ["harness.status", "evaluation.tables", "evaluation.report"])
+def test_a_run_is_read_without_them(fake_config: Callable[..., DictConfig], out: Path, module: str) -> None:
+    """With scores and annotations too: tests/evaluation/test_report.py."""
     run(Job.of(fake_config(f"out={out}", "limit=1"), "fake"))
-    assert imported("-m", "harness.status", str(out)).isdisjoint((*MODELS, "torch"))
+    assert not imported("-m", module, str(out)) & MODELS
 
 
 @pytest.mark.slow
@@ -61,4 +60,4 @@ def test_tables_know_every_metric_without_its_network(tmp_path: Path) -> None:
     )
     found = imported(str(script))
     assert "evaluation" in found
-    assert found.isdisjoint(MODELS)
+    assert not found & MODELS

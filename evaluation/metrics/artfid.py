@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from evaluation.features import BATCH
-from evaluation.metric import Direction, Sample, ScoreOfPart
+from evaluation.metric import BATCH, Direction, Sample, ScoreOfPart
 from evaluation.metrics.fid import Fid
 from evaluation.metrics.lpips import Lpips
 

@@ -16,6 +16,7 @@ class EmbeddingSimilarity(ToReferences):
     reference 1 for a copy of one and higher the more there are.
     """
 
+    kind = "style"
     version = 2
     direction: Direction = "up"
     bounds = (-1.0, 1.0)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from evaluation.backbones import backbone
-from evaluation.features import BATCH
-from evaluation.metric import Direction, Sample, ScoreOfPart, clamped
+from evaluation.metric import BATCH, Direction, Sample, ScoreOfPart, clamped
 
 
 class Fid:

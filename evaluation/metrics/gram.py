@@ -20,6 +20,7 @@ class Gram(ToReferences):
     Lower is better, to the nearest reference 0 for a copy of one and lower the more there are.
     """
 
+    kind = "style"
     version = 1
     direction: Direction = "down"
 

@@ -61,6 +61,7 @@ class Histogram(ToReferences):
     Lower is better, 0 to 1, to the nearest reference 0 for a copy of one and lower the more there are.
     """
 
+    kind = "style"
     version = 1
     direction: Direction = "down"
     bounds = (0.0, 1.0)

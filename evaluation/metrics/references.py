@@ -23,7 +23,6 @@ class ToReferences(ABC):
     the bound. One reference: both are the same.
     """
 
-    kind = "style"
     direction: Direction
     backbone: str
 

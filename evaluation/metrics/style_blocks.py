@@ -23,6 +23,7 @@ class StyleBlocks(ToReferences):
     paper's, rankings compare. Higher is better, 0 to 1 (deviations are not negative), 1 for a copy of a reference.
     """
 
+    kind = "style"
     version = 1
     direction: Direction = "up"
     bounds = (0.0, 1.0)

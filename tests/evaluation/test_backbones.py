@@ -24,8 +24,7 @@ from transformers import ViTConfig, ViTModel
 
 from evaluation import backbones
 from evaluation.backbones import backbone
-from evaluation.features import MissingWeights
-from evaluation.metric import Sample
+from evaluation.metric import MissingWeights, Sample
 from evaluation.metrics.cfsd import Cfsd
 from evaluation.metrics.lpips import Lpips
 from evaluation.registry import build_metrics

@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import paint, result_record
 from PIL import Image
+from test_startup import MODELS, imported
 
 from evaluation import report
 from evaluation.annotation_files import annotation_digest, write_annotation
@@ -284,6 +285,14 @@ def test_differences_from_the_paper_are_shown_where_the_model_is_its_own(
     assert cells["lpips_alex"]["difference"] == pytest.approx(mean - 0.3716)
     assert cells["lpips_alex"]["ours"] == f"ours {mean - 0.3716:+.4g}"
     assert cells["gram_efficientnet"]["otherScale"] and cells["gram_efficientnet"]["difference"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["evaluation.tables", "evaluation.report"])
+def test_scores_and_annotations_are_read_without_libraries_of_models(
+    results: Path, tmp_path: Path, module: str
+) -> None:
+    assert not imported("-m", module, str(shutil.copytree(results, tmp_path / "run"))) & MODELS
 
 
 def test_a_folder_without_records_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,7 @@ from rich.console import Console
 
 from evaluation import samples
 from evaluation.annotation_files import write_annotation
-from evaluation.features import MissingWeights
-from evaluation.metric import Annotation
+from evaluation.metric import Annotation, MissingWeights
 from evaluation.metrics.fid import Fid
 from evaluation.metrics.histogram import Histogram
 from evaluation.metrics.ms_ssim import MsSsim
@@ -28,6 +27,7 @@ from evaluation.score import main, score
 from harness.folder import ResultFolder, RunFolder
 from harness.pictures import Pictures
 from harness.record import Request
+from stylegallery import images
 from stylegallery.contract import Match
 from stylegallery.errors import InputError
 from stylegallery.provenance import file_digest
@@ -409,8 +409,8 @@ def test_a_set_has_the_interval_of_its_contents(
 def test_shared_pictures_are_read_once(out: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     read_picture.cache_clear()
     read: list[Path] = []
-    original = samples.read_image
-    monkeypatch.setattr(samples, "read_image", lambda path: read.append(path) or original(path))
+    original = images.read_image
+    monkeypatch.setattr(images, "read_image", lambda path: read.append(path) or original(path))
     score(out, NAMES, None, console)
     assert len(read) == 4 + 2 + 2  # four results, two contents, two references
 

@@ -5,7 +5,7 @@ import torch
 
 from stylegallery.contract import Energy
 from stylegallery.figures import energy_figure, overlay
-from stylegallery.regions import colours, deepest_point
+from stylegallery.region_pictures import colours, deepest_point
 
 
 def test_borders_are_drawn_in_every_direction() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from stylegallery import files
+from stylegallery.decoding import open_image
 from stylegallery.errors import InputError
 from stylegallery.files import read_json, read_yaml, replacing, require_file
-from stylegallery.images import open_image
 from stylegallery.provenance import file_digest
 from stylegallery.regions import named_regions
 

@@ -11,9 +11,10 @@ from conftest import paint
 from odd_pictures import BROKEN_PICTURES, claim_size, write_tiff
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
+from stylegallery.decoding import open_image
 from stylegallery.errors import InputError
 from stylegallery.files import notice
-from stylegallery.images import open_image, read_image, resize, to_pixels, write_png
+from stylegallery.images import read_image, resize, to_pixels, write_png
 from stylegallery.picture_files import FORMATS, SUFFIXES, list_images
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 48), dtype=np.uint8)

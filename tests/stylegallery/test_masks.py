@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from stylegallery.errors import InputError
+from stylegallery.region_pictures import write_indexed_png
 from stylegallery.regions import (
     MOST_REGIONS,
     mask_on_grid,
@@ -25,7 +26,6 @@ from stylegallery.regions import (
     read_published_mask,
     region_count,
     resize_labels,
-    write_indexed_png,
 )
 
 BARS = np.repeat(np.array([[0, 10, 10, 200]], dtype=np.uint8), 3, axis=0)  # three grey values, 3 x 4

@@ -28,6 +28,7 @@ from evaluation.metrics.ms_ssim import MsSsim
 from evaluation.metrics.structure import self_similarity
 from evaluation.registry import build_metrics, metric_info
 from evaluation.statistics import estimate_set
+from stylegallery.errors import InputError
 from stylegallery.images import read_image
 
 PUBLISHED = SHARED / "data" / "published_outputs"
@@ -72,6 +73,9 @@ def test_every_config_is_a_metric_of_its_name() -> None:
     assert {m.name for m in [*metrics, *sets]} == names
     assert all(m.direction in ("up", "down") and m.bounds[0] < m.bounds[1] and m.version >= 1 for m in metrics)
     assert {m.kind for m in metrics} == {"structure", "style", "regional"}
+    for one in (*metrics, *sets):
+        known = metric_info(one.name)
+        assert (known.kind, known.direction, known.version) == (one.kind, one.direction, one.version)
 
 
 # --- identities, bounds, batches ---
@@ -473,6 +477,9 @@ def test_a_metric_says_itself_what_it_measures(monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "distance.yaml").write_text("_target_: evaluation.metrics.kid.Kid\n")  # whatever its file is called
     monkeypatch.setattr("evaluation.registry.metric_files", lambda: {"distance": tmp_path / "distance.yaml"})
     assert metric_info.__wrapped__("distance").kind == "style"
+    (tmp_path / "distance.yaml").write_text("_target_: evaluation.metrics.references.ToReferences\n")
+    with pytest.raises(InputError, match="the class of the metric distance does not say its direction; add it there"):
+        metric_info.__wrapped__("distance")
 
 
 @pytest.mark.parametrize("metric", [Fid("art"), Kid("art")])
