@@ -6,9 +6,10 @@ matched to few.
 
 Descriptors are drawn at Stable Diffusion 1.5's and DINOv2's sizes: one content of 10 regions against references of 8 on
 average. `pair by pair` is the formulation from before, `together` is ours with all descriptors in memory, `from the
-store` is ours with descriptors on disk. Every measurement is a process of its own, whose memory is the most that it
-had above what came before. Seconds are those of the CPU, so that other work on the machine does not count. The
-formulations must find the same matches.
+store` is ours with descriptors on disk, a file for each reference, `from a gallery` with the blocks of many that a
+build adds. Every measurement is a process of its own, whose memory is the most that it had above what came before.
+Seconds are those of the CPU, so that other work on the machine does not count. The formulations must find the same
+matches.
 """
 
 import argparse
@@ -31,9 +32,10 @@ from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from stylegallery.analysis import DESCRIPTORS, Analysis
+from stylegallery.analysis import Analysis
 from stylegallery.command import listing, plain_console
 from stylegallery.contract import Match, MatchConstraints
+from stylegallery.descriptors import described, join, read
 from stylegallery.matching import MatchingConfig, RegionDescriptors, best_matches
 from stylegallery.overrides import CONFIGS
 from stylegallery.pipeline import StyleGallery
@@ -41,10 +43,11 @@ from stylegallery.plan import Plan
 from stylegallery.progress import Bars
 from stylegallery.segmentation import Segmentation
 from stylegallery.stopwatch import process_peak_mib
-from stylegallery.store import Entries
+from stylegallery.store import Entries, digest
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
-HOW = ("pair by pair", "together", "from the store")
+HOW = ("pair by pair", "together", "from the store", "from a gallery")
+LIMIT = 2.0**34  # bytes of the store
 NAMES = [f"{how}, {unit}" for how in HOW for unit in ("s", "MiB")]
 STATISTICS, SEMANTICS = 1280, 768  # mean and variance of 640 channels; DINOv2-base
 CONTENT_REGIONS, REFERENCE_REGIONS = 10, (5, 11)  # of a reference: 8 on average
@@ -53,7 +56,7 @@ CONTENT_REGIONS, REFERENCE_REGIONS = 10, (5, 11)  # of a reference: 8 on average
 # --- descriptors and both formulations ---
 
 
-def described(number: int, regions: int) -> RegionDescriptors:
+def drawn(number: int, regions: int) -> RegionDescriptors:
     """Random descriptors of picture `number`."""
     generator = torch.Generator().manual_seed(number)
     circles = torch.rand(regions, 3, generator=generator, dtype=torch.float64) * torch.tensor([1, 1, 0.5])
@@ -65,12 +68,12 @@ def described(number: int, regions: int) -> RegionDescriptors:
 
 
 def content() -> RegionDescriptors:
-    return described(10**6, CONTENT_REGIONS)
+    return drawn(10**6, CONTENT_REGIONS)
 
 
 def references(count: int) -> Iterator[RegionDescriptors]:
     low, high = REFERENCE_REGIONS
-    return (described(number, low + number % (high - low + 1)) for number in range(count))
+    return (drawn(number, low + number % (high - low + 1)) for number in range(count))
 
 
 def config() -> MatchingConfig:
@@ -123,7 +126,8 @@ def matched(count: int, repeats: int, how: str, store: Path) -> tuple[list[float
     memory, or with those of a store."""
     one, settings, before = content(), config(), process_peak_mib()
     seconds = []
-    held = [] if how == "from the store" else list(references(count))
+    offered = kept(count, store) if how.startswith("from") else []
+    held = [] if offered else list(references(count))
     for _ in range(repeats):
         start = time.process_time()
         if how == "pair by pair":
@@ -131,25 +135,26 @@ def matched(count: int, repeats: int, how: str, store: Path) -> tuple[list[float
         elif how == "together":
             matches = best_matches(one, held, settings, MatchConstraints())
         else:
-            matches = best_matches(one, kept(count, store), settings, MatchConstraints())
+            blocks = Entries(store if how == "from a gallery" else store / "none", LIMIT)
+            matches = best_matches(one, described(offered, blocks), settings, MatchConstraints())
         seconds.append(time.process_time() - start)
     return seconds, process_peak_mib() - before, matches
 
 
 def fill(count: int, store: Path) -> None:
     """Keep descriptors as an analysis keeps them."""
-    entries = Entries(store, 2.0**34)
-    for number, reference in enumerate(references(count)):
-        if not entries.has(str(number)):
-            entries.put(str(number), {name: torch.as_tensor(value) for name, value in vars(reference).items()})
+    entries, keys = Entries(store, LIMIT), [digest(str(number)) for number in range(count)]
+    for key, reference in zip(keys, references(count), strict=True):
+        if not entries.has(key):
+            entries.put(key, {name: torch.as_tensor(value) for name, value in vars(reference).items()})
 
 
-def kept(count: int, store: Path) -> Iterator[RegionDescriptors]:
-    entries = Entries(store, 2.0**34)
-    for number in range(count):
-        found = entries.get(str(number), DESCRIPTORS)
-        assert found
-        yield RegionDescriptors(found["statistics"], found["semantics"], found["circles"].numpy())
+def kept(count: int, store: Path) -> list[Analysis]:
+    """What a run with a store knows of its references before it reads any of them."""
+    entries = Entries(store, LIMIT)
+    keys = [digest(str(number)) for number in range(count)]
+    nothing: Any = None
+    return [Analysis("", 0, partial(read, entries, key), nothing, nothing, key) for key in keys]
 
 
 def alone(function: Callable[..., Any], *arguments: object) -> Any:
@@ -176,7 +181,7 @@ def optimised(count: int, repeats: int) -> tuple[list[float], float]:
 
     def offered(number: int) -> Analysis:
         return Analysis(
-            "", 0, partial(described, number, 8), lambda: torch.rand(photo.image.shape), partial(segmentation, number)
+            "", 0, partial(drawn, number, 8), lambda: torch.rand(photo.image.shape), partial(segmentation, number)
         )
 
     spread = [1 + region * (count - 1) // max(1, regions - 1) for region in range(regions)]
@@ -229,7 +234,12 @@ def draw(rows: Sequence[dict[str, float]], path: Path) -> None:
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     seconds, memory, ratio = figure.subplots(1, 3)
     counts = [row["references"] for row in rows]
-    for name, colour in (("pair by pair", "#b0553b"), ("together", "#2b6f9e"), ("from the store", "#4a8f4a")):
+    for name, colour in (
+        ("pair by pair", "#b0553b"),
+        ("together", "#2b6f9e"),
+        ("from the store", "#4a8f4a"),
+        ("from a gallery", "#8a5fa8"),
+    ):
         seconds.plot(counts, [row[f"{name}, s"] for row in rows], "o-", color=colour, label=name, markersize=4)
         memory.plot(counts, [row[f"{name}, MiB"] for row in rows], "o-", color=colour, label=name, markersize=4)
     memory.plot(
@@ -271,6 +281,7 @@ def main() -> None:
         store = options.store or Path(temporary)
         alone(fill, max(options.references), store)
         for count in options.references:
+            alone(join, Entries(store, LIMIT), [one.key for one in kept(count, store)])
             found = {how: alone(matched, count, options.repeats, how, store) for how in HOW}
             first, *others = ([(m.reference, m.reference_region) for m in matches] for _, _, matches in found.values())
             assert all(other == first for other in others), "the formulations disagree"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stylegallery.contract import Advance, Progress, Silent, ignored
 from stylegallery.decoding import Picture
+from stylegallery.descriptors import read
 from stylegallery.draws import derived
 from stylegallery.errors import InputError
 from stylegallery.images import read_image, resize
@@ -27,7 +28,6 @@ from stylegallery.store import AnalysisStore, digest
 # The tensors of an entry, see `store.have_forms`.
 INVERSION = {"latent": "float 1 C h w", "inverted": "float 1 C h w", "features": "float D h w"}
 REGIONS = {"labels": "int64 h w", "latent": "float 1 C h w", "inverted": "float 1 C h w"}
-DESCRIPTORS = {"statistics": "float R S", "semantics": "float R D", "circles": "float64 R 3"}
 HELD = 32  # pictures whose pixels stay in memory; where there are more, the others are read again when they are needed
 
 
@@ -59,6 +59,7 @@ class Analysis:
     get_descriptors: Callable[[], RegionDescriptors]
     get_image: Callable[[], Tensor]
     get_segmentation: Callable[[], Segmentation]
+    key: str = ""  # of its entry in the store, where that is what it is read from
 
     @property
     def descriptors(self) -> RegionDescriptors:
@@ -223,9 +224,7 @@ class Analyser:
             return replace(found, get_image=lambda: again().image)
 
         def descriptors() -> RegionDescriptors:
-            if found := store.analyses.get(key, DESCRIPTORS):
-                return RegionDescriptors(found["statistics"], found["semantics"], found["circles"].numpy())
-            return anew().descriptors
+            return read(store.analyses, key) or anew().descriptors
 
         def segmentation() -> Segmentation:
             if found := store.analyses.get(key, REGIONS):
@@ -233,7 +232,7 @@ class Analyser:
                 return Segmentation(found["labels"], *latents)
             return anew().segmentation
 
-        return Analysis(source, run_seed, descriptors, lambda: again().image, segmentation)
+        return Analysis(source, run_seed, descriptors, lambda: again().image, segmentation, key)
 
     def key(self, source: Picture, mask: str | Path | None, run_seed: int) -> str:
         """Name of a picture's entry in the store; empty without a store, or where `read` says that a file cannot be."""

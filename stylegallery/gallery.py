@@ -55,16 +55,15 @@ class Gallery(NamedTuple):
         """Those of this folder, with whatever settings."""
         return [table for table in tables(self.place) if table.folder == str(self.folder)]
 
-    def bytes_of(self, keys: Iterable[str]) -> int:
+    def bytes_of(self, names: Iterable[str]) -> int:
         """Of entries, without those that are not there."""
-        paths = map(self.store.analyses.path, keys)
+        paths = map(self.store.analyses.path, names)
         return sum(path.stat().st_size for path in paths if path.is_file())
 
-    def forget(self, keys: Iterable[str]) -> None:
+    def forget(self, names: Iterable[str]) -> None:
         """Remove entries of the store that no gallery has any more."""
-        used = {row.key for table in tables(self.place) for row in table.rows.values()}
-        for key in set(keys) - used:
-            self.store.analyses.path(key).unlink(missing_ok=True)
+        for name in set(names) - entries_of(tables(self.place)):
+            self.store.analyses.path(name).unlink(missing_ok=True)
 
 
 def gallery(folder: Path, given: Sequence[str], store: str | None) -> Gallery:
@@ -88,6 +87,14 @@ def gallery(folder: Path, given: Sequence[str], store: str | None) -> Gallery:
     return Gallery(folder.resolve(), overrides, settings, int(seeds[-1]), AnalysisStore(method, place, limit))
 
 
+def entries_of(found: Iterable[Table]) -> set[str]:
+    """Names of the entries of galleries: of every picture's own, and of those with the descriptors of many."""
+    from stylegallery.descriptors import names_of
+
+    keys = [[row.key for row in table.rows.values()] for table in found]
+    return {name for own in keys for name in (*own, *names_of(own))}
+
+
 def build(gallery: Gallery, console: Console) -> bool:
     """Analyse the pictures of the folder that are new or changed, and forget those that are gone. Whether all could be
     analysed and kept; what could not is named.
@@ -95,27 +102,32 @@ def build(gallery: Gallery, console: Console) -> bool:
     Raises:
         InputError: there are no pictures, the method cannot be built, or the store cannot be written.
     """
-    paths, table, has = pictures_of(gallery.folder), gallery.table(), gallery.store.analyses.has
-    before = table.rows
+    from stylegallery.descriptors import join
+
+    paths, table, entries = pictures_of(gallery.folder), gallery.table(), gallery.store.analyses
+    before, old = table.rows, entries_of([table])
     table.rows = {}
     for path in paths:
-        if (row := before.get(path.name)) and row.is_of(path) and has(row.key):
+        if (row := before.get(path.name)) and row.is_of(path) and entries.has(row.key):
             table.rows[path.name] = row
     table.write()  # now, to find out whether it can be
     waiting = [path for path in paths if path.name not in table.rows]
     if waiting:
         analyse(gallery, table, waiting, console)
+        table.rows = {path.name: table.rows[path.name] for path in paths if path.name in table.rows}
+        table.write()
+    join(entries, [row.key for row in table.rows.values()])  # in the order in which a run reads the folder
     alike = [other for other in gallery.tables() if other.settings == table.settings]
     outdated = [other for other in alike if other.recipe != table.recipe]  # those of other machines stay
     for other in outdated:
         other.remove()
-    gallery.forget(row.key for rows in (before, *(other.rows for other in outdated)) for row in rows.values())
+    gallery.forget(old | entries_of(outdated))
     new, left_out = len(table.rows.keys() & {path.name for path in waiting}), len(paths) - len(table.rows)
     gone = len(before.keys() - {path.name for path in paths})
     console.print(
         f"{gallery.folder}: {new} analysed now, {len(paths) - len(waiting)} before, {left_out} left out, {gone} gone"
     )
-    if made_room := sum(not has(row.key) for row in table.rows.values()):
+    if made_room := sum(not entries.has(row.key) for row in table.rows.values()):
         console.print(f"{made_room} made room for others; pass a larger store.limit= here and to runs", style="red")
     return not left_out and not made_room
 
@@ -197,7 +209,7 @@ def info(gallery: Gallery, console: Console) -> None:
         counts = {
             "pictures": len(rows),
             "regions": sum(row.regions for row in rows.values()),
-            "MiB": round(gallery.bytes_of(row.key for row in rows.values()) / 2**20, 1),
+            "MiB": round(gallery.bytes_of(entries_of([table])) / 2**20, 1),
             "missing": sum(name not in rows or not has(rows[name].key) for name in paths),
             "changed": sum(name in paths and not row.is_of(paths[name]) for name, row in rows.items()),
             "gone": len(rows.keys() - paths),
@@ -216,12 +228,12 @@ def remove(gallery: Gallery, console: Console) -> None:
     """All that there is of the folder, with whatever settings. Raises InputError where nothing is."""
     found = gallery.tables()
     require_any(gallery, found)
-    keys = {row.key for table in found for row in table.rows.values()}
-    size = gallery.bytes_of(keys)
+    keys, names = {row.key for table in found for row in table.rows.values()}, entries_of(found)
+    size = gallery.bytes_of(names)
     for table in found:
         table.remove()
-    gallery.forget(keys)
-    freed = (size - gallery.bytes_of(keys)) / 2**20
+    gallery.forget(names)
+    freed = (size - gallery.bytes_of(names)) / 2**20
     console.print(f"{gallery.folder}: {len(keys)} analyses removed, {freed:.1f} MiB; entries of other galleries stay")
 
 

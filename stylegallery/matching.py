@@ -22,7 +22,7 @@ from stylegallery.errors import InputError, require
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.settings import NotNegative, check_fields
 
-BLOCK = 16  # pictures whose regions are scored together: what they have in float64 fits into a processor's cache
+BLOCK = 64  # pictures whose regions are scored together: few enough that what they have in float64 stays in caches
 SCORING = ("statistics", "semantics", "geometry", "assignment")  # settings that decide matches alone, no descriptors
 
 
@@ -172,7 +172,7 @@ def circle_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     area."""
     distance = np.hypot(first[..., 0] - second[..., 0], first[..., 1] - second[..., 1])
     large, small = np.maximum(first[..., 2], second[..., 2]), np.minimum(first[..., 2], second[..., 2])
-    with np.errstate(divide="ignore", invalid="ignore"):  # of discs that `select` finds apart or one in the other
+    with np.errstate(divide="ignore", invalid="ignore"):  # of discs that are apart or one in the other
         along_large = (distance**2 + large**2 - small**2) / (2 * distance)
         along_small = distance - along_large
         lens = (
@@ -181,7 +181,8 @@ def circle_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             + small**2 * np.arccos(np.clip(along_small / small, -1, 1))
             - along_small * np.sqrt(np.maximum(0, small**2 - along_small**2))
         )
-        intersection = np.select([distance >= large + small, distance <= large - small], [0, math.pi * small**2], lens)
+        inside = np.where(distance <= large - small, math.pi * small**2, lens)
+        intersection = np.where(distance >= large + small, 0, inside)
         union = math.pi * (large**2 + small**2) - intersection
         return np.where(union > 0, intersection / union, 0)
 
@@ -235,7 +236,8 @@ def best_matches(
         counts += [len(reference.circles) for reference in block]
     terms = np.concatenate(blocks, axis=1)
     require_known(constraints, len(terms), counts)
-    scores = (terms * [config.statistics, config.semantics, config.geometry]).sum(-1)
+    weights = (config.statistics, config.semantics, config.geometry)
+    scores = sum((weight * terms[..., index] for index, weight in enumerate(weights)), np.zeros(terms.shape[:2]))
     first = np.concatenate([[0], np.cumsum(counts)])  # column of every reference's first region
     draw = np.random.default_rng(seed)
     matches = []

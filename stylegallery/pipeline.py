@@ -12,6 +12,7 @@ from stylegallery.analysis import Analyser, Analysis
 from stylegallery.constraints import numbered
 from stylegallery.contract import Item, MatchConstraints, Progress, Region, Silent, Stylization
 from stylegallery.decoding import Picture
+from stylegallery.descriptors import described
 from stylegallery.draws import generator_of, seed_of_run
 from stylegallery.errors import InputError, require
 from stylegallery.extras.detail import enlarge
@@ -178,8 +179,9 @@ class StyleGallery:
             generator = generator_of(content.run_seed, [analysis.source for analysis in analyses])
             seed = int(torch.randint(2**31, (1,), generator=generator))
         by_number = numbered(constraints, analyses)
-        described = (reference.descriptors for reference in references)
-        matches = best_matches(content.descriptors, described, self.matching, by_number, seed)
+        store = self.analyser.store
+        offered = described(references, store.analyses if store else None)
+        matches = best_matches(content.descriptors, offered, self.matching, by_number, seed)
         return Plan(content, list(references), matches)
 
     def render(self, plan: Plan, progress: Progress = Silent(), watch: Stopwatch | None = None) -> Stylization:

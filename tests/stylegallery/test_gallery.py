@@ -18,6 +18,7 @@ from rich.console import Console
 import run as script
 from stylegallery import gallery as module
 from stylegallery.errors import InputError
+from stylegallery.gallery import entries_of
 from stylegallery.gallery_table import Table, tables
 
 Command = Callable[..., tuple[int, str]]
@@ -72,13 +73,14 @@ def table_of(store: Path) -> Table:
 
 def test_a_run_after_a_build_inverts_nothing_but_the_content(
     command: Command, folder: Path, settings: list[str], pictures: Pictures, tmp_path: Path, passes: list[int],
-    blank_figures: None,
+    blank_figures: None, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Sub-folders, hidden files and what is no picture are left alone by both."""
+    """Sub-folders, hidden files and what is no picture are left alone by both. Descriptors are read together."""
     code, says = command("build", folder)
     assert code == 0 and "3 analysed now, 0 before, 0 left out, 0 gone" in says
     assert len(passes) == 3 * STEPS
     places = [f"content={pictures.content}", f"references={folder}", f"store.folder={tmp_path / 'store'}"]
+    monkeypatch.setattr("stylegallery.analysis.read", pytest.fail)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", overrides=[*settings, *places, f"out={tmp_path / 'out'}"])
     assert script.run(config, Console(file=io.StringIO()))
@@ -93,7 +95,7 @@ def test_a_build_adds_what_is_new_and_forgets_what_is_gone(
     command("build", folder)
     first = table_of(store).rows
     assert first.keys() == {"0.png", "1.png", "2.png"}
-    assert entries(store) == {row.key for row in first.values()}
+    assert entries(store) == entries_of([table_of(store)]) > {row.key for row in first.values()}
     assert all(row.regions >= 1 and row.size == (folder / name).stat().st_size for name, row in first.items())
 
     with monkeypatch.context() as patch:
@@ -113,7 +115,8 @@ def test_a_build_adds_what_is_new_and_forgets_what_is_gone(
     rows = table_of(store).rows
     assert rows.keys() == {"1.png", "2.png", "new.jpg"}
     assert rows["2.png"] == first["2.png"] and rows["1.png"] != first["1.png"]
-    assert entries(store) == {row.key for row in rows.values()}
+    assert list(rows) == sorted(rows)  # as a run reads them
+    assert entries(store) == entries_of([table_of(store)]) > {row.key for row in rows.values()}
     _, says = command("info", folder)
     assert says.split()[-3:] == ["0", "0", "0"]
 
@@ -196,7 +199,7 @@ def test_other_seeds_and_settings_have_tables_of_their_own_and_outdated_ones_go(
     store = tmp_path / "store"
     command("build", folder)
     command("build", folder, "seed=3")
-    assert len(entries(store)) == 6
+    assert len(entries(store)) == 2 * (3 + 1)
     _, says = command("info", folder, "seed=3")
     assert says.count("these settings") == says.count("other settings") == 1
     (mine,) = (table for table in tables(store / "galleries") if "seed=0" in table.settings)
@@ -211,7 +214,7 @@ def test_other_seeds_and_settings_have_tables_of_their_own_and_outdated_ones_go(
     assert says.count("outdated") == says.count("other machine") == 1
     command("build", folder)
     assert {table.identity for table in tables(store / "galleries")} == {mine.identity, other.identity}
-    assert len(entries(store)) == 6
+    assert len(entries(store)) == 2 * (3 + 1)
 
 
 def test_what_is_removed_is_that_of_one_gallery(command: Command, folder: Path, tmp_path: Path) -> None:
@@ -221,10 +224,10 @@ def test_what_is_removed_is_that_of_one_gallery(command: Command, folder: Path, 
     shutil.copy(folder / "1.png", other / "same.png")
     command("build", folder)
     command("build", other)
-    assert len(entries(store)) == 3
+    assert len(entries(store)) == 3 + 2  # pictures, and the descriptors of each gallery together
     code, says = command("remove", folder)
     assert code == 0 and "3 analyses removed" in says
-    assert entries(store) == {row.key for row in table_of(store).rows.values()}
+    assert entries(store) == entries_of([table_of(store)]) and len(entries(store)) == 1 + 1
     assert command("remove", folder)[0] == 2
     shutil.rmtree(other)
     assert command("remove", other)[0] == 0
@@ -247,6 +250,6 @@ def test_two_builds_at_once_and_a_kill_in_the_middle(
     assert builds[1].wait() == 0, (tmp_path / "log").read_text()
     rows = table_of(store).rows
     assert rows.keys() == {f"{number}.png" for number in range(12)}
-    assert entries(store) == {row.key for row in rows.values()}
+    assert entries(store) == entries_of([table_of(store)]) > {row.key for row in rows.values()}
     code, says = command("build", folder)
     assert code == 0 and passes == [] and "12 before" in says
