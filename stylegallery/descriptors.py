@@ -6,19 +6,25 @@ that it is never about other pictures than it says; where there is none, descrip
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
 from stylegallery.matching import RegionDescriptors, joined
 from stylegallery.store import Entries, digest
 
-if TYPE_CHECKING:
-    from stylegallery.analysis import Analysis
-
 BLOCK = 64  # pictures
 DESCRIPTORS = {"statistics": "float R S", "semantics": "float R D", "circles": "float64 R 3"}  # see `store.have_forms`
 BLOCKS = DESCRIPTORS | {"counts": "int64 P"}  # of regions, one for each picture
+
+
+class Known(Protocol):
+    """Of a picture's analysis what is needed here; key is empty where the store has no entry of it."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def descriptors(self) -> RegionDescriptors: ...
 
 
 def read(entries: Entries, key: str) -> RegionDescriptors | None:
@@ -28,7 +34,7 @@ def read(entries: Entries, key: str) -> RegionDescriptors | None:
     return None
 
 
-def described(analyses: Sequence["Analysis"], entries: Entries | None) -> Iterator[RegionDescriptors]:
+def described(analyses: Sequence[Known], entries: Entries | None) -> Iterator[RegionDescriptors]:
     """The descriptors of every picture, in order, from blocks where there are some."""
     keys = [analysis.key for analysis in analyses]
     for part in blocks(keys):
