@@ -110,23 +110,28 @@ class AttentionDistillation:
         the optimised latent's, and the gradient of an L1 term at 0 is that rounding's sign.
         """
 
-        losses = DistillationLosses(self, content, references, masks)
         # The labels of masks are looked at in every update, which a replay cannot do.
         replayed = Execution.on(self.model.device).replayed and masks is None
+        losses = DistillationLosses(self, content, references, masks, replayed)
         rate, weights = self.learning_rate, (1.0, self.content_weight)
         return minimise(start, self.timesteps, self.iterations, losses, lambda _: rate, *weights, replayed=replayed)
 
 
 class DistillationLosses:
-    """What `minimise` lowers; the arguments are those of `AttentionDistillation.optimise`."""
+    """What `minimise` lowers; the arguments are those of `AttentionDistillation.optimise`, and how it is done."""
 
     def __init__(
-        self, method: AttentionDistillation, content: Tensor | None, references: Sequence[Tensor], masks: Masks | None
+        self,
+        method: AttentionDistillation,
+        content: Tensor | None,
+        references: Sequence[Tensor],
+        masks: Masks | None,
+        replayed: bool,
     ) -> None:
         self.method, self.masks = method, masks
         batches = [references, [] if content is None else [content]]
         of_each = partial(method.model.self_attention_of_each, layers=method.layers)
-        self.fixed = FixedAttention(batches, of_each, method.timesteps)
+        self.fixed = FixedAttention(batches, of_each, method.timesteps, replayed=replayed)
         self.prepare = self.fixed.take
 
     def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:

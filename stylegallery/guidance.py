@@ -105,7 +105,7 @@ def optimise_together(
     """
     execution, extras = execution or Execution.on(model.device), config.extras
     timesteps = guidance_timesteps(model, config)
-    losses = SceneLosses(model, scenes, config, timesteps, shared, execution.grouped)
+    losses = SceneLosses(model, scenes, config, timesteps, shared, execution)
     start = torch.cat([initial_latent(scene.content, config) for scene in scenes])
     last = max(1, len(timesteps) * config.iterations - 1)
 
@@ -133,7 +133,7 @@ class SceneLosses:
     """Style and content loss of every scene's latent, which `minimise` lowers.
 
     Features of content and references do not depend on z: `refresh` timesteps in a row share them, and items of a job
-    what `shared` keeps. `grouped` is that of `Execution`. Raises as `optimise_together`.
+    what `shared` keeps. Raises as `optimise_together`.
     """
 
     def __init__(
@@ -143,17 +143,19 @@ class SceneLosses:
         config: GuidanceConfig,
         timesteps: Sequence[int],
         shared: SharedAttention | None = None,
-        grouped: bool = False,
+        execution: Execution = Execution(),
     ) -> None:
-        self.model, self.scenes, self.config, self.grouped = model, scenes, config, grouped
-        self.layers, whose = guided_layers(model, config), shared.of_each if shared else model.self_attention_of_each
+        self.model, self.scenes, self.config, self.grouped = model, scenes, config, execution.grouped
+        self.layers, keeps = guided_layers(model, config), shared is not None and shared.limit > 0
+        whose = shared.of_each if shared and keeps else model.self_attention_of_each
         of_each = partial(whose, layers=self.layers, batched=config.batched)
+        replayed = execution.replayed and not keeps  # what is kept is found by numbers
         contents = [scene.content.latent for scene in scenes]
         styles = [[scene.references[number - 1].latent for number in scene.used] for scene in scenes]
         # Latents that start at contents must find their queries equal: in other company they differ by rounding.
         apart = config.extras.initial == "content"
         batches = [contents, *styles] if apart else [[c, *rest] for c, rest in zip(contents, styles, strict=True)]
-        self.fixed = FixedAttention(batches, of_each, timesteps, config.refresh)
+        self.fixed = FixedAttention(batches, of_each, timesteps, config.refresh, replayed)
         first, *others = self.fixed.layers
         # Of every scene the layers of its content, then of its used references.
         self.pictures = [[c, *rest] for c, rest in zip(first, others, strict=True)] if apart else [first, *others]

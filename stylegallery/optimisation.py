@@ -18,8 +18,8 @@ from stylegallery.replay import Replayed
 class Execution(NamedTuple):
     """How a device does stage 3 fastest; results are the same up to rounding."""
 
-    grouped: bool  # style targets of a layer in one call, see grouped_attention.py
-    replayed: bool  # updates without Python, see replay.py
+    grouped: bool = False  # style targets of a layer in one call, see grouped_attention.py
+    replayed: bool = False  # updates without Python, see replay.py
 
     @classmethod
     def on(cls, device: torch.device) -> "Execution":
@@ -72,7 +72,7 @@ def minimise(
         optimizer.step()
         return torch.stack([energy, style, content, finite.to(energy).expand_as(energy)], 1).detach()
 
-    updates = Replayed(update) if replayed else update
+    updates = Replayed(update, latents.device) if replayed else update
     for number in range(len(timesteps) * iterations):
         timestep = timesteps[number // iterations]
         if number % iterations == 0:

@@ -24,9 +24,9 @@ class Replayed:
     Where it cannot be captured, or memory does not suffice for that, it is called as before, and a sentence says so.
     """
 
-    def __init__(self, function: Callable[[], Tensor]) -> None:
-        self.function, self.calls = function, 0
-        self.stream = torch.cuda.Stream()  # a capture cannot be on the default one, nor what it reuses of autograd
+    def __init__(self, function: Callable[[], Tensor], device: torch.device) -> None:
+        self.function, self.device, self.calls = function, device, 0
+        self.stream = torch.cuda.Stream(device)  # a capture cannot be on the default one
         self.graph: torch.cuda.CUDAGraph | None = None
         self.result = torch.empty(0)
 
@@ -38,10 +38,10 @@ class Replayed:
         if self.graph is not None:
             self.graph.replay()
             return self.result
-        self.stream.wait_stream(torch.cuda.current_stream())
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             result = self.function()
-        torch.cuda.current_stream().wait_stream(self.stream)
+        torch.cuda.current_stream(self.device).wait_stream(self.stream)
         return result
 
     def captured(self) -> torch.cuda.CUDAGraph | None:

@@ -1,5 +1,6 @@
 """The yardstick of the benchmarks agrees with this repository, and counts of operations with closed forms."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from conftest import normal
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from benchmarks import flops, published
+from benchmarks import flops, gpu_step, published
 from benchmarks.speed import require_agreement
 from benchmarks.subjects import Subject, drawn, guidance
 from stylegallery.guidance import Scene, SceneLosses, initial_latent, optimise
@@ -99,6 +100,42 @@ def test_the_encoder_per_region_gives_the_same_tokens() -> None:
     found = published.semantics(labels, image, encoder, config)
     assert len(calls) == region_count(labels) == 3
     torch.testing.assert_close(found, region_semantics(labels, encoder(image)[0], (64, 64)), rtol=0, atol=0)
+
+
+# --- on a GPU ---
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_the_script_for_a_gpu_runs_where_there_is_none(
+    model: DiffusionModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_step, "INVERSION_STEPS", 1)
+    images = [normal(i, 1, 3, 64, 64).sigmoid() for i in range(2)]
+    gpu_step.measure(model, images, steps=2, timed=1, batch=2, repeats=2)
+    checked, ways, batches, items = capsys.readouterr().out.split("\n\n")
+    difference = re.fullmatch(r"gradients of .*grouped=True.* are those of .*grouped=False.* but for (\S+)", checked)
+    assert difference and float(difference[1]) < 0.01
+    for table, names in ((ways, list(gpu_step.WAYS)[:2]), (batches, ["1", "2"])):
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+        assert [name for name, *_ in rows] == names
+        for _, seconds, ratio, spread, *_ in rows:
+            low, high = map(float, spread.split(" to "))
+            assert float(seconds) > 0 and 0 < low <= float(ratio) <= high
+        assert rows[0][2:4] == ["1.00", "1.00 to 1.00"]
+    assert [line.split("|")[1:3] for line in items.splitlines()[2:]] == [
+        [f" {size} ", f" {refresh} "] for refresh in (1, 10) for size in (1, 2)
+    ]
+
+
+def test_the_script_for_a_gpu_measures_nothing_where_gradients_differ(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "stylegallery.guidance.grouped_target", lambda query, regions, *_: query[:, :, torch.cat(regions)]
+    )
+    with pytest.raises(AssertionError, match="gradients differ"):
+        gpu_step.require_agreement(subject, guidance())
 
 
 # --- counts ---

@@ -69,23 +69,25 @@ def seconds_of(
     """Seconds of an update, of the features of content and references at a timestep, and what a run's first updates
     take longer than others where later ones are replayed.
 
-    The first update is also the first of its kind in the process and may be slow: one that follows at the same
-    timestep is timed, and from its end to that of the next timestep's first.
+    The first update is also the first of its kind in the process and may be slow: the second of a timestep is timed,
+    and from its end to that of the next timestep's first. Where there are replays, all of them have begun by then.
     """
     replayed = Execution.on(model.device).replayed
-    slow = WARM_UPS + 1 if replayed else 1
+    slow = WARM_UPS + 1 if replayed else 1  # timesteps
     ends = [time.perf_counter()]
 
     def advance(*_: object, **__: object) -> None:
         ends.append(time.perf_counter())
-        if len(ends) == slow + 3:
+        if len(ends) == 2 * slow + 2:
             raise Timed
 
     whole = replace(config.extras, patience=0, updates=None)
-    timed = replace(config, iterations=slow + 1, refresh=1, extras=whole)
+    timed = replace(config, iterations=2, refresh=1, extras=whole)
     with suppress(Timed):
         optimise(model, content, references, matches, timed, advance)
     took = [end - before for before, end in itertools.pairwise(ends)]
-    update, *following = took[slow:]
-    features = max(0.0, (following[0] if following else took[0]) - update)
-    return update, features, max(0.0, sum(took[:slow]) - slow * update - features) if replayed else 0.0
+    whole_schedule = len(took) <= 2 * slow
+    update, first = (took[-1], took[-2]) if whole_schedule else (took[-2], took[-1])
+    features = max(0.0, first - update)
+    usual = (2 * slow - 1) * update + slow * features
+    return update, features, max(0.0, sum(took[: 2 * slow - 1]) - usual) if replayed else 0.0

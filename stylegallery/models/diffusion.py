@@ -251,7 +251,7 @@ class DiffusionModel(ABC):
         return attention
 
     def self_attention_of_each(
-        self, latents: Sequence[Tensor], timestep: int, layers: Sequence[int], batched: bool = True
+        self, latents: Sequence[Tensor], timestep: int | Tensor, layers: Sequence[int], batched: bool = True
     ) -> list[list[SelfAttention]]:
         """`self_attention`, layer by layer, of every latent (1, C, h, w) at one timestep.
 

@@ -4,7 +4,9 @@ All of replay.py runs, but for what these names of `torch.cuda` do. As on a GPU 
 branches stay what they were at the capture, and it fails where values are asked of the device or copied to it.
 """
 
+import gc
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
@@ -19,6 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from baselines.attention_distillation import AttentionDistillation, ContentTerm, Masks
+from benchmarks.gpu_step import gradients
+from benchmarks.subjects import Subject
 from stylegallery.contract import Energy, Match, ignored
 from stylegallery.extras.small_models import ExtrasConfig
 from stylegallery.guidance import GuidanceConfig, Scene, optimise, optimise_together
@@ -30,6 +34,7 @@ from stylegallery.shared_attention import SharedAttention
 
 ATEN = torch.ops.aten
 ASKING = {ATEN._local_scalar_dense, ATEN.lift_fresh, ATEN.nonzero, ATEN.masked_select, ATEN._unique2, ATEN.equal}
+CPU = torch.device("cpu")
 REPLAYED = Execution(grouped=False, replayed=True)
 
 
@@ -79,6 +84,9 @@ class Capture(TorchDispatchMode):
 
 
 class Stream:
+    def __init__(self, device: object) -> None:
+        assert device == CPU
+
     def wait_stream(self, other: object) -> None:
         pass
 
@@ -97,9 +105,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
 
 @contextmanager
 def no_capture(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Updates with the same arithmetic, each of them called."""
+    """The same arithmetic, every time called."""
     with monkeypatch.context() as patch:
-        patch.setattr("stylegallery.optimisation.Replayed", lambda function: function)
+        for name in ("optimisation", "fixed_attention"):
+            patch.setattr(f"stylegallery.{name}.Replayed", lambda function, device: function)
         yield
 
 
@@ -114,7 +123,7 @@ def test_a_function_is_called_four_times_and_then_replayed(graphs: list[Graph]) 
         total.add_(step)
         return total * 2 + len(calls)
 
-    replayed = Replayed(function)
+    replayed = Replayed(function, CPU)
     found = []
     for number in range(8):
         step.fill_(number)
@@ -139,7 +148,7 @@ def test_what_cannot_be_captured_is_called_as_before_and_said(
         asks(total)
         return total.clone()
 
-    replayed = Replayed(function)
+    replayed = Replayed(function, CPU)
     assert [replayed().tolist()[0] for _ in range(6)] == [2, 3, 4, 5, 6, 7]
     assert len(calls) == 7 and graphs[0].replays == 0
     assert "not replayed as a CUDA graph" in caplog.text and "waits for the device" in caplog.text
@@ -216,14 +225,14 @@ def test_replays_of_stage_3_are_calls_to_the_byte(
     """Timesteps, features and rates change between updates; two scenes share the network's calls."""
     extras = configured(ExtrasConfig, normalise=normalise, final_learning_rate=0.001)
     config = configured(
-        GuidanceConfig, steps=6, refresh=2, learning_rate=0.02, outside_keys=outside_keys, extras=extras
+        GuidanceConfig, steps=12, refresh=2, learning_rate=0.02, outside_keys=outside_keys, extras=extras
     )
     scenes = [scene(0), scene(20)]
     replayed = optimise_together(model, scenes, config, [ignored, ignored], execution=REPLAYED)
     with no_capture(monkeypatch):
         called = optimise_together(model, scenes, config, [ignored, ignored], execution=REPLAYED)
     assert same(replayed, called)
-    assert [graph.replays for graph in graphs] == [6 - WARM_UPS]
+    assert [graph.replays for graph in graphs] == [12 - WARM_UPS, 6 - WARM_UPS]  # of updates and of features
     usual = optimise_together(model, scenes, config, [ignored, ignored])  # as a CPU does it, with another Adam
     for (latent, energies), (expected, known) in zip(replayed, usual, strict=True):
         assert [energy.energy for energy in energies] == pytest.approx([energy.energy for energy in known], rel=1e-3)
@@ -235,7 +244,21 @@ def test_replays_leave_alone_what_items_share(model: DiffusionModel, graphs: lis
     config = configured(GuidanceConfig, steps=6, refresh=1, batched=False)
     shared = SharedAttention(model, 100)
     runs = [optimise(model, *scene(0), config, shared=each, execution=REPLAYED) for each in (None, shared, shared)]
-    assert same(runs[:1] * 2, runs[1:]) and len(graphs) == 3 and len(shared.kept) == 3 * 6
+    assert same(runs[:1] * 2, runs[1:]) and len(shared.kept) == 3 * 6
+    assert len(graphs) == 2 + 1 + 1  # what is kept is not computed by replays
+
+
+@pytest.mark.slow
+def test_graphs_and_their_memory_go_with_the_run(model: DiffusionModel, graphs: list[Graph]) -> None:
+    """Not only when Python looks for cycles, which knows nothing of a GPU's memory."""
+    gc.disable()
+    try:
+        optimise(model, *scene(0), configured(GuidanceConfig, steps=5, refresh=1), execution=REPLAYED)
+        kept = [weakref.ref(graph) for graph in graphs]
+        graphs.clear()
+        assert len(kept) == 2 and not any(each() for each in kept)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow
@@ -251,7 +274,17 @@ def test_replays_of_attention_distillation_are_calls_to_the_byte(
     replayed = list(method.optimise(start, start, [style]))
     with no_capture(monkeypatch):
         called = list(method.optimise(start, start, [style]))
-    assert same(replayed, called) and [graph.replays for graph in graphs] == [len(called) - WARM_UPS]
+    assert same(replayed, called) and [graph.replays for graph in graphs] == [len(called) - WARM_UPS] * 2
     masks = Masks(torch.ones(8, 8, dtype=torch.int64), [torch.ones(8, 12, dtype=torch.int64)])
     list(method.optimise(start, start, [style], masks))
-    assert len(graphs) == 1  # labels are looked at in every update
+    assert len(graphs) == 2  # labels are looked at in every update
+
+
+@pytest.mark.slow
+def test_the_script_for_a_gpu_compares_gradients_of_replays(model: DiffusionModel, graphs: list[Graph]) -> None:
+    one, config = Subject(model, *scene(0)), configured(GuidanceConfig, refresh=1)
+    replayed, called = (gradients(one, config, way) for way in (REPLAYED, Execution()))
+    assert len(replayed) == len(called) == WARM_UPS + 3 and len(graphs) == 2
+    for gradient, expected in zip(replayed, called, strict=True):
+        assert torch.equal(gradient, expected)
+    assert not torch.equal(called[-1], called[-2])

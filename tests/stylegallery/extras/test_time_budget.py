@@ -1,10 +1,12 @@
 """A time budget, by a clock that networks alone move."""
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +23,9 @@ from stylegallery.draws import item_generator
 from stylegallery.errors import InputError
 from stylegallery.extras.small_models import ExtrasConfig
 from stylegallery.extras.time_budget import steps_within
-from stylegallery.guidance import GuidanceConfig, optimise
+from stylegallery.guidance import GuidanceConfig, guidance_timesteps, optimise
 from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.optimisation import Execution
 from stylegallery.pipeline import StyleGallery
 from stylegallery.segmentation import Segmentation
 
@@ -119,6 +122,34 @@ def test_a_schedule_of_one_timestep_is_timed_too(
     clocked(model)
     config = configured(GuidanceConfig, steps=1)
     assert steps_within(1000, lambda: None, model, content, references, matches, config) == 1
+
+
+@pytest.mark.parametrize("iterations,refresh", [(1, 1), (1, 10), (3, 2)])
+def test_a_gpu_that_replays_begins_slowly_and_takes_its_budget(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch, iterations: int, refresh: int
+) -> None:
+    """The first four updates and passes of pictures take 3 and 2 seconds, the others 1 and 0.5."""
+    now = [100.0]
+
+    def run(*given: Any) -> None:
+        config, advance = given[4:]
+        updates, passes = (itertools.chain(4 * [slow], itertools.repeat(fast)) for slow, fast in ((3, 1), (2, 0.5)))
+        for number in range(len(guidance_timesteps(model, config))):
+            if number % config.refresh == 0:
+                now[0] += next(passes)
+            for _ in range(config.iterations):
+                now[0] += next(updates)
+                advance()
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("stylegallery.extras.time_budget.optimise", run)
+    monkeypatch.setattr(Execution, "on", lambda device: Execution(True, True))
+    config = configured(GuidanceConfig, steps=100, iterations=iterations, refresh=refresh)
+    began = now[0]
+    steps = steps_within(90, lambda: None, model, *scene(), config)
+    assert 5 < steps < 100
+    run(model, *scene(), replace(config, steps=steps), lambda: None)
+    assert 90 - iterations - 0.5 < now[0] - began <= 90
 
 
 @pytest.mark.slow
