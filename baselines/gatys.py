@@ -34,7 +34,7 @@ class EfficientNetFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = EfficientNetLite()
+        self.encoder = EfficientNetLite("lite0")
 
     def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         styles = self.encoder.outputs(image, self.blocks)

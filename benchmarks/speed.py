@@ -153,7 +153,7 @@ def time_stages(model: DiffusionModel, side: int, repeats: int) -> None:
     )
     labels = random_labels(latent.shape[-1], 6, torch.Generator().manual_seed(0))
     efficientnet = instantiate(settings("encoder=efficientnet").encoder)
-    for name, encoder in (("EfficientNet-Lite0", efficientnet), ("DINOv2-base", DrawnDINOv2())):
+    for name, encoder in (("EfficientNet-Lite1", efficientnet), ("DINOv2-base", DrawnDINOv2())):
         theirs = partial(published.semantics, labels, image, encoder, matching)
         ours = partial(our_semantics, labels, image, encoder, matching)
         torch.testing.assert_close(ours(), theirs(), rtol=0, atol=0)

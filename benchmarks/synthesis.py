@@ -104,7 +104,8 @@ def main() -> None:
             args.write.mkdir(parents=True, exist_ok=True)
             write_png(args.write / f"{name}.png", to_pixels(torch.cat([source, decoded, result], -1)))
     levels = " ".join(f"{value:.2f}" for value in np.mean(shares, 0))
-    print(f"mean of {len(chosen):2d} textures   {np.mean(shares):.2f}  decoded again {np.mean(floors):.2f}  levels {levels}")
+    mean, least = np.mean(shares), np.mean(floors)
+    print(f"mean of {len(chosen):2d} textures   {mean:.2f}  decoded again {least:.2f}  levels {levels}")
 
 
 if __name__ == "__main__":

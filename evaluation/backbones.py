@@ -36,7 +36,7 @@ class EfficientNetLite0(Backbone):
     last_blocks = (0, 2, 4, 7, 10, 14, 15)
 
     def load(self) -> nn.Module:
-        return EfficientNetLite()
+        return EfficientNetLite("lite0")
 
     def features(self, images: Tensor) -> Features:
         network: Any = self.network

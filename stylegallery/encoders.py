@@ -4,37 +4,36 @@ Every encoder is a callable `images (B, 3, H, W) float32 in [0, 1] -> tokens (B,
 normalisation; token (i, j) of the h x w grid describes the same fraction of the picture as it covers of the grid.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from transformers import CLIPVisionModel, Dinov2Model
 
-from stylegallery.imagenet import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
+from stylegallery.errors import require
+from stylegallery.imagenet import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite, Variant
 from stylegallery.images import resize
 from stylegallery.models.pretrained import pretrained
-from stylegallery.settings import Resolution, Weights, checked
+from stylegallery.settings import Number, Resolution, Weights, checked
 
 
 class EfficientNetEncoder(EfficientNetLite):
-    """The feature map of one block of EfficientNet-Lite0 as tokens.
+    """The feature map of one block of EfficientNet-Lite as tokens.
 
-    `block` names the inverted-residual block whose output is read: 10 ends the stride-16 stages (112 channels), 15 the
-    stride-32 stages (320 channels). The picture is enlarged by `scale` first: its objects keep their meaning and the
-    token grid gets finer.
+    `block` names the inverted-residual block whose output is read, from 0: the deeper, the more its tokens say what
+    a picture shows, and the less where (`benchmarks/matching.py`). The picture is resized to about `resolution`² pixels
+    with its aspect kept, so that a match does not depend on the size of the result.
     """
 
-    def __init__(self, block: Annotated[int, Field(ge=0, le=15)], scale: Annotated[float, Field(gt=0, le=16)]) -> None:
-        super().__init__()
-        self.block, self.scale = block, scale
+    @checked
+    def __init__(self, variant: Variant, block: Number, resolution: Resolution) -> None:
+        super().__init__(variant)
+        require(block < self.blocks, f"{variant} has {self.blocks} blocks, encoder.block is one of them from 0", block)
+        self.block, self.resolution = block, resolution
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        size = [max(32, round(side * self.scale / 32) * 32) for side in images.shape[-2:]]
-        images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        return self.outputs(images, [self.block])[-1]
+        return self.outputs(resize(images, self.resolution, "keep", 32), [self.block])[-1]
 
 
 class PatchEncoder(nn.Module):

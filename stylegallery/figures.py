@@ -11,7 +11,7 @@ from matplotlib.patches import ConnectionPatch
 from scipy import ndimage
 from torch import Tensor
 
-from stylegallery.contract import SHOWN_REFERENCES, Energy, Stylization
+from stylegallery.contract import SHOWN_REFERENCES, Energy, Match, Stylization
 from stylegallery.images import to_pixels
 from stylegallery.region_pictures import colours, deepest_point
 from stylegallery.regions import region_count, resize_labels
@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not
     from stylegallery.plan import Plan
 
 GREY = (0.55, 0.55, 0.55)
+# Pixels of the overview: sides of its thumbnails and details, what is between them, the room of a line of text, and
+# about the least that the longer side of a result is shown with.
+DPI, THUMBNAIL, DETAIL, GAP, TEXT, LEAST_RESULT = 100, 260, 196, 10, 26, 600
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
@@ -35,8 +38,8 @@ def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float 
     return (mixed * 255).round().clip(0, 255).astype(np.uint8)
 
 
-def show(axes: Axes, pixels: np.ndarray, title: str = "") -> None:
-    axes.imshow(pixels, interpolation="lanczos")
+def show(axes: Axes, pixels: np.ndarray, title: str = "", interpolation: str = "lanczos") -> None:
+    axes.imshow(pixels, interpolation=interpolation)
     axes.set_title(title, fontsize=10)
     axes.axis("off")
 
@@ -72,30 +75,106 @@ def show_reference_regions(axes: Axes, result: Stylization, number: int) -> None
 
 
 def overview(result: Stylization, title: str) -> Figure:
-    """Content, regions, references and their regions in matching colours, and the result, on one page."""
+    """One page: content and references over their regions in matching colours, the result pixel by pixel, and details
+    of all three at 100 %, in which strokes can be judged.
+
+    A small result is enlarged by a whole number. Figure.dpi belongs to the layout: save it without another.
+    """
     used = {match.reference for match in result.matches}
     numbers = result.shown()[:SHOWN_REFERENCES]
-    hidden = len(result.references) - len(numbers)
-    columns = 1 + len(numbers)
-    figure = Figure(figsize=(2.6 * columns + 5.2, 5.9), layout="constrained")
-    grid = figure.add_gridspec(2, columns + 2)
-    show(figure.add_subplot(grid[0, 0]), to_pixels(result.content), "content")
+    height, width = result.image.shape[-2:]
+    times = max(1, round(LEAST_RESULT / max(height, width)))
+    details = details_of(result)
+    right = max(times * width, sum(len(row) * (DETAIL + GAP) for row in details[:1]))
+    page = Page(
+        GAP + (1 + len(numbers)) * (THUMBNAIL + GAP) + right + GAP,
+        max(2 * (THUMBNAIL + TEXT), times * height + TEXT + len(details) * (DETAIL + TEXT)) + TEXT + GAP,
+    )
+    x, low = GAP, TEXT + THUMBNAIL + TEXT
+    show(page.axes(x, TEXT, THUMBNAIL, THUMBNAIL), to_pixels(result.content), "content")
     if result.content_labels is not None:
-        show_content_regions(figure.add_subplot(grid[1, 0]), result)
-    for column, number in enumerate(numbers, 1):
+        show_content_regions(page.axes(x, low, THUMBNAIL, THUMBNAIL), result)
+    for number in numbers:
+        x += THUMBNAIL + GAP
         note = "" if number in used or not result.matches else " (unused)"
-        show(figure.add_subplot(grid[0, column]), to_pixels(result.references[number - 1]), f"reference {number}{note}")
+        axes = page.axes(x, TEXT, THUMBNAIL, THUMBNAIL)
+        show(axes, to_pixels(result.references[number - 1]), f"reference {number}{note}")
         if result.reference_labels:
-            show_reference_regions(figure.add_subplot(grid[1, column]), result, number)
-    show(figure.add_subplot(grid[:, columns:]), to_pixels(result.image), "result")
+            show_reference_regions(page.axes(x, low, THUMBNAIL, THUMBNAIL), result, number)
+    x += THUMBNAIL + GAP
+    enlarged = f", {times} times as large" if times > 1 else ""
+    show(page.axes(x, TEXT, times * width, times * height), to_pixels(result.image), f"result{enlarged}", "nearest")
+    for row, crops in enumerate(details):
+        y = TEXT + times * height + row * (DETAIL + TEXT)
+        for column, (name, pixels) in enumerate(crops):
+            axes = page.axes(x + column * (DETAIL + GAP), y, pixels.shape[1], pixels.shape[0])
+            show(axes, pixels, f"{name}, 100 %", "nearest")
+    hidden = len(result.references) - len(numbers)
     more = f"  ·  {hidden} more references not shown" if hidden > 0 else ""
     note = (
         "  ·  colour and “j → i”: region j of the reference gives its style to content region i"
         if result.matches
         else ""
     )
-    figure.suptitle(title + more + note, fontsize=10)
-    return figure
+    page.figure.suptitle(title + more + note, fontsize=10, y=1 - GAP / page.height, va="top")
+    return page.figure
+
+
+class Page:
+    """A figure whose axes are placed by pixels, from its upper left corner; the title and every row have TEXT pixels
+    for a line above them."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+
+    def axes(self, x: int, y: int, width: int, height: int) -> Axes:
+        """What is `x` pixels from the left and y + TEXT from the top."""
+        top = y + TEXT
+        return self.figure.add_axes(
+            (x / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
+        )
+
+
+def details_of(result: Stylization) -> list[list[tuple[str, np.ndarray]]]:
+    """Rows of crops of at most DETAIL pixels: content, reference and result around the same place, for the largest
+    content region of each of the two references that give most; from the middles where nothing is matched."""
+    height, width = result.image.shape[-2:]
+    if result.matches and result.content_labels is not None and result.content.shape == result.image.shape:
+        labels = result.content_labels
+        sizes = {match: int((labels == match.content_region).sum()) for match in result.matches}
+        chosen: list[Match] = []
+        for match in sorted(sizes, key=lambda match: -sizes[match]):
+            if len(chosen) < 2 and match.reference not in [other.reference for other in chosen]:
+                chosen.append(match)
+        places = []
+        for match in chosen:
+            shape = result.references[match.reference - 1].shape[-2:]
+            reference_labels = result.reference_labels[match.reference - 1]
+            there = deepest_point(reference_labels, match.reference_region, shape)
+            places.append((deepest_point(labels, match.content_region, (height, width)), match.reference, there))
+    else:
+        number = result.shown()[0] if result.references else 0
+        rows, columns = result.references[number - 1].shape[-2:] if number else (0, 0)
+        places = [((width / 2, height / 2), number, (columns / 2, rows / 2))]
+    found = []
+    for here, number, there in places:
+        row = [("result", crop(result.image, here))]
+        if number:
+            row.insert(0, (f"reference {number}", crop(result.references[number - 1], there)))
+        if result.content.shape == result.image.shape:
+            row.insert(0, ("content", crop(result.content, here)))
+        found.append(row)
+    return found
+
+
+def crop(image: Tensor, centre: tuple[float, float]) -> np.ndarray:
+    """At most DETAIL x DETAIL pixels of an image (1, 3, H, W) around a point (x, y), as near to it as they fit."""
+    (height, width), (x, y) = image.shape[-2:], centre
+    top, left = (
+        round(min(max(0, middle - DETAIL / 2), max(0, length - DETAIL))) for middle, length in ((y, height), (x, width))
+    )
+    return to_pixels(image[..., top : top + DETAIL, left : left + DETAIL])
 
 
 def plan_figure(plan: "Plan") -> Figure:

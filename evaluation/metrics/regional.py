@@ -56,7 +56,7 @@ class EfficientNetGrams:
     stages = (0, 2, 4, 7)  # last blocks of stages 1-4
 
     def __init__(self) -> None:
-        self.encoder = EfficientNetLite()
+        self.encoder = EfficientNetLite("lite0")
 
     @torch.no_grad()
     def __call__(self, crops: Tensor, masks: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class Perception(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = EfficientNetLite().to(memory_format=torch.channels_last)
+        self.encoder = EfficientNetLite("lite0").to(memory_format=torch.channels_last)
 
     def features(self, images: Tensor) -> list[Tensor]:
         return self.encoder.outputs_of_scaled(images, (0, 2, 4))[1:]

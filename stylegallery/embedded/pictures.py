@@ -16,7 +16,8 @@ from torch import Tensor
 
 from stylegallery.embedded.checkpoint import save_checkpoint
 from stylegallery.embedded.painting import painted_over
-from stylegallery.encoders import EfficientNetEncoder
+from stylegallery.imagenet import EfficientNetLite
+from stylegallery.images import resize
 
 T = TypeVar("T")
 
@@ -131,8 +132,8 @@ def random_crops(photos: list[Tensor], art: list[Tensor], size: int, batch: int,
 
 
 def semantic_maps(pictures: list[Tensor], path: Path, device: torch.device) -> list[Tensor]:
-    """What EfficientNet sees in every picture (3, H, W), on its latent grid, (88, H / 8, W / 8) float16; computed once
-    for the same pictures and kept at `path`.
+    """What EfficientNet-Lite0 sees in every picture (3, H, W), on its latent grid, (88, H / 8, W / 8) float16;
+    computed once for the same pictures and kept at `path`.
 
     Materials: block 4 (stride 8) averaged over 5 x 5 cells, so that a texture is one thing. Objects: block 15
     (stride 32). Both of the doubled picture, standardised, reduced by PCA to at most 48 half-whitened components
@@ -145,16 +146,17 @@ def semantic_maps(pictures: list[Tensor], path: Path, device: torch.device) -> l
         kept = torch.load(path, weights_only=True)
         if kept["pictures"] == digest.hexdigest():
             return kept["maps"]
-    levels = []
-    for block, window in ((4, 5), (15, 1)):
-        encoder = EfficientNetEncoder(block=block, scale=2.0).to(device)
-        maps = []
-        for picture in pictures:
-            grid = [side // STRIDE for side in picture.shape[-2:]]
-            tokens = F.interpolate(encoder(picture[None].to(device) / 255), grid, mode="bilinear")
+    network = EfficientNetLite("lite0").to(device)
+    levels: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for picture in pictures:
+        height, width = picture.shape[-2:]
+        doubled = resize(picture[None].to(device) / 255, round(2 * math.sqrt(height * width)), "keep", 32)
+        with torch.no_grad():
+            _, *outputs = network.outputs(doubled, [4, 15])
+        for maps, output, window in zip(levels, outputs, (5, 1), strict=True):
+            tokens = F.interpolate(output, (height // STRIDE, width // STRIDE), mode="bilinear")
             maps.append(F.avg_pool2d(tokens, window, 1, window // 2, count_include_pad=False)[0].half().cpu())
-        levels.append(half_whitened(maps, 48))
-    combined = [torch.cat(pair) for pair in zip(*levels, strict=True)]
+    combined = [torch.cat(pair) for pair in zip(*(half_whitened(maps, 48) for maps in levels), strict=True)]
     save_checkpoint(path, {"pictures": digest.hexdigest(), "maps": combined})
     return combined
 

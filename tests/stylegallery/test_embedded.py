@@ -234,7 +234,7 @@ def test_semantic_maps_are_those_of_the_pictures_at_hand(tmp_path: Path, monkeyp
     path, device = tmp_path / "maps.pt", torch.device("cpu")
     first = semantic_maps(pictures, path, device)
     with monkeypatch.context() as patch:
-        patch.setattr("stylegallery.embedded.pictures.EfficientNetEncoder", None)  # the same again without a network
+        patch.setattr("stylegallery.embedded.pictures.EfficientNetLite", None)  # the same again without a network
         for kept, made in zip(semantic_maps(pictures, path, device), first, strict=True):
             assert torch.equal(kept, made)
     other = semantic_maps(pictures[1:], path, device)  # a picture was taken out of the folder

@@ -18,26 +18,45 @@ def image(seed: int, *shape: int) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def efficientnet() -> EfficientNetEncoder:
-    return EfficientNetEncoder(block=15, scale=1.0)
+    return EfficientNetEncoder("lite0", block=15, resolution=128)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (100, 70), (33, 32)])
 def test_efficientnet_tokens_cover_the_picture(efficientnet: EfficientNetEncoder, size: tuple[int, int]) -> None:
     tokens = efficientnet(image(0, 2, 3, *size))
-    assert tokens.shape == (2, 320, *(round(side / 32) for side in size))
+    height, width = (side * 128 / (size[0] * size[1]) ** 0.5 for side in size)  # 128² pixels, in whole tokens
+    assert tokens.shape == (2, 320, *(max(4, round(side / 32)) for side in (height, width)))
     assert tokens.isfinite().all() and tokens.std() > 0
 
 
-def test_efficientnet_blocks_and_scale_set_channels_and_grid() -> None:
-    assert EfficientNetEncoder(block=10, scale=1.0)(image(0, 1, 3, 64, 96)).shape == (1, 112, 4, 6)
-    assert EfficientNetEncoder(block=15, scale=2.0)(image(0, 1, 3, 64, 96)).shape == (1, 320, 4, 6)
-    assert EfficientNetEncoder(block=15, scale=0.1)(image(0, 1, 3, 64, 96)).shape == (1, 320, 1, 1)
+@pytest.mark.parametrize(
+    "variant,block,channels,stride", [("lite0", 10, 112, 16), ("lite0", 15, 320, 32), ("lite1", 15, 192, 32),
+                                      ("lite1", 20, 320, 32), ("lite2", 15, 208, 32)]
+)  # fmt: skip
+def test_efficientnet_blocks_and_resolution_set_channels_and_grid(
+    variant: str, block: int, channels: int, stride: int
+) -> None:
+    tokens = configured(EfficientNetEncoder, variant, block=block, resolution=192)(image(0, 1, 3, 64, 64))
+    assert tokens.shape == (1, channels, 192 // stride, 192 // stride)
+
+
+@pytest.mark.parametrize("given", [{"block": 16}, {"block": -1}, {"variant": "lite9"}, {"resolution": 1}])
+def test_efficientnet_refuses_what_it_has_not(given: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        configured(EfficientNetEncoder, **{"variant": "lite0", "block": 15, "resolution": 128, **given})
+
+
+def test_a_result_of_another_size_has_the_same_tokens(efficientnet: EfficientNetEncoder) -> None:
+    smooth = F.interpolate(image(5, 1, 3, 8, 8), (128, 128), mode="bicubic").clamp(0, 1)
+    larger = F.interpolate(smooth, (384, 384), mode="bicubic").clamp(0, 1)
+    alike = F.cosine_similarity(efficientnet(smooth).flatten(1), efficientnet(larger).flatten(1))
+    assert alike > 0.98
 
 
 @pytest.mark.parametrize("fill", [0.0, 0.5, 1.0])
 def test_efficientnet_on_grey_and_flat_pictures(efficientnet: EfficientNetEncoder, fill: float) -> None:
     grey = image(1, 1, 1, 96, 64).expand(-1, 3, -1, -1)
-    assert efficientnet(grey).shape == (1, 320, 3, 2)
+    assert efficientnet(grey).shape == (1, 320, 5, 4)
     assert efficientnet(torch.full((1, 3, 96, 64), fill)).isfinite().all()
 
 
@@ -52,7 +71,7 @@ def test_efficientnet_sees_the_range_its_weights_were_trained_on(
         efficientnet(torch.full((1, 3, 64, 64), level))
     finally:
         hook.remove()
-    torch.testing.assert_close(seen[0], torch.full((1, 3, 64, 64), (level * 255 - 127) / 128), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(seen[0], torch.full((1, 3, 128, 128), (level * 255 - 127) / 128), rtol=1e-4, atol=1e-4)
 
 
 def test_efficientnet_is_deterministic_and_rows_do_not_mix(efficientnet: EfficientNetEncoder) -> None:
@@ -66,7 +85,7 @@ def test_efficientnet_is_deterministic_and_rows_do_not_mix(efficientnet: Efficie
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_efficientnet_tokens_lie_where_their_pixels_lie(corner: tuple[int, int]) -> None:
     # A change in one corner of the picture shows most in that corner of the grid.
-    encoder = EfficientNetEncoder(block=10, scale=1.0)
+    encoder = EfficientNetEncoder("lite0", block=10, resolution=160)
     plain = image(3, 1, 3, 160, 160)
     changed = plain.clone()
     rows, columns = (slice(128, 160) if side else slice(0, 32) for side in corner)
