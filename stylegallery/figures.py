@@ -38,8 +38,8 @@ def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float 
     return (mixed * 255).round().clip(0, 255).astype(np.uint8)
 
 
-def show(axes: Axes, pixels: np.ndarray, title: str = "", interpolation: str = "lanczos") -> None:
-    axes.imshow(pixels, interpolation=interpolation)
+def show(axes: Axes, pixels: np.ndarray, title: str = "") -> None:
+    axes.imshow(pixels, interpolation="lanczos")
     axes.set_title(title, fontsize=10)
     axes.axis("off")
 
@@ -88,9 +88,9 @@ def overview(result: Stylization, title: str) -> Figure:
     right = max(times * width, sum(len(row) * (DETAIL + GAP) for row in details[:1]))
     page = Page(
         GAP + (1 + len(numbers)) * (THUMBNAIL + GAP) + right + GAP,
-        max(2 * (THUMBNAIL + TEXT), times * height + TEXT + len(details) * (DETAIL + TEXT)) + TEXT + GAP,
+        TEXT + max(2 * (TEXT + THUMBNAIL), TEXT + times * height + len(details) * (TEXT + DETAIL)) + GAP,
     )
-    x, low = GAP, TEXT + THUMBNAIL + TEXT
+    x, low = GAP, TEXT + TEXT + THUMBNAIL
     show(page.axes(x, TEXT, THUMBNAIL, THUMBNAIL), to_pixels(result.content), "content")
     if result.content_labels is not None:
         show_content_regions(page.axes(x, low, THUMBNAIL, THUMBNAIL), result)
@@ -103,12 +103,12 @@ def overview(result: Stylization, title: str) -> Figure:
             show_reference_regions(page.axes(x, low, THUMBNAIL, THUMBNAIL), result, number)
     x += THUMBNAIL + GAP
     enlarged = f", {times} times as large" if times > 1 else ""
-    show(page.axes(x, TEXT, times * width, times * height), to_pixels(result.image), f"result{enlarged}", "nearest")
+    pixels = to_pixels(result.image).repeat(times, 0).repeat(times, 1)
+    page.picture(x, TEXT, pixels, f"result{enlarged}")
     for row, crops in enumerate(details):
-        y = TEXT + times * height + row * (DETAIL + TEXT)
+        y = TEXT + times * height + TEXT + row * (DETAIL + TEXT)
         for column, (name, pixels) in enumerate(crops):
-            axes = page.axes(x + column * (DETAIL + GAP), y, pixels.shape[1], pixels.shape[0])
-            show(axes, pixels, f"{name}, 100 %", "nearest")
+            page.picture(x + column * (DETAIL + GAP), y, pixels, f"{name}, 100 %")
     hidden = len(result.references) - len(numbers)
     more = f"  ·  {hidden} more references not shown" if hidden > 0 else ""
     note = (
@@ -121,19 +121,25 @@ def overview(result: Stylization, title: str) -> Figure:
 
 
 class Page:
-    """A figure whose axes are placed by pixels, from its upper left corner; the title and every row have TEXT pixels
-    for a line above them."""
+    """A figure filled by pixels, counted from its upper left corner. Whatever is on it has a line of TEXT pixels, for
+    what it is called, between its `y` and itself."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
 
     def axes(self, x: int, y: int, width: int, height: int) -> Axes:
-        """What is `x` pixels from the left and y + TEXT from the top."""
-        top = y + TEXT
+        low = self.height - y - TEXT - height
         return self.figure.add_axes(
-            (x / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
+            (x / self.width, low / self.height, width / self.width, height / self.height), label=f"{x}, {y}"
         )
+
+    def picture(self, x: int, y: int, pixels: np.ndarray, name: str) -> None:
+        """Pixels (H, W, 3) as they are, which axes would resample."""
+        height, width = pixels.shape[:2]
+        self.figure.figimage(pixels, x, self.height - y - TEXT - height, origin="upper").set_label(name)
+        middle, line = (x + width / 2) / self.width, 1 - (y + TEXT - TEXT // 4) / self.height
+        self.figure.text(middle, line, name, ha="center", va="baseline", fontsize=10)
 
 
 def details_of(result: Stylization) -> list[list[tuple[str, np.ndarray]]]:

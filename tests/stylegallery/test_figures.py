@@ -1,10 +1,15 @@
 """Figures show what their names say: every border, a label inside its region, every curve."""
 
 import numpy as np
+import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
 
-from stylegallery.contract import Energy
-from stylegallery.figures import energy_figure, overlay
+from stylegallery.contract import Energy, Match, Stylization
+from stylegallery.figures import details_of, energy_figure, overlay, overview
+from stylegallery.images import to_pixels
 from stylegallery.region_pictures import colours, deepest_point
 
 
@@ -42,3 +47,85 @@ def test_every_curve_of_the_energies_is_in_sight() -> None:
     drawn = [line.get_ydata() for line in axes.lines]
     np.testing.assert_allclose(drawn, [[e[field] for e in energies] for field in (2, 3, 4)])
     assert low <= np.min(drawn) and np.max(drawn) <= high
+
+
+# --- the overview ---
+
+
+def picture(seed: int, height: int, width: int) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def stylization(height: int, width: int) -> Stylization:
+    """Three content regions of falling size: the first two take from reference 2, the last from reference 1."""
+    labels = torch.ones(height // 8, width // 8, dtype=torch.long)
+    labels[-3:], labels[-1:] = 2, 3
+    other = torch.ones(40, 40, dtype=torch.long)
+    other[:, 30:] = 2
+    return Stylization(
+        image=picture(0, height, width),
+        content=picture(1, height, width),
+        references=[picture(2, 320, 320), picture(3, 320, 320)],
+        content_labels=labels,
+        reference_labels=[other, other],
+        matches=[
+            Match(region, reference, 2, 1.0, 1.0, 1.0, 1.0, False) for region, reference in ((1, 2), (2, 2), (3, 1))
+        ],
+    )
+
+
+def shown(figure: Figure, name: str) -> np.ndarray:
+    """What the page shows in the place of one of its pictures."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    (image,) = [image for image in figure.images if image.get_label() == name]
+    left, bottom, (height, width) = int(image.ox), int(image.oy), image.get_array().shape[:2]
+    assert left >= 0 and bottom >= 0
+    return pixels[pixels.shape[0] - bottom - height : pixels.shape[0] - bottom, left : left + width]
+
+
+@pytest.mark.parametrize("height,width", [(448, 640), (640, 448), (1000, 520)])
+def test_the_overview_shows_every_pixel_of_the_result(height: int, width: int) -> None:
+    result = stylization(height, width)
+    assert np.array_equal(shown(overview(result, "title"), "result"), to_pixels(result.image))
+
+
+def test_a_small_result_is_enlarged_by_a_whole_number() -> None:
+    result = stylization(200, 304)
+    pixels = shown(overview(result, "title"), "result, 2 times as large")
+    assert np.array_equal(pixels[::2, ::2], to_pixels(result.image))
+    assert np.array_equal(pixels[::2], pixels[1::2]) and np.array_equal(pixels[:, ::2], pixels[:, 1::2])
+
+
+def test_details_are_the_same_place_of_content_and_result_and_the_matched_region() -> None:
+    result = stylization(448, 640)
+    first, second = details_of(result)
+    assert [name for name, _ in first] == ["content", "reference 2", "result"]
+    assert [name for name, _ in second] == ["content", "reference 1", "result"]
+    x, y = deepest_point(result.reference_labels[0], 2, (320, 320))
+    top = round(min(max(0, y - 98), 320 - 196))
+    rows, columns = slice(top, top + 196), slice(320 - 196, 320)  # the region lies at the right edge
+    assert x > 320 - 98
+    for number, ((_, content), (_, reference), (_, stylised)) in ((2, first), (1, second)):
+        assert np.array_equal(reference, to_pixels(result.references[number - 1])[rows, columns])
+        top, left = place_of(content, to_pixels(result.content))
+        assert np.array_equal(stylised, to_pixels(result.image)[top : top + 196, left : left + 196])
+    highest, lowest = (place_of(row[0][1], to_pixels(result.content))[0] for row in (first, second))
+    assert highest < lowest == 448 - 196  # the third content region is the bottom row of cells
+
+
+def place_of(part: np.ndarray, whole: np.ndarray) -> tuple[int, int]:
+    """Row and column of the only place where a part lies in the whole."""
+    (place,) = np.argwhere((whole == part[0, 0]).all(-1))
+    return int(place[0]), int(place[1])
+
+
+def test_a_method_without_matches_shows_the_middles() -> None:
+    plain = Stylization(image=picture(0, 64, 400), content=picture(1, 64, 400), references=[picture(2, 320, 320)])
+    ((_, content), (_, reference), (_, result)), *others = details_of(plain)
+    assert not others
+    assert np.array_equal(result, to_pixels(plain.image)[:, 102:298])
+    assert np.array_equal(content, to_pixels(plain.content)[:, 102:298])
+    assert np.array_equal(reference, to_pixels(plain.references[0])[62:258, 62:258])
+    overview(plain, "no regions")
