@@ -11,7 +11,7 @@ independent draws (evaluation/statistics.py). `chance` picks a region at random.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +38,19 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A picture (1, 3, H, W), its region map (h, w), what kind region 1, 2, ... is, and what does not depend on the
-    encoder."""
+class Named:
+    """A picture's name, and what kind its region 1, 2, ... is."""
 
     name: str
+    kinds: list[str]
+
+
+@dataclass(frozen=True)
+class Labelled(Named):
+    """Also the picture (1, 3, H, W), its region map (h, w), and what does not depend on the encoder."""
+
     image: Tensor
     labels: Tensor
-    kinds: list[str]
     statistics: Tensor
     circles: np.ndarray
 
@@ -70,12 +75,22 @@ def labelled(method: StyleGallery, mask: Path, picture: Path) -> Labelled:
     (inversion,) = method.analyser.inverted([image])
     labels, kinds = kinds_on_grid(mask, (inversion.features.shape[-2], inversion.features.shape[-1]))
     statistics = region_statistics(labels, inversion.features, method.matching).cpu()
-    return Labelled(mask.stem, image, labels, kinds, statistics, enclosing_circles(labels, method.matching.circle))
+    return Labelled(mask.stem, kinds, image, labels, statistics, enclosing_circles(labels, method.matching.circle))
+
+
+def labelled_pictures(data: Path) -> Iterator[tuple[Path, Path]]:
+    """Masks and their pictures below a folder with content/ and style/, the first missing of which ends the program."""
+    for mask in sorted(MASKS.rglob("*.json")):
+        folder = data / ("content" if mask.parent == MASKS else f"style/{mask.parent.name}")
+        found = [path for path in folder.glob(mask.stem + ".*") if path.suffix.lower() in SUFFIXES]
+        if not found:
+            raise SystemExit(f"--data: {folder} has no picture {mask.stem}")
+        yield mask, found[0]
 
 
 def hits(
-    contents: Sequence[tuple[Labelled, RegionDescriptors]],
-    references: Sequence[tuple[Labelled, RegionDescriptors]],
+    contents: Sequence[tuple[Named, RegionDescriptors]],
+    references: Sequence[tuple[Named, RegionDescriptors]],
     weights: Sequence[float],
 ) -> pd.DataFrame:
     """Content, kind and hit of every region whose kind the other picture has; hit at chance beside it."""
@@ -101,13 +116,7 @@ def main() -> None:
     method = StyleGallery.from_config()
     paper = method.matching.statistics, method.matching.semantics, method.matching.geometry
     weightings = [tuple(map(float, given.split(","))) for given in args.weights] or [paper]
-    pictures = []
-    for mask in sorted(MASKS.rglob("*.json")):
-        folder = args.data / ("content" if mask.parent == MASKS else f"style/{mask.parent.name}")
-        found = [path for path in folder.glob(mask.stem + ".*") if path.suffix.lower() in SUFFIXES]
-        if not found:
-            parser.error(f"--data: {folder} has no picture {mask.stem}")
-        pictures.append((mask.parent == MASKS, labelled(method, mask, found[0])))
+    pictures = [(mask.parent == MASKS, labelled(method, mask, path)) for mask, path in labelled_pictures(args.data)]
     for settings in args.encoders:
         encoder = StyleGallery.from_config(*settings.split()).analyser.encoder
         described = [(content, (picture, picture.described(encoder))) for content, picture in pictures]

@@ -12,11 +12,11 @@ from conftest import normal
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from benchmarks import flops, gpu_step, published
+from benchmarks import flops, gpu_step, matching, published, synthesis
 from benchmarks.speed import require_agreement
 from benchmarks.subjects import Subject, drawn, guidance
 from stylegallery.guidance import Scene, SceneLosses, initial_latent, optimise
-from stylegallery.matching import MatchingConfig, region_semantics
+from stylegallery.matching import MatchingConfig, RegionDescriptors, region_semantics
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.models.unet import UNetModel
 from stylegallery.optimisation import minimise
@@ -214,3 +214,58 @@ def test_the_counts_of_stable_diffusion_are_the_documented_ones() -> None:
     }
     expected = {"forward": 0.80, "floor": 1.71, "attention": 0.07, "published": 4.56, "ours": 4.13}
     assert {name: count / 1e12 for name, count in counts.items()} == pytest.approx(expected, abs=0.005)
+
+
+# --- matches of labelled regions ---
+
+
+def described(*directions: int) -> RegionDescriptors:
+    """Regions whose descriptors are unit vectors, all in one place."""
+    rows = torch.eye(4)[list(directions)]
+    return RegionDescriptors(rows, rows, np.full((len(directions), 3), 0.5))
+
+
+def test_a_hit_is_a_region_that_takes_its_own_kind_where_the_other_picture_has_it() -> None:
+    content = matching.Named("c", ["animal", "other", "sky", "water"]), described(0, 1, 2, 3)
+    right = matching.Named("r", ["animal", "other", "sky"]), described(0, 1, 2)
+    wrong = matching.Named("w", ["grass", "sky"]), described(2, 0)
+    table = matching.hits([content], [content, right, wrong], (0.25, 1, 0.125))
+    assert table.kind.tolist() == ["animal", "sky", "sky"]  # not itself, not `other`, not what is nowhere there
+    assert table.hit.tolist() == [1.0, 1.0, 0.0]
+    assert table.chance.tolist() == [1 / 3, 1 / 3, 1 / 2]
+
+
+def test_regions_of_a_mask_are_one_of_each_kind_in_the_order_of_their_names() -> None:
+    labels, kinds = matching.kinds_on_grid(matching.MASKS / "0014.json", (64, 64))
+    assert kinds == ["mountains", "sky", "trees", "water"]  # of sky, cloud, mountains, forest and lake
+    assert labels.unique().tolist() == [1, 2, 3, 4] and labels[0, 0] == 2
+
+
+def test_every_label_is_of_a_known_kind() -> None:
+    kinds = {kind for path in matching.MASKS.rglob("*.json") for kind in matching.kinds_on_grid(path, (64, 64))[1]}
+    assert kinds == {
+        "animal", "backdrop", "building", "clothing", "face", "grass", "ground", "hair", "mountains", "other", "sky",
+        "trees", "water",
+    }  # fmt: skip
+
+
+# --- textures from noise ---
+
+
+def test_there_are_twelve_textures_and_they_are_the_same_each_time() -> None:
+    found = dict(synthesis.textures(64))
+    assert len(found) == 12 and all(image.shape == (1, 3, 64, 64) for image in found.values())
+    assert all(0 <= image.min() < image.max() <= 1 for image in found.values())
+    again = dict(synthesis.textures(64))
+    assert all(torch.equal(image, again[name]) for name, image in found.items())
+
+
+def test_synthesis_starts_at_noise_like_the_latent_and_repeats(model: DiffusionModel) -> None:
+    (source,) = (image for name, image in synthesis.textures(64) if name == "brick")
+    config = guidance("model=embedded")
+    (one,), (noise,) = synthesis.synthesised(model, [source], config, updates=8, seed=0)
+    assert torch.equal(synthesis.synthesised(model, [source], config, updates=8, seed=0)[0][0], one)
+    latent = model.encode(source)
+    assert noise.shape == latent.shape == one.shape
+    assert noise.mean() == pytest.approx(float(latent.mean()), abs=0.2 * float(latent.std()))
+    assert not torch.equal(one, noise)
