@@ -55,12 +55,11 @@ def put_all(
     of_each: OfEach,
     batches: Sequence[Sequence[Tensor]],
     timestep: int | Tensor,
-) -> Tensor:
-    """Compute the layers of all pictures and put them in their place; a tensor, as `Replayed` asks for."""
+) -> None:
+    """Compute the layers of all pictures and put them in their place."""
     for batch, pictures in zip(batches, layers, strict=True):
         for held, found in zip(pictures, of_each(batch, timestep), strict=True):
             put(held, found)
-    return torch.as_tensor(timestep)
 
 
 def put(held: list[SelfAttention], found: Sequence[SelfAttention]) -> None:

@@ -6,17 +6,19 @@ that round differently, and once more wherever functions of this project stand i
 """
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
 
 from stylegallery.errors import first_line
 from stylegallery.files import notice
 
 WARM_UPS = 3  # calls before the capture, as PyTorch advises: libraries and the optimiser make what they keep
 
+Result = TypeVar("Result")  # tensors, or nothing
 
-class Replayed:
+
+class Replayed(Generic[Result]):
     """Calls a function; from the call after the third on, its kernels are replayed without it.
 
     What the function reads and writes are tensors that stay where they are: of everything else, such as numbers and
@@ -24,13 +26,13 @@ class Replayed:
     Where it cannot be captured, or memory does not suffice for that, it is called as before, and a sentence says so.
     """
 
-    def __init__(self, function: Callable[[], Tensor], device: torch.device) -> None:
+    def __init__(self, function: Callable[[], Result], device: torch.device) -> None:
         self.function, self.device, self.calls = function, device, 0
         self.stream = torch.cuda.Stream(device)  # a capture cannot be on the default one
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.result = torch.empty(0)
+        self.result: Result
 
-    def __call__(self) -> Tensor:
+    def __call__(self) -> Result:
         """The function's result, which the next call overwrites."""
         self.calls += 1
         if self.calls == WARM_UPS + 1:

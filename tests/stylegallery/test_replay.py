@@ -21,8 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from baselines.attention_distillation import AttentionDistillation, ContentTerm, Masks
+from benchmarks import flops
 from benchmarks.gpu_step import gradients
-from benchmarks.subjects import Subject
+from benchmarks.subjects import Subject, drawn
 from stylegallery.contract import Energy, Match, ignored
 from stylegallery.extras.small_models import ExtrasConfig
 from stylegallery.guidance import GuidanceConfig, Scene, optimise, optimise_together
@@ -240,6 +241,18 @@ def test_replays_of_stage_3_are_calls_to_the_byte(
 
 
 @pytest.mark.slow
+def test_a_model_with_added_conditions_is_replayed_too(graphs: list[Graph], monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDXL's, which is told the size of the picture."""
+    small = {"block_out_channels": (16, 32, 32), "norm_num_groups": 8, "attention_head_dim": 2}
+    model = drawn("sdxl", CPU, torch.float32, **small, transformer_layers_per_block=1)
+    config = configured(GuidanceConfig, steps=5, refresh=1)
+    replayed = optimise(model, *scene(0), config, execution=REPLAYED)
+    with no_capture(monkeypatch):
+        called = optimise(model, *scene(0), config, execution=REPLAYED)
+    assert same([replayed], [called]) and [graph.replays for graph in graphs] == [5 - WARM_UPS] * 2
+
+
+@pytest.mark.slow
 def test_replays_leave_alone_what_items_share(model: DiffusionModel, graphs: list[Graph]) -> None:
     config = configured(GuidanceConfig, steps=6, refresh=1, batched=False)
     shared = SharedAttention(model, 100)
@@ -278,6 +291,44 @@ def test_replays_of_attention_distillation_are_calls_to_the_byte(
     masks = Masks(torch.ones(8, 8, dtype=torch.int64), [torch.ones(8, 12, dtype=torch.int64)])
     list(method.optimise(start, start, [style], masks))
     assert len(graphs) == 2  # labels are looked at in every update
+
+
+class Strict(TorchDispatchMode):
+    """Fails where a tensor is on the CPU; of the meta device nothing can be asked in any case."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs, outputs)):
+            assert not isinstance(tensor, Tensor) or tensor.device == flops.META, func
+        return outputs
+
+
+@pytest.mark.slow
+def test_from_its_second_call_on_nothing_of_an_update_is_on_the_cpu(
+    graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The meta device, where a copy between devices is seen, in place of the GPU."""
+    checked = []
+
+    def watched(function: Callable[[], Any], device: object) -> Callable[[], Any]:
+        calls = []
+
+        def call() -> Any:
+            calls.append(1)
+            with Strict() if len(calls) > 1 else flops.Answers():
+                checked.extend([function] * (len(calls) > 1))
+                return function()
+
+        return call
+
+    for name in ("optimisation", "fixed_attention"):
+        monkeypatch.setattr(f"stylegallery.{name}.Replayed", watched)
+    monkeypatch.setattr(import_module("torch.optim.adam"), "_get_capturable_supported_devices", lambda *_: ["meta"])
+    with flops.Answers():
+        one = flops.subject(drawn("sd1", flops.META, torch.float32, layers_per_block=1), 64, 2)
+        config = configured(GuidanceConfig, steps=2, refresh=1, outside_keys="zeroed")
+        optimise(*one, config, execution=REPLAYED)
+    assert len(checked) == 2  # the second features and the second update
 
 
 @pytest.mark.slow
