@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
+COMMA := ,
 UV := $(VENV)/bin/uv pip install --quiet --python $(RUN)
 # Processes keep the bytecode of what they import; pip would compile much that nobody imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,20 +16,28 @@ venv: $(VENV)/.installed
 
 # By uv, which is faster than pip and is told here which indexes pip is told to use; pip takes over where uv is not to be
 # had or does not succeed, and where it may use no index.
-$(VENV)/.installed: pyproject.toml
+define install
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	-$(PIP) uv
 	@settings=$$($(RUN) -m pip config list); \
 	pip_setting() { for section in :env: install global; do \
 		printf '%s\n' "$$settings" | sed -n "s/^$$section\.$$1='\(.*\)'/\1/p"; \
 	done | head -n 1 | sed 's/\\n/ /g'; }; \
-	test -z "$$(pip_setting no-index)" && echo "uv pip install --editable '.[dev]'" && \
+	test -z "$$(pip_setting no-index)" && echo "uv pip install --editable '$(1)'" && \
 	UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$(pip_setting index-url)} \
 	UV_INDEX=$${UV_INDEX:-$$(pip_setting extra-index-url)} UV_INDEX_STRATEGY=unsafe-best-match \
 	UV_FIND_LINKS=$${UV_FIND_LINKS:-$$(pip_setting find-links | sed 's/^ *//; s/  */,/g')} \
 	UV_CONSTRAINT=$${UV_CONSTRAINT:-$$(pip_setting constraint)} \
-	$(UV) --editable '.[dev]' || $(PIP) --editable '.[dev]'
+	$(UV) --editable '$(1)' || $(PIP) --editable '$(1)'
 	touch $@
+endef
+
+$(VENV)/.installed: pyproject.toml
+	$(call install,.[dev])
+
+# The tests open the studio too, which the demo can do without.
+$(VENV)/.studio: $(VENV)/.installed
+	$(call install,.[dev$(COMMA)studio])
 
 demo: $(VENV)/.imported
 	$(RUN) run.py
@@ -51,7 +60,7 @@ test-fast: $(VENV)/.collected
 	$(PYTEST) worksteal -m 'not slow'
 
 # And once what all workers of the tests import.
-$(VENV)/.collected: $(VENV)/.installed
+$(VENV)/.collected: $(VENV)/.studio
 	$(RUN) -m pytest --collect-only -qq -n 0
 	touch $@
 

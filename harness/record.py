@@ -4,7 +4,6 @@ Everything else is a view of records on disk. Anybody may have written or damage
 is checked here, once, so that its users need not doubt it.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,15 @@ from harness.folder import RESULT_FILES, ResultFolder
 from harness.schemas import CHECKED, Amount, Count, Integer, Number, PathText, Text, checked, read_any
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
-from stylegallery.provenance import code_digest, file_digest, nodes, weights_digests, without_places
+from stylegallery.provenance import (
+    address,
+    code_digest,
+    constraints_written,
+    deciding,
+    file_digest,
+    nodes,
+    weights_digests,
+)
 
 BY_NAMES = ("captions", "pattern")  # settings of methods that read captions or pictures by the names of an item's files
 SCHEMA = 2  # raised whenever earlier records can no longer be read
@@ -68,26 +75,25 @@ class Request:
     @classmethod
     def of(cls, item: Item, seed: int, config: Mapping[str, Any]) -> "Request":
         """Raises InputError where a file of the item cannot be read or weights are missing."""
-        constraints = {
-            "pins": sorted(([region, *target] for region, target in item.constraints.pins.items()), key=str),
-            "excluded": sorted(item.constraints.excluded),
-            "forbidden": sorted(map(list, item.constraints.forbidden), key=str),
-        }
+        constraints = constraints_written(item.constraints)
         inputs = {role: Input.of(path) for role, path in item.files().items()}
         return cls(item.id, seed, dict(config), inputs, constraints, weights_digests(config), code_digest(config))
 
-    def digest(self) -> str:
-        """Address of the result: names and places of files and items do not matter, contents and order of files do.
+    def decides(self) -> dict[str, Any]:
+        """What `digest` is of: names and places of files and items do not matter, contents and order of files do.
 
         A method that reads prompts or pictures by the names of an item's files is the exception.
         """
-        content = asdict(self) | {"inputs": {role: file.sha256 for role, file in self.inputs.items()}}
-        content["config"] = without_places(self.config, self.weights)
-        if not any(node.get(key) for _, node in nodes(self.config) for key in BY_NAMES):
-            del content["item"]
-        else:
-            content["names"] = {role: Path(file.path).parts[-2:] for role, file in self.inputs.items()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        digests = {role: file.sha256 for role, file in self.inputs.items()}
+        decides = deciding(self.seed, self.config, digests, self.constraints, self.weights, self.code)
+        if any(node.get(key) for _, node in nodes(self.config) for key in BY_NAMES):
+            decides |= {"item": self.item}
+            decides |= {"names": {role: Path(file.path).parts[-2:] for role, file in self.inputs.items()}}
+        return decides
+
+    def digest(self) -> str:
+        """Address of the result."""
+        return address(self.decides())
 
     def require_unchanged(self) -> None:
         """Raises InputError where an input is no longer what it was when the request was made."""

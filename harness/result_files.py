@@ -17,7 +17,7 @@ from stylegallery.environment import environment
 from stylegallery.errors import InputError, MachineError, require
 from stylegallery.files import replacing_together
 from stylegallery.images import to_pixels, write_png
-from stylegallery.provenance import file_digest
+from stylegallery.provenance import file_digest, picture_text
 from stylegallery.region_pictures import colours, write_indexed_png
 from stylegallery.regions import region_count
 
@@ -112,7 +112,9 @@ def written_whole(folder: Path) -> Iterator[None]:
 def write_files(folder: Path, request: Request, result: Stylization, explain: bool) -> None:
     """stylised.png, region maps, matches and energies, as far as the method has them, and figures that explain."""
     place = ResultFolder(folder)
-    provenance = {"config": request.digest(), "seed": str(request.seed), "code": request.code}
+    provenance = picture_text(request.decides())
+    if not explain:  # the record beside it says this, and a gallery has thousands of inputs
+        del provenance["request"]
     write_png(place.picture, to_pixels(result.image), provenance)
     if result.content_labels is not None:
         write_regions(place, "content", result.content, result.content_labels, explain)

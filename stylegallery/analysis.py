@@ -203,6 +203,21 @@ class Analyser:
             self.store.analyses.put(given.key, tensors | described)
         return Analysis(given.source, given.run_seed, lambda: descriptors, lambda: given.image, lambda: found)
 
+    def with_regions(self, analysis: Analysis, labels: Tensor) -> Analysis:
+        """See `StyleGallery.with_regions`."""
+        grid, present = analysis.labels.shape, torch.unique(labels).tolist()
+        if labels.shape != grid or labels.dtype != torch.int64 or present != [*range(1, len(present) + 1)]:
+            raise InputError(
+                f"regions are an int64 map {tuple(grid)} of the numbers 1..R, not {labels.dtype} {tuple(labels.shape)} "
+                f"of {present[:5]}"
+            )
+        image = analysis.image
+        (inversion,) = self.inverted([image])
+        seed = derived(analysis.run_seed)
+        descriptors = describe(labels, inversion.features, image, self.encoder, self.matching, seed)
+        found = replace(analysis.segmentation, labels=labels)
+        return Analysis(analysis.source, analysis.run_seed, lambda: descriptors, lambda: image, lambda: found)
+
     def kept(self, source: Picture, mask: str | Path | None, run_seed: int) -> Analysis | None:
         """What the store has of a picture, read when it is asked for; of a file neither pixels nor entry are read
         now."""

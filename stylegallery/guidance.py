@@ -7,7 +7,7 @@ How a GPU does the same without waiting for Python is in grouped_attention.py, f
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, NamedTuple
@@ -94,10 +94,30 @@ def optimise_together(
     execution: Execution | None = None,
 ) -> list[Optimised]:
     """The stylised latent of every scene and its energies. Contents have one shape: their latents share the network's
-    calls, and each is what it would be alone, up to rounding.
+    calls, and each is what it would be alone, up to rounding. `advances` are told of every update's energy and picture.
 
-    References without a match are not run. `advances` are told of every update's energy and picture. `execution` is
-    that of the model's device, if not given.
+    Raises:
+        As `updates_together`.
+    """
+    found: list[Optimised] = []
+    for found in updates_together(model, scenes, config, shared, execution):
+        newest = max(energies[-1].step for _, energies in found)
+        for (latent, energies), advance in zip(found, advances, strict=True):
+            if energies[-1].step == newest:  # others have settled
+                advance(energies[-1], partial(model.decode, latent))
+    return [(ended(model, scene, one[0], config), one[1]) for scene, one in zip(scenes, found, strict=True)]
+
+
+def updates_together(
+    model: DiffusionModel,
+    scenes: Sequence[Scene],
+    config: GuidanceConfig,
+    shared: SharedAttention | None = None,
+    execution: Execution | None = None,
+) -> Iterator[list[Optimised]]:
+    """The latent of every scene after each update, as it is before `ended`, and its energies so far.
+
+    References without a match are not run. `execution` is that of the model's device, if not given.
 
     Raises:
         SettingsError: the settings ask for more layers than the model has, or leave no timestep.
@@ -114,19 +134,20 @@ def optimise_together(
 
     weights = config.style_weight, config.content_weight
     updates = minimise(start, timesteps, config.iterations, losses, rate, *weights, config.betas, execution.replayed)
-    starts, energies, going = start.split(1), [list[Energy]() for _ in scenes], list(range(len(scenes)))
-    latents = list(starts)
+    latents, energies, going = list(start.split(1)), [list[Energy]() for _ in scenes], list(range(len(scenes)))
     for update, told in itertools.islice(updates, extras.updates):
         for i in going:
             latents[i] = update[i : i + 1]
             energies[i].append(told[i])
-            advances[i](told[i], partial(model.decode, latents[i]))
+        yield list(zip(latents, energies, strict=True))
         going = [i for i in going if not settled(energies[i], extras.patience)]
         if not going:
             break
-    labels = [scene.content.labels for scene in scenes]
-    ends = [finished(model, *pair, extras) for pair in zip(latents, starts, labels, strict=True)]
-    return list(zip(ends, energies, strict=True))
+
+
+def ended(model: DiffusionModel, scene: Scene, latent: Tensor, config: GuidanceConfig) -> Tensor:
+    """The stylised latent (1, C, h, w) that an update's ends as."""
+    return finished(model, latent, initial_latent(scene.content, config), scene.content.labels, config.extras)
 
 
 class SceneLosses:

@@ -1,16 +1,17 @@
 """StyleGallery: analyse every picture, match their regions, render. Start reading here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from stylegallery.analysis import Analyser, Analysis
 from stylegallery.constraints import numbered
-from stylegallery.contract import Item, MatchConstraints, Progress, Region, Silent, Stylization
+from stylegallery.contract import Energy, Item, MatchConstraints, Progress, Region, Silent, Stylization
 from stylegallery.decoding import Picture
 from stylegallery.descriptors import described
 from stylegallery.draws import generator_of, seed_of_run
@@ -19,7 +20,15 @@ from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
 from stylegallery.extras.time_budget import steps_within
 from stylegallery.files import notice
-from stylegallery.guidance import GuidanceConfig, Scene, guidance_timesteps, guided_layers, optimise_together
+from stylegallery.guidance import (
+    GuidanceConfig,
+    Scene,
+    ended,
+    guidance_timesteps,
+    guided_layers,
+    optimise_together,
+    updates_together,
+)
 from stylegallery.images import read_image
 from stylegallery.matching import MatchingConfig, best_matches
 from stylegallery.memory import require_memory
@@ -31,6 +40,16 @@ from stylegallery.settings import Count, Resolution, Seconds, Share, check, chec
 from stylegallery.shared_attention import SharedAttention
 from stylegallery.stopwatch import Stopwatch
 from stylegallery.store import AnalysisStore
+
+
+class Update(NamedTuple):
+    """A step of `render_stepwise`: the energy of every update so far, of how many, the picture now as (1, 3, H, W), and
+    what `render` would give with `guidance.extras.updates` so many. Both are computed where they are called."""
+
+    energies: tuple[Energy, ...]
+    updates: int
+    picture: Callable[[], Tensor]
+    result: Callable[[], Stylization]
 
 
 class StyleGallery:
@@ -154,6 +173,16 @@ class StyleGallery:
         (found,) = self.analyser([(picture, mask)], seed, progress)
         return found
 
+    def with_regions(self, analysis: Analysis, labels: Tensor) -> Analysis:
+        """The analysis that a mask of these regions gives, labels (h, w) from 1 to R without gaps.
+
+        Nothing is clustered again; with a store, nothing is inverted again.
+
+        Raises:
+            InputError: the labels are no such map of this picture's grid.
+        """
+        return self.analyser.with_regions(analysis, labels)
+
     def match(
         self,
         content: Analysis,
@@ -216,6 +245,30 @@ class StyleGallery:
             plan.with_image(image, energies, own, guidance.steps)
             for plan, image, (_, energies), own in zip(plans, images, found, watches, strict=True)
         ]
+
+    def render_stepwise(self, plan: Plan) -> Iterator[Update]:
+        """`render`, one update at a time: whoever stops asking has the result so far, and may ask for the next later.
+
+        A time budget has no effect here.
+
+        Raises:
+            FloatingPointError: as `render`.
+        """
+        used = plan.of_matched()
+        scene = self.scene(used)
+        updates = self.guidance.extras.most(
+            len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
+        )
+
+        def result(latent: Tensor, energies: tuple[Energy, ...]) -> Stylization:
+            image = self.model.decode(ended(self.model, scene, latent, self.guidance)).cpu()
+            if self.output_size == "content":
+                image = self.enlarged(used, image)
+            return plan.with_image(image, energies, steps=self.guidance.steps)
+
+        for ((latent, energies),) in updates_together(self.model, [scene], self.guidance, self.shared):
+            so_far = tuple(energies)
+            yield Update(so_far, updates, partial(self.model.decode, latent), partial(result, latent, so_far))
 
     # --- what the stages are made of ---
 

@@ -13,6 +13,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from stylegallery.contract import MatchConstraints
 from stylegallery.errors import InputError
 from stylegallery.files import require_file, unreachable
 from stylegallery.picture_files import SUFFIXES
@@ -95,6 +96,43 @@ def identity(config: Any) -> str:
     weights = weights_digests(config)
     decides = [without_places(config, weights), weights, code_digest(config)]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def constraints_written(constraints: MatchConstraints[Any]) -> dict[str, Any]:
+    """Match constraints as records have them; their order does not matter."""
+    return {
+        "pins": sorted(([region, *target] for region, target in constraints.pins.items()), key=str),
+        "excluded": sorted(constraints.excluded),
+        "forbidden": sorted(map(list, constraints.forbidden), key=str),
+    }
+
+
+def deciding(
+    seed: int,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    constraints: Mapping[str, Any],
+    weights: Mapping[str, str],
+    code: str,
+) -> dict[str, Any]:
+    """All that decides the bytes of a result on one machine: inputs are digests of files by their roles."""
+    given = {"seed": seed, "inputs": dict(inputs), "constraints": dict(constraints), "weights": dict(weights)}
+    return given | {"config": without_places(config, weights), "code": code}
+
+
+def address(decides: Mapping[str, Any]) -> str:
+    """Address of the result that `deciding` is of."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def picture_text(decides: Mapping[str, Any]) -> dict[str, str]:
+    """What a stylised PNG says of itself: enough to make it again where its inputs are."""
+    return {
+        "config": address(decides),
+        "seed": str(decides["seed"]),
+        "code": decides["code"],
+        "request": json.dumps(decides, sort_keys=True),
+    }
 
 
 def with_absolute_paths(config: dict[str, Any]) -> dict[str, Any]:

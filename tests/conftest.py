@@ -31,6 +31,8 @@ from stylegallery.weights.download import fetch
 
 if TYPE_CHECKING:
     from stylegallery.models.diffusion import DiffusionModel
+    from stylegallery.studio.visit import Visit
+    from stylegallery.studio.workshop import Workshop
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # beside the project where it is developed; users have none
@@ -445,3 +447,50 @@ def job(out: Path, gallery: Gallery) -> Job:
     from running import job_of
 
     return job_of(out, "fake", gallery.contents.parent, {})
+
+
+# --- the studio ---
+
+
+@pytest.fixture(scope="session")
+def studio_overrides(small: tuple[str, ...]) -> list[str]:
+    own = [override for override in small if not override.startswith("method.resolution")]
+    return [*own, "resolution=64", "method.guidance.steps=4"]
+
+
+@pytest.fixture(scope="session")
+def workshop(studio_overrides: list[str]) -> "Workshop":
+    """A studio's method, on the tiny model."""
+    from stylegallery.studio.workshop import Workshop
+
+    return Workshop(studio_overrides)
+
+
+@pytest.fixture
+def new_visit(workshop: "Workshop", tmp_path: Path) -> "Iterator[Callable[[], Visit]]":
+    """Visitors without pictures."""
+    from stylegallery.studio.visit import Visit
+
+    made: list[Visit] = []
+
+    def make() -> Visit:
+        folder = tmp_path / f"visit_{len(made)}"
+        folder.mkdir()
+        made.append(Visit(workshop, folder))
+        return made[-1]
+
+    yield make
+    for visit in made:
+        visit.end()
+
+
+@pytest.fixture
+def visit(new_visit: "Callable[[], Visit]") -> "Visit":
+    """A visitor with a photo and two paintings."""
+    from stylegallery.studio.samples import sample
+
+    visit = new_visit()
+    visit.take_photo(*sample("content", "coffee"))
+    visit.take_reference(*sample("style", "ink_mountains"))
+    visit.take_reference(*sample("style", "mosaic_bay"))
+    return visit

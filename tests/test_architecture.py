@@ -139,3 +139,9 @@ def test_an_edit_of_a_stage_leaves_other_methods_as_they_were(
     sources_digest.cache_clear()
     assert digests[0][0] == digests[1][0]
     assert digests[0][1] != digests[1][1]
+
+
+def test_nothing_stands_on_the_studio() -> None:
+    inside = "stylegallery.studio"
+    others = [name for name in SOURCES if not name.startswith(inside)]
+    assert not [name for name in others if any(other.startswith(inside) for other in imported_by(name))]

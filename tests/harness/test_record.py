@@ -81,7 +81,10 @@ def test_provenance_is_in_the_picture(pictures: Pictures, request_two: Request, 
     record = json.loads((out / "record.json").read_text())
     with Image.open(out / "stylised.png") as image:
         text = {key: image.info[key] for key in image.info if key != "dpi"}
+    request = json.loads(text.pop("request"))
     assert text == {"config": record["digest"], "seed": "1", "code": record["code"]}
+    assert request["config"] == CONFIG and request["constraints"] == record["constraints"]
+    assert request["inputs"] == {role: file["sha256"] for role, file in record["inputs"].items()}
 
 
 @pytest.mark.parametrize("damage", ["no record", "cut", "not json", "other schema", "a list", "file gone"])

@@ -1,0 +1,143 @@
+// The easel: how to paint, the painting on its way, what came of it, and what can be taken home.
+const SIZES = [256, 384, 512, 640, 768, 1024];
+
+const plot = (energies) => {
+  if (energies.length < 2) return null;
+  const most = Math.max(...energies.flat()), line = (part) =>
+    energies.map((values, i) => `${(100 * i) / (energies.length - 1)},${38 - (36 * values[part]) / most}`).join(" ");
+  const names = ["all of it", "not yet like the paintings", "no longer like the photo"];
+  return el("div", { class: "plot" },
+    svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `how far there is to go, now ${energies.at(-1)[0].toFixed(2)}, at first ${energies[0][0].toFixed(2)}` },
+      names.map((_, part) => svg("polyline", { points: line(part), class: `curve curve-${part}` }))),
+    el("div", { class: "key" }, names.map((name, part) => el("span", { class: `curve-${part}` }, name)), el("small", {}, "energy over updates")));
+};
+
+const inWords = ({ wishes, width, height, updates, of, seconds: took, pins }) => {
+  const parts = [`${width} × ${height}`];
+  if (wishes.content_weight !== undefined) parts.push(`photo ${wishes.content_weight}`);
+  if (wishes.recolouring !== undefined) parts.push(`colours ${Math.round(100 * wishes.recolouring)} %`);
+  if (wishes.steps !== undefined) parts.push(`${wishes.steps} steps`);
+  if (pins) parts.push(`${pins} pinned`);
+  parts.push(updates < of ? `stopped after ${updates} of ${of}` : `${of} updates`, `${took} s`);
+  return parts.join(" · ");
+};
+
+const easel = (element, trigger, props, watch) => {
+  const root = el("div", { class: "easel" });
+  element.replaceChildren(root);
+  const state = { chosen: null, beside: null, whole: false, split: 50, wishes: null, last: null };
+  let view = props.value;
+
+  const wished = () => {
+    const usual = view.usual;
+    return (state.wishes ??= {
+      content_weight: usual.content_weight, recolouring: usual.recolouring, steps: usual.steps, resolution: Math.max(512, usual.resolution), output_size: usual.output_size,
+    });
+  };
+  const changed = (extra = {}) => {
+    const all = { ...wished(), ...extra };
+    return Object.fromEntries(Object.entries(all).filter(([name, value]) => value !== view.usual[name]));
+  };
+
+  const slider = (name, title, low, high, note) => {
+    const output = el("output", {}, note(wished()[name]));
+    return el("label", { class: "wish" }, el("span", {}, title),
+      el("input", { type: "range", min: low, max: high, step: name === "steps" ? 1 : 0.01, value: wished()[name], "data-name": `wish-${name}`,
+        oninput: (event) => { wished()[name] = Number(event.target.value); output.textContent = note(wished()[name]); } }), output);
+  };
+
+  const wishes = () => {
+    const usual = view.usual;
+    return el("div", { class: "wishes" },
+      slider("content_weight", "How much of the photo stays", 0, Math.min(4, 4 * usual.content_weight || 1), (value) => `λc ${value}`),
+      slider("recolouring", "How much of their colours", 0, 1, (value) => `recolouring ${value}`),
+      slider("steps", "How long it is worked on", 1, Math.min(300, 3 * usual.steps), (value) => `${value} steps`),
+      el("label", { class: "wish" }, el("span", {}, "How large"),
+        el("select", { "data-name": "wish-resolution", onchange: (event) => { wished().resolution = Number(event.target.value); } },
+          [...new Set([...SIZES, wished().resolution])].sort((a, b) => a - b).map((size) => el("option", { value: size, selected: size === wished().resolution }, `about ${size} × ${size}`))),
+        el("output", {}, "resolution")),
+      el("label", { class: "check" }, el("input", { type: "checkbox", checked: wished().output_size === "content", "data-name": "wish-size",
+        onchange: (event) => { wished().output_size = event.target.checked ? "content" : "model"; } }), "as large as the photo, with its fine detail"));
+  };
+
+  const buttons = () => el("div", { class: "buttons" },
+    el("button", { type: "button", class: "primary", "data-name": "quick", disabled: view.painting, title: "a small picture with half the work",
+      onclick: () => trigger("paint", changed({ resolution: view.quick, steps: Math.max(1, Math.round(wished().steps / 2)), output_size: "model" })) }, "Quick look"),
+    el("button", { type: "button", class: "primary", "data-name": "paint", disabled: view.painting, onclick: () => trigger("paint", changed()) }, "Paint"),
+    el("button", { type: "button", "data-name": "stop", disabled: !view.painting, onclick: () => trigger("stop", {}) }, "Stop and keep"),
+    view.going && !view.painting ? el("button", { type: "button", "data-name": "on", onclick: () => trigger("on", {}) }, "Go on") : null,
+    el("span", { class: "gap" }),
+    chooser("Open a result", "open", ".png,.json,image/*", true, (files) => trigger("open", { files }), 24 * 2 ** 20));
+
+  const progress = () => {
+    const { doing, done, of, left } = view.moment;
+    const text = `${doing}${of ? `: ${done} of ${of}` : " …"}${left ? ` · ${seconds(left)}` : ""}`;
+    return el("div", { class: "progress" }, el("progress", { max: Math.max(1, of), value: done, "aria-label": doing }), el("span", { role: "status" }, text));
+  };
+
+  const slide = (result) => {
+    const before = studio.pictures.get(result.before), after = studio.pictures.get(result.key);
+    const top = el("img", { src: before, alt: "the photo", class: "before", style: `clip-path: inset(0 ${100 - state.split}% 0 0)` });
+    const edge = el("span", { class: "edge", style: `left: ${state.split}%` });
+    const frame = el("div", { class: `frame ${state.whole ? "whole" : ""}`, style: state.whole ? "" : `aspect-ratio: ${result.width} / ${result.height}` },
+      el("div", { class: "sheets", style: state.whole ? `width: ${result.width}px; aspect-ratio: ${result.width} / ${result.height}` : "" },
+        el("img", { src: after, alt: `result ${result.number}` }), top, edge));
+    return el("figure", { class: "result" }, frame,
+      el("label", { class: "split" }, el("span", {}, "photo"),
+        el("input", { type: "range", min: 0, max: 100, value: state.split, "data-name": "split", "aria-label": "how much of the photo is shown over the result",
+          oninput: (event) => {
+            state.split = Number(event.target.value);
+            top.style.clipPath = `inset(0 ${100 - state.split}% 0 0)`;
+            edge.style.left = `${state.split}%`;
+          } }), el("span", {}, "result")),
+      el("figcaption", {}, `Result ${result.number}: ${inWords(result)}`));
+  };
+
+  const plain = (result) => el("figure", { class: "result" },
+    el("div", { class: `frame ${state.whole ? "whole" : ""}` }, el("img", { src: studio.pictures.get(result.key), alt: `result ${result.number}`, style: state.whole ? `width: ${result.width}px; max-width: none` : "" })),
+    el("figcaption", {}, `Result ${result.number}: ${inWords(result)}`));
+
+  const home = (result) => el("div", { class: "home" },
+    el("div", { class: "buttons" },
+      [["picture", "Picture"], ["overview", "Overview"], ["all", "Everything (.zip)"]].map(([what, title]) =>
+        el("button", { type: "button", "data-name": `fetch-${what}`, onclick: () => trigger("fetch", { what, result: result.number }) }, title)),
+      el("label", { class: "check" }, el("input", { type: "checkbox", checked: state.whole, "data-name": "whole",
+        onchange: (event) => { state.whole = event.target.checked; render(); } }), "strokes at 100 %")),
+    el("details", { "data-name": "command" }, el("summary", {}, "The same on the command line"),
+      el("p", { class: "note" }, "Unpack “Everything” beside run.py; this gives the same file, to the byte:"),
+      el("pre", { tabindex: 0 }, el("code", { class: "command" }, result.command)),
+      el("button", { type: "button", class: "plain", onclick: () => navigator.clipboard?.writeText(result.command) }, "Copy"),
+      el("p", { class: "note" }, "or these settings, as YAML:"), el("pre", { tabindex: 0 }, el("code", {}, result.yaml))));
+
+  const history = () => el("div", { class: "history", role: "group", "aria-label": "results of this session" },
+    view.results.map((result) => el("div", { class: `past ${result.number === state.chosen ? "chosen" : ""}` },
+      el("button", { type: "button", "data-name": `result-${result.number}`, "aria-pressed": result.number === state.chosen,
+        onclick: () => { state.chosen = result.number; if (state.beside === result.number) state.beside = null; render(); } },
+        el("img", { src: studio.pictures.get(result.key), alt: `result ${result.number}` })),
+      el("small", {}, inWords(result)),
+      view.results.length > 1 ? el("label", { class: "check" }, el("input", { type: "checkbox", checked: state.beside === result.number, disabled: result.number === state.chosen,
+        "data-name": `beside-${result.number}`, onchange: (event) => { state.beside = event.target.checked ? result.number : null; render(); } }), "side by side") : null)));
+
+  const render = () => {
+    const result = view.results.find((one) => one.number === state.chosen), other = view.results.find((one) => one.number === state.beside);
+    const energies = view.painting ? view.moment.energies : (result?.energies ?? []);
+    const shown = view.painting
+      ? [state.last ? el("figure", { class: "result" }, el("div", { class: "frame" }, el("img", { src: state.last, alt: "the painting so far" }))) : null]
+      : result ? [el("div", { class: other ? "pair" : "" }, other ? [plain(result), plain(other)] : slide(result)), home(result)] : [];
+    refill(root, el("h2", {}, "Paint"), wishes(), buttons(),
+      el("p", { class: `said ${view.said.kind}`, role: "status" }, view.said.text), view.painting ? progress() : null,
+      el("div", { class: "canvas" }, shown), plot(energies), view.results.length ? [el("h3", {}, "This session"), history()] : null);
+  };
+
+  watch("value", () => {
+    const before = view?.results?.[0]?.number;
+    view = props.value;
+    if (view.moment?.picture) state.last = view.moment.picture;
+    if (!view.painting) state.last = null;
+    if (view.restored) state.wishes = { ...view.usual, ...view.restored };
+    if (view.results[0] && view.results[0].number !== before) state.chosen = view.results[0].number;
+    render();
+  });
+  studio.repaint = () => view && render();
+  if (view) render();
+};

@@ -1,0 +1,77 @@
+"""What a visitor's files may be, and what becomes of their names. Nothing that they say reaches a path."""
+
+import hashlib
+import io
+import re
+import warnings
+from pathlib import Path
+
+from PIL import Image
+
+from stylegallery.decoding import in_one_sentence, read_pixels
+from stylegallery.errors import InputError
+from stylegallery.picture_files import FORMATS
+
+MOST_BYTES = 24 * 2**20  # of a file
+MOST_PIXELS = 24_000_000  # of a picture or a mask
+MOST_REFERENCES = 24
+MOST_RESULTS = 12  # that a visitor's history holds
+MOST_POINTS = 20_000  # of brush strokes
+LONGEST_NAME = 40
+
+
+def safe_stem(name: str) -> str:
+    """What of a file's name is a name anywhere, and needs no quotes on a command line."""
+    stem = re.split(r"[\\/]", name)[-1].rpartition(".")[0] or name
+    return re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")[:LONGEST_NAME] or "picture"
+
+
+def require_size(data: bytes, name: str) -> None:
+    """Raises InputError where a file has more bytes than a visitor's may have."""
+    if not data:
+        raise InputError(f"{name} is empty; choose another file")
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{name} has {len(data) / 2**20:.0f} MiB, more than {MOST_BYTES // 2**20}; make it smaller")
+
+
+def require_picture(data: bytes, name: str) -> str:
+    """The suffix of a picture's format. Raises InputError where it is none, or too large; nothing is decoded yet."""
+    require_size(data, name)
+    with in_one_sentence(name), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
+            size, kind = image.size, image.format or ""
+    if size[0] * size[1] > MOST_PIXELS:
+        raise InputError(
+            f"{name} has {size[0] * size[1] / 1e6:.0f} megapixels, more than {MOST_PIXELS // 10**6}; make it smaller"
+        )
+    return FORMATS.get(kind, (".jpg",))[0]  # MPO, as cameras write it, is read as JPEG
+
+
+def put(folder: Path, name: str, suffix: str, data: bytes) -> Path:
+    """The file of some bytes in a folder of ours: one file of equal bytes, and no two of one name."""
+    stem, digest = safe_stem(name), hashlib.sha256(data).hexdigest()
+    for number in range(1, 1000):
+        path = folder / f"{stem if number == 1 else f'{stem}_{number}'}{suffix}"
+        if not path.exists():
+            path.write_bytes(data)
+            return path
+        if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+            return path
+    raise InputError(f"there are a thousand files called {stem}; rename this one")
+
+
+def keep_picture(folder: Path, name: str, data: bytes) -> Path:
+    """A visitor's picture as a file of ours, once it was decoded as every other input is.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    shown = re.sub(r"[^\w .()-]", "_", re.split(r"[\\/]", name)[-1])[:80] or "the picture"
+    path = put(folder, name, require_picture(data, shown), data)
+    try:
+        read_pixels(path)
+    except InputError as error:
+        path.unlink()
+        raise InputError(str(error).replace(str(path), shown)) from error
+    return path

@@ -1,0 +1,144 @@
+"""The state of a visitor as the page gets it: plain JSON, and the pictures once, under keys."""
+
+from functools import lru_cache
+from typing import Any
+
+from stylegallery.contract import Match
+from stylegallery.images import read_image, resize
+from stylegallery.studio.choices import named
+from stylegallery.studio.drawing import as_jpeg, in_words, outlined, palette
+from stylegallery.studio.easel import Moment, Result
+from stylegallery.studio.limits import MOST_BYTES
+from stylegallery.studio.samples import SAMPLES, samples
+from stylegallery.studio.visits import Guest
+from stylegallery.studio.wishes import Wishes
+
+THUMB = 160  # pixels
+
+
+@lru_cache(maxsize=1)
+def bundled() -> tuple[dict[str, str], dict[str, list[dict[str, str]]]]:
+    """The pictures of the samples by key, and their names by kind."""
+    named_by_kind = {kind: samples(kind) for kind in ("content", "style")} if SAMPLES.is_dir() else {}
+    pictures = {f"sample-{name}": path for known in named_by_kind.values() for name, path in known.items()}
+    shown = {key: as_jpeg(read_image(path), THUMB) for key, path in pictures.items()}
+    return shown, {kind: [{"name": n, "key": f"sample-{n}"} for n in known] for kind, known in named_by_kind.items()}
+
+
+def pictures_of(guest: Guest) -> dict[str, str]:
+    """The visitor's pictures by key."""
+    return {picture.sha256: as_jpeg(read_image(picture.path), 768) for picture in guest.visit.pictures if picture}
+
+
+def wall(guest: Guest, text: str = "", kind: str = "info") -> dict[str, Any]:
+    """Pictures, their regions, matches, and what the visitor may do now; `text` is what is said."""
+    visit = guest.visit
+    with visit.lock:
+        unknown, shown = set(visit.unknown()), [None] * len(visit.pictures)
+        matches: list[Match] = visit.plan().matches if visit.ready and not unknown else []
+        pictures: list[dict[str, Any] | None] = [*shown]
+        for number, picture in enumerate(visit.pictures):
+            if picture is None:
+                continue
+            pictures[number] = {
+                "key": picture.sha256,
+                "name": picture.path.name,
+                "excluded": number in visit.choices.excluded,
+                "own": number in visit.choices.masks,
+                **sized(guest, number, number in unknown),
+            }
+        count = len((pictures[0] or {}).get("regions") or [])
+        return {
+            "said": {"kind": kind, "text": text},
+            "pictures": pictures,
+            "colours": palette(count),
+            "matches": [
+                {
+                    "region": match.content_region,
+                    "reference": match.reference,
+                    "target": match.reference_region,
+                    "pinned": match.pinned,
+                    "score": round(match.score, 3),
+                    "why": in_words(match),
+                }
+                for match in matches
+            ],
+            "forbidden": [] if unknown else [named(pair, visit.at) for pair in visit.choices.forbidden],
+            "undo": bool(visit.past),
+            "decided": visit.choices != type(visit.choices)(),
+            "samples": bundled()[1],
+            "limit": MOST_BYTES,
+        }
+
+
+def sized(guest: Guest, number: int, unknown: bool) -> dict[str, Any]:
+    """Width and height of a picture on the wall, and its regions once they are known."""
+    visit, picture = guest.visit, guest.visit.pictures[number]
+    assert picture is not None
+    key = visit.key(number, visit.look.resolution, visit.choices.masks.get(number))
+    if unknown:
+        image = read_image(picture.path)
+        return {"width": image.shape[-1], "height": image.shape[-2], "regions": None}
+    if key not in visit.outlines:
+        analysis = visit.analysis(number)
+        larger = resize(read_image(picture.path), 512, "keep", 8)
+        visit.outlines[key] = outlined(larger, analysis.labels)
+    found = visit.outlines[key]
+    return {"width": found.width, "height": found.height, "regions": found.regions}
+
+
+def easel(guest: Guest, moment: Moment | None = None, text: str = "", kind: str = "info",
+          restored: Wishes | None = None) -> dict[str, Any]:  # fmt: skip
+    """A painting on its way, and the visitor's results, the newest first."""
+    usual, own = guest.visit.workshop.defaults, guest.easel
+    shown = {
+        "said": {"kind": kind, "text": text},
+        "painting": moment is not None and moment.result is None,
+        "moment": None,
+        "going": own.going is not None,
+        "quick": guest.visit.workshop.quick_resolution,
+        "usual": usual.given(),
+        "restored": restored.given() if restored else None,
+        "results": [summary(result) for result in reversed(own.results)],
+    }
+    if moment:
+        energies = [[round(part, 5) for part in energy[2:]] for energy in moment.energies]
+        picture = as_jpeg(moment.picture) if moment.picture is not None and not moment.result else None
+        shown["moment"] = {
+            "doing": moment.doing,
+            "done": moment.done,
+            "of": moment.of,
+            "left": moment.seconds_left,
+            "energies": energies,
+            "picture": picture,
+        }
+    return shown
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """A result in the history."""
+    width, height = result.stylization.image.shape[-1], result.stylization.image.shape[-2]
+    return {
+        "number": result.number,
+        "key": f"result-{result.number}",
+        "before": f"before-{result.number}",
+        "width": width,
+        "height": height,
+        "updates": result.updates,
+        "of": result.of,
+        "seconds": result.seconds,
+        "energies": [[round(part, 5) for part in energy[2:]] for energy in result.stylization.energies],
+        "wishes": result.started.wishes.given(),
+        "pins": len(result.started.choices.pins),
+        "command": result.order.command(f"studio-{result.address}"),
+        "yaml": result.order.yaml(f"studio-{result.address}"),
+    }
+
+
+def result_pictures(result: Result) -> dict[str, str]:
+    """The pictures of a result by key."""
+    made = result.stylization
+    return {
+        f"result-{result.number}": as_jpeg(made.image, 2048),
+        f"before-{result.number}": as_jpeg(made.content, 2048),
+    }

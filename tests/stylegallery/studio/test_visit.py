@@ -1,0 +1,291 @@
+"""What a visitor decides, without a page: it shows at once, can be undone, and no picture is analysed twice."""
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+
+from stylegallery.errors import InputError
+from stylegallery.provenance import weights_digests
+from stylegallery.regions import resize_labels
+from stylegallery.studio import brush
+from stylegallery.studio.brush import Stroke
+from stylegallery.studio.bundle import bundle, folder_of
+from stylegallery.studio.easel import Easel, Moment
+from stylegallery.studio.opening import open_result
+from stylegallery.studio.visit import Visit
+from stylegallery.studio.wishes import Wishes
+
+DOT = Stroke(radius=0.2, points=[(0.5, 0.5)])
+
+
+def match_of(visit: Visit, region: int) -> tuple[int, int, bool]:
+    match = visit.plan().matches[region - 1]
+    return match.reference, match.reference_region, match.pinned
+
+
+def another(visit: Visit, region: int) -> tuple[int, int]:
+    """A reference region that a content region is not matched with."""
+    reference, target, _ = match_of(visit, region)
+    return reference, 1 + target % int(visit.labels(reference).max())
+
+
+def test_pins_vetoes_and_references_left_out(visit: Visit) -> None:
+    chosen = another(visit, 1)
+    best = match_of(visit, 1)[:2]
+    visit.pin(1, *chosen)
+    assert match_of(visit, 1) == (*chosen, True)
+    visit.forbid(1, *chosen)
+    assert match_of(visit, 1)[:2] != chosen and not match_of(visit, 1)[2]
+    visit.undo()
+    assert match_of(visit, 1) == (*chosen, True)
+    visit.unpin(1)
+    visit.forbid(1, *best)
+    assert match_of(visit, 1)[:2] != best
+    visit.forbid(1, *best)
+    assert match_of(visit, 1)[:2] == best
+    visit.leave_out(best[0], True)
+    assert {match.reference for match in visit.plan().matches} == {3 - best[0]}
+    with pytest.raises(InputError, match="no region left"):
+        visit.leave_out(3 - best[0], True)
+    assert visit.choices.excluded == (best[0],)  # as it was
+    visit.reset()
+    assert match_of(visit, 1)[:2] == best and not visit.choices.excluded
+    with pytest.raises(InputError, match="region 9"):
+        visit.pin(9, 1, 1)
+    with pytest.raises(InputError, match="painting 7"):
+        visit.pin(1, 7, 1)
+
+
+def test_regions_are_joined_cut_and_drawn_without_another_look(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = visit.labels(0)
+    visit.plan()
+
+    def looked(*_: object) -> None:
+        raise AssertionError("the picture was looked at again")
+
+    for name in ("invert", "find_regions"):
+        monkeypatch.setattr(f"stylegallery.analysis.{name}", looked)
+    visit.join(0, 1, 2)
+    assert torch.equal(visit.labels(0), torch.where(found == 1, 1, found - 1))
+    visit.cut(0, [DOT])
+    cells = brush.brushed([DOT], found.shape)
+    new = visit.labels(0) == visit.labels(0).max()
+    assert new.any() and bool(cells[new].all())
+    visit.draw(0, [DOT])
+    assert torch.equal(visit.labels(0) == visit.labels(0).max(), cells)
+    visit.blank(1)
+    assert bool((visit.labels(1) == 1).all())
+    visit.pin(1, 1, 1)
+    visit.undo()
+    visit.undo()
+    assert int(visit.labels(1).max()) == 3
+    visit.as_found(0)
+    assert torch.equal(visit.labels(0), found)
+
+
+def test_of_pins_in_joined_regions_the_later_stays(visit: Visit) -> None:
+    visit.pin(1, 1, 1)
+    visit.pin(2, 1, 2)
+    visit.join(0, 1, 2)
+    assert match_of(visit, 1) == (1, 2, True) and len(visit.choices.pins) == 1
+
+
+def test_brush_strokes() -> None:
+    cells = brush.brushed([Stroke(radius=0.125, points=[(0, 0.5), (1, 0.5)])], (8, 8))
+    assert cells.sum(1).tolist() == [0, 0, 0, 8, 8, 0, 0, 0]
+    with pytest.raises(InputError, match="covered nothing"):
+        brush.brushed([Stroke(radius=0.01, points=[(0.5, 0.5)])], (8, 8))
+    with pytest.raises(InputError, match="covers all"):
+        brush.cut(torch.ones(8, 8, dtype=torch.int64), torch.ones(8, 8, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("kind", ["png", "labelme"])
+def test_masks_are_loaded_as_they_were_saved(visit: Visit, new_visit: Callable[[], Visit], kind: str) -> None:
+    visit.draw(0, [DOT])
+    data = visit.mask_png(0) if kind == "png" else visit.mask_labelme(0)
+    other = new_visit()
+    other.take_photo("photo.jpg", visit.pictures[0].path.read_bytes())  # type: ignore[union-attr]
+    other.load_mask(0, "../../mine.txt", data)
+    assert torch.equal(other.labels(0), visit.labels(0))
+    assert {path.parent for path in other.choices.masks.values()} == {other.folder}
+
+
+@pytest.mark.parametrize("size", [(8, 13), (9, 30), (100, 100), (257, 1001)])
+def test_an_enlarged_mask_is_what_was_enlarged(size: tuple[int, int]) -> None:
+    labels = torch.arange(8 * 13).reshape(8, 13)
+    assert torch.equal(resize_labels(brush.enlarged(labels, size), (8, 13)), labels)
+
+
+def test_a_labelme_file_has_regions_inside_of_others() -> None:
+    labels = torch.ones(12, 12, dtype=torch.int64)
+    labels[3:9, 3:9] = 2
+    labels[5:7, 5:7] = 1
+    labels[0, 11] = 3
+    shapes = json.loads(brush.labelme(labels, (96, 96), "a.png"))["shapes"]
+    assert [shape["label"][-1] for shape in shapes] == ["1", "2", "1", "3"]
+
+
+def last(moments: list[Moment]) -> Moment:
+    assert all(moment.of for moment in moments if moment.doing == "painting")
+    return moments[-1]
+
+
+@pytest.mark.slow
+def test_a_painting_is_stopped_and_carried_on(visit: Visit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stopped, it is what the command line makes of the exported command; carried on, what it is without a stop."""
+    visit.pin(1, *another(visit, 1))
+    visit.draw(1, [DOT])
+    visit.leave_out(2, True)
+    easel, wishes = Easel(visit), Wishes(resolution=80, content_weight=0.5)
+    whole = last(list(easel.paint(wishes))).result
+    assert whole is not None and whole.updates == whole.of == 4
+    painting, seen = easel.paint(wishes), []
+    for moment in painting:
+        seen.append(moment)
+        if moment.done == 2 and moment.doing == "painting":
+            easel.stop()
+    stopped = last(seen).result
+    assert stopped is not None and (stopped.updates, stopped.of) == (2, 4)
+    finished = last(list(easel.carry_on())).result
+    assert finished is not None
+    assert finished.picture.read_bytes() == whole.picture.read_bytes() != stopped.picture.read_bytes()
+    with pytest.raises(InputError, match="nothing was stopped"):
+        list(easel.carry_on())
+    assert "updates=2" in stopped.order.command() and "updates" not in finished.order.command()
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile(io.BytesIO(bundle(visit, stopped))) as archive:
+        archive.extractall(tmp_path)
+    folder = tmp_path / folder_of(stopped)
+    arguments = [f"--config-dir={folder.name}", "--config-name=settings"]  # test_browser.py runs the command
+    process = subprocess.run(
+        [sys.executable, ROOT / "run.py", *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    made = folder / "out" / "stylised.png"
+    assert made.read_bytes() == stopped.picture.read_bytes() == (folder / "stylised.png").read_bytes()
+    record = (folder / "out" / "record.json").read_bytes()
+    for name, data in (("record.json", record), ("stylised.png", stopped.picture.read_bytes())):
+        reopen(visit, name, data, wishes.model_copy(update={"updates": 2}))
+
+
+def reopen(visit: Visit, name: str, data: bytes, wishes: Wishes) -> None:
+    """A new visitor has the whole state from a result and the mask; the pictures are bundled ones."""
+    folder = visit.folder.parent / f"reopened_{name}"
+    folder.mkdir()
+    other = Visit(visit.workshop, folder)
+    with pytest.raises(InputError, match="mask"):
+        open_result(other, [(name, data)])
+    assert not other.ready
+    mask = visit.choices.masks[1]
+    restored, differ = open_result(other, [("mask.png", mask.read_bytes()), (name, data)])
+    assert (restored, differ) == (wishes, [])
+    assert other.plan().matches == visit.plan().matches
+    assert (other.choices.pins, other.choices.excluded) == (visit.choices.pins, visit.choices.excluded)
+    other.end()
+    assert not folder.exists()
+
+
+def test_a_result_of_other_settings_says_which(visit: Visit) -> None:
+    config = visit.workshop.settings(Wishes()) | {"detail": 0.5}
+    photo, *paintings = [picture.sha256 for picture in visit.pictures if picture]
+    inputs = {"content": photo} | {f"reference {number}": sha256 for number, sha256 in enumerate(paintings, 1)}
+    asked = {"seed": 3, "config": config, "inputs": inputs, "constraints": {"pins": [[1, 2, 1]]}}
+    asked |= {"weights": weights_digests(config)}
+    _, differ = open_result(visit, [("record.json", json.dumps(asked).encode())])
+    assert differ == ["detail"] and visit.seed == 3 and match_of(visit, 1) == (2, 1, True)
+
+
+@pytest.mark.parametrize("moment", [0, -1])
+def test_stopped_before_the_first_stroke(visit: Visit, moment: int) -> None:
+    """While the first picture is looked at, or the last one was."""
+    easel, seen = Easel(visit), []
+    doing = ["looking at the photo, for a picture of this size", "mixing the colours"]
+    for one in easel.paint(Wishes(resolution=80)):
+        seen.append(one.doing)
+        if one.doing == doing[moment]:
+            easel.stop()
+    assert seen[-1] == doing[moment] and not easel.results
+
+
+def test_a_visitor_who_left_keeps_nothing(visit: Visit) -> None:
+    easel = Easel(visit)
+    for moment in easel.paint(Wishes()):
+        if moment.doing == "painting":
+            easel.leave()
+    assert not easel.results
+
+
+def test_a_removed_painting(visit: Visit) -> None:
+    visit.pin(1, 2, 1)
+    visit.remove(1)
+    assert match_of(visit, 1) == (1, 1, True) and len(visit.pictures) == 2
+
+
+def picture(size: tuple[int, int] = (64, 64), kind: str = "png") -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a picture of"),
+        (picture()[:200], "damaged"),
+        (picture((8, 8)), "fewer than 32"),
+        (b"GIF89a" + b"\xff" * 40, "damaged|not a picture"),
+        (b"0" * (25 * 2**20), "MiB"),
+    ],
+)
+def test_hostile_pictures(new_visit: Callable[[], Visit], data: bytes, said: str) -> None:
+    visit = new_visit()
+    with pytest.raises(InputError, match=said) as error:
+        visit.take_photo("../../etc/evil.png", data)
+    assert str(visit.folder) not in str(error.value)
+    assert not [path for path in visit.folder.rglob("*") if path.is_file()]
+
+
+def test_a_bomb_is_not_decoded(new_visit: Callable[[], Visit], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(stream, "png")
+    monkeypatch.setattr("stylegallery.studio.limits.read_pixels", None)
+    with pytest.raises(InputError, match="81 megapixels"):
+        new_visit().take_photo("bomb.png", stream.getvalue())
+
+
+@pytest.mark.parametrize("name", ["../../a b'\".png", "名.jpg", "..", "", "a\x00b", "-out=x", "a" * 500])
+def test_names_of_files(new_visit: Callable[[], Visit], name: str) -> None:
+    visit = new_visit()
+    visit.take_photo(name, picture())
+    assert visit.pictures[0] is not None
+    path = visit.pictures[0].path
+    assert path.parent == visit.folder and path.name.replace("_", "").removesuffix(".png").isalnum()
+
+
+@pytest.mark.parametrize(
+    "data", [b"{}", b"[" * 100_000, b"{" + b'"a":{' * 100 + b"}" * 101, b'{"seed": 1e400}', picture()]
+)  # fmt: skip
+def test_hostile_records(visit: Visit, data: bytes) -> None:
+    with pytest.raises(InputError):
+        open_result(visit, [("record.json", data)])
+    assert visit.ready
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [{"resolution": 10**9}, {"model": "/etc"}, {"content_weight": float("nan")}, {"resolution": "64"}, [], None],
+)
+def test_hostile_wishes(wishes: object) -> None:
+    with pytest.raises(InputError):
+        Wishes.of(wishes)
