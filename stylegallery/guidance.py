@@ -22,7 +22,7 @@ from stylegallery.errors import SettingsError
 from stylegallery.extras.small_models import ExtrasConfig, finished, learning_rate, mean_of_regions, settled
 from stylegallery.fixed_attention import FixedAttention
 from stylegallery.grouped_attention import grouped_target
-from stylegallery.models.attention import SelfAttention
+from stylegallery.models.attention import SelfAttention, of_each_latent
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.optimisation import Execution, minimise
 from stylegallery.segmentation import Segmentation
@@ -191,12 +191,6 @@ class SceneLosses:
             found.append(torch.stack([style, content_loss(attention, content)]))
         style, kept = torch.stack(found, 1)
         return style, kept
-
-
-def of_each_latent(attention: Sequence[SelfAttention]) -> list[list[SelfAttention]]:
-    """The layers of every latent of a batch, its own (1, H, N, D)."""
-    split = [[tensor.split(1) for tensor in layer] for layer in attention]
-    return [[SelfAttention(*(rows[i] for rows in layer)) for layer in split] for i in range(len(split[0][0]))]
 
 
 def guided_layers(model: DiffusionModel, config: GuidanceConfig) -> range:

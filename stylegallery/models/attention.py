@@ -1,6 +1,6 @@
 """Self-attention, whatever network it is a part of: what a layer computes, and how that is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -31,3 +31,9 @@ class Recorder:
         output = F.scaled_dot_product_attention(query, key, value)
         self.records.append(SelfAttention(query, key, value, output))
         return output
+
+
+def of_each_latent(attention: Sequence[SelfAttention]) -> list[list[SelfAttention]]:
+    """The layers of every latent of a batch, its own (1, H, N, D)."""
+    split = [[tensor.split(1) for tensor in layer] for layer in attention]
+    return [[SelfAttention(*(rows[i] for rows in layer)) for layer in split] for i in range(len(split[0][0]))]
