@@ -202,26 +202,33 @@ def optimised(count: int, repeats: int) -> tuple[list[float], float]:
 # --- real pictures ---
 
 
-def agree_on(folder: Path, most: int | None, console: Console) -> None:
-    """Every photo of a benchmark against its styles, `most` of them: both formulations, on what the embedded model
-    finds."""
-    method = StyleGallery.from_config("resolution=64", "resizing=square")
+def agree_on(folder: Path, most: int | None, resolution: int, console: Console) -> None:
+    """Every photo of a benchmark against its styles, `most` of them: pair by pair on what the embedded model finds, and
+    as a run matches what it reads from a gallery."""
     photos, styles = (sorted((folder / name).rglob("*.[jp][pn]g")) for name in ("content", "style"))
     styles = styles[:most]
-    analyses = method.analyser([(path, None) for path in (*photos, *styles)], 0, Bars(console))
-    described = [analysis.descriptors for analysis in analyses]
-    differ, error, regions = 0, 0.0, 0
-    for photo in described[: len(photos)]:
-        old = pair_by_pair(photo, described[len(photos) :], method.matching)
-        new = best_matches(photo, described[len(photos) :], method.matching, MatchConstraints())
-        regions += len(new)
-        differ += sum(
-            (a.reference, a.reference_region) != (b.reference, b.reference_region)
-            for a, b in zip(old, new, strict=True)
-        )
-        error = max(error, *(abs(a.score - b.score) for a, b in zip(old, new, strict=True)))
+    with tempfile.TemporaryDirectory() as place:
+        settings = (f"resolution={resolution}", "resizing=square", f"store.folder={place}", "device=cpu")
+        method = StyleGallery.from_config(*settings)
+        store = method.analyser.store
+        assert store
+        pictures = [(path, None) for path in (*photos, *styles)]
+        found = [analysis.descriptors for analysis in method.analyser(pictures, 0, Bars(console))]
+        kept = method.analyser(pictures, 0)
+        join(store.analyses, [analysis.key for analysis in kept[len(photos) :]])
+        differ, error, regions = 0, 0.0, 0
+        for number, photo in enumerate(kept[: len(photos)]):
+            old = pair_by_pair(found[number], found[len(photos) :], method.matching)
+            new = method.match(photo, kept[len(photos) :]).matches
+            regions += len(new)
+            differ += sum(
+                (a.reference, a.reference_region) != (b.reference, b.reference_region)
+                for a, b in zip(old, new, strict=True)
+            )
+            error = max(error, *(abs(a.score - b.score) for a, b in zip(old, new, strict=True)))
     console.print(
-        f"{len(photos)} photos, {regions} regions, against {len(styles)} styles: {differ} matches differ, scores by "
+        f"{len(photos)} photos, {regions} regions, against {len(styles)} styles of "
+        f"{sum(len(one.circles) for one in found[len(photos) :])} regions: {differ} matches differ, scores by "
         f"{error:.1e} at most"
     )
 
@@ -269,11 +276,12 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write a picture of it")
     parser.add_argument("--data", type=Path, help="a folder of real pictures to agree on")
     parser.add_argument("--styles", type=int, help="only so many of its styles")
+    parser.add_argument("--resolution", type=int, default=128, help="of these pictures")
     parser.add_argument("--store", type=Path, help="keep the descriptors that are drawn, for the next time")
     options = parser.parse_args()
     console = plain_console()
     if options.data:
-        agree_on(options.data, options.styles, console)
+        agree_on(options.data, options.styles, options.resolution, console)
         return
     rows: list[dict[str, Any]] = []
     table = listing("references", *NAMES, "optimisation, ratio", "optimisation, MiB", title="CPU seconds and MiB")

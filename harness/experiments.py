@@ -23,6 +23,7 @@ from harness.frozen import settings_of
 from harness.jobs import Job
 from harness.record import Record, Request
 from harness.runs import run_job
+from stylegallery.contract import Item
 from stylegallery.environment import computing_on
 from stylegallery.errors import InputError
 from stylegallery.overrides import dotted, store_settings
@@ -90,9 +91,16 @@ def run_labels(config: DictConfig, console: Console) -> tuple[list[Job], Counter
             jobs.append(Job.of(settings, label))
     if config.launcher:
         tally.update(build(config.launcher, "launcher").launch(jobs, tracker, console))
-    for job in [] if config.launcher else jobs:
+    here = [] if config.launcher else jobs
+    waiting: list[tuple[Job, list[Item]]] = []  # for other processes, which hold these items
+    for job in here:
+        held: list[Item] | None = None if job is here[-1] else []
         with others_go_on(job.label):
-            tally.update(run_job(job, tracker, console))
+            tally.update(run_job(job, tracker, console, held=held))
+            waiting += [(job, held)] if held else []
+    for job, items in waiting:
+        with others_go_on(job.label):
+            tally.update(run_job(job, tracker, console, items))
     return jobs, tally
 
 

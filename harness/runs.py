@@ -1,7 +1,7 @@
 """Runs: the items of a job, each done exactly once, whatever happens to the processes.
 
 Any number of jobs, on any number of machines that share the output folder, may run the same items. The lock of an item
-lets one of them do it; a job that finds a lock taken looks again when everything else is done. On a file system without
+lets one of them do it; who finds a lock taken looks again when everything else is done. On a file system without
 locks give every machine a shard of its own; even without, results move in whole, so that nothing is corrupted.
 """
 
@@ -10,6 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,22 @@ from stylegallery.progress import Bars
 from stylegallery.provenance import code_digest, weights_digests
 
 
-def run_job(job: Job, tracker: dict[str, Any] | None, console: Console) -> Counter[str]:
-    """Do a job in this process; counts of `done`, `there` and `failed`."""
+def run_job(
+    job: Job,
+    tracker: dict[str, Any] | None,
+    console: Console,
+    items: list[Item] | None = None,
+    held: list[Item] | None = None,
+) -> Counter[str]:
+    """Do a job in this process, or some `items` of it; counts of `done`, `there` and `failed`.
+
+    `held` as in `in_turn`.
+    """
     console.print(f"{job.label} computes on {computing_on(environment(job.method))}", markup=False)
     told = build(tracker, "tracker")(job) if tracker else None
     try:
-        return run_items(job, lambda: build(job.method, store=job.store), console, told.log if told else None)
+        part = job if items is None else replace(job, items=items)
+        return run_items(part, lambda: build(job.method, store=job.store), console, told.log if told else None, held)
     finally:
         if told:
             told.finish(console)
@@ -71,11 +82,16 @@ def run_single(job: Job, console: Console) -> Record:
 
 
 def run_items(
-    job: Job, build: Callable[[], Method], console: Console, log: Callable[[Record], None] | None = None
+    job: Job,
+    build: Callable[[], Method],
+    console: Console,
+    log: Callable[[Record], None] | None = None,
+    held: list[Item] | None = None,
 ) -> Counter[str]:
     """Do every item of a job that has no valid result yet; counts of `done`, `there` and `failed`.
 
-    `build` makes the method, once, when the first item needs it; `log` gets the record of every item.
+    `build` makes the method, once, when the first item needs it; `log` gets the record of every item. `held` as in
+    `in_turn`.
 
     Raises:
         SettingsError, MachineError: what keeps every item from being done; see `stylegallery.errors`.
@@ -85,7 +101,7 @@ def run_items(
     weights_digests(job.method)  # missing weights end the job before its first item
     tally: Counter[str] = Counter(done=0, there=0, failed=0)
     worker = Worker(job, build, console)
-    with Bars(console) as bars, closing(in_turn(job)) as items:
+    with Bars(console) as bars, closing(in_turn(job, held)) as items:
         bar = bars.add_task(job.label, total=len(job.items))
         for state, record in (done for group in items for done in worker.do(group)):
             tally[state] += 1
@@ -200,30 +216,31 @@ def make(
     return write_result(job.folder(item), request, result, explain=job.single, settings=job.settings)
 
 
-def in_turn(job: Job) -> Generator[list[Item]]:
+def in_turn(job: Job, held: list[Item] | None = None) -> Generator[list[Item]]:
     """Every item of a job, once, with its lock held until the next are asked for: `job.batch` items at a time, and
     alone what seems to be done, so that groups are full.
 
     Items that other processes hold come last, when their locks are free: these are done by then, or their process died.
-    They come alone: whoever waits for a lock holds no other.
+    They come alone: whoever waits for a lock holds no other. Where a list `held` is given, it gets these items instead,
+    for whoever has other work meanwhile.
 
     Raises:
         MachineError: a lock cannot be made.
         InputError: as `require_settings`.
     """
-    later: list[Item] = []
-    for wait, items, size in ((False, job.items, job.batch), (True, later, 1)):
+    later = [] if held is None else held
+    for wait, items, size in ((False, job.items, job.batch), (True, later if held is None else [], 1)):
         with ExitStack() as locks:
             group: list[Item] = []
             for item in items:
-                held = taken(job.out, job.lock_name(item), wait)
-                if held is None:
+                own = taken(job.out, job.lock_name(item), wait)
+                if own is None:
                     later.append(item)
                 elif size == 1 or seems_done(job, item):
-                    with at_work(job, item, held):
+                    with at_work(job, item, own):
                         yield [item]
                 else:
-                    locks.enter_context(at_work(job, item, held))
+                    locks.enter_context(at_work(job, item, own))
                     group.append(item)
                     if len(group) == size:
                         yield group
