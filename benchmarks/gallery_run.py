@@ -1,10 +1,10 @@
-"""A run that is offered thousands of pictures, from the command line to its result, beside the same run with the matched
-ones alone.
+"""A run that is offered thousands of pictures, from the command line to its result, beside the same run with the
+matched ones alone.
 
     OMP_NUM_THREADS=1 python -m benchmarks.gallery_run [--pictures 10000] [resolution=96 method.guidance.steps=10 ...]
 
-Pictures are small files of noise. What stages 1 and 2 would find of them is drawn into a store, in the shapes that one of
-them really has, since analysing all takes hours. `gallery build` then finds all analysed and joins their descriptors.
+Pictures are small files of noise. What stages 1 and 2 would find of them is drawn into a store, in the shapes that one
+of them really has, since analysing all takes hours. `gallery build` then finds all analysed and joins descriptors.
 Each command is a process of its own: its seconds of the CPU and of the clock, and the most memory it had.
 """
 
