@@ -179,6 +179,22 @@ def test_a_store_that_is_too_small_ends_a_build(command: Command, folder: Path) 
     assert code == 2 and "did not keep what was found of" in says and "store.limit=" in says
 
 
+def test_entries_that_made_room_are_missed_and_made_again(command: Command, folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    command("build", folder)
+    gone = store / "analyses" / f"{table_of(store).rows['1.png'].key}.safetensors"
+    size = gone.stat().st_size
+    gone.unlink()
+    _, says = command("info", folder)
+    assert says.split()[-3:] == ["1", "0", "0"]
+    code, says = command("build", folder, "store.limit=1")  # not one of the settings that make other galleries
+    assert code == 0 and "1 analysed now, 2 before, 0 left out, 0 gone" in says
+    assert gone.is_file()
+    shutil.rmtree(store)
+    code, says = command("build", folder, f"store.limit={2 * 2.6 * size / 2**30}")  # two fit into half of it
+    assert code == 1 and "made room for others; pass a larger store.limit= here and to runs" in says
+
+
 def test_without_its_table_a_gallery_is_found_by_its_entries(
     command: Command, folder: Path, tmp_path: Path, passes: list[int]
 ) -> None:
@@ -225,6 +241,8 @@ def test_what_is_removed_is_that_of_one_gallery(command: Command, folder: Path, 
     command("build", folder)
     command("build", other)
     assert len(entries(store)) == 3 + 2  # pictures, and the descriptors of each gallery together
+    for table in tables(store / "galleries"):
+        (store / "galleries" / f".{table.path.stem}-killed.tmp").write_text("half a table")
     code, says = command("remove", folder)
     assert code == 0 and "3 analyses removed" in says
     assert entries(store) == entries_of([table_of(store)]) and len(entries(store)) == 1 + 1

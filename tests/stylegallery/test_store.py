@@ -264,6 +264,25 @@ def test_of_many_new_pictures_few_stay_in_memory(
     assert all(map(same, found, plain))
 
 
+def test_what_is_computed_again_holds_no_picture(
+    analyser: Analyser, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of thousands whose entries made room for others."""
+    analysed(analyser, pictures.first)
+    kept, read, whole = analysed(analyser, pictures.first), list[weakref.ref[Tensor]](), Analyser.read
+    assert analyser.store
+    shutil.rmtree(analyser.store.analyses.folder)
+
+    def watched(self: Analyser, *given: Any) -> Input:
+        found = whole(self, *given)
+        read.append(weakref.ref(found.image))
+        return found
+
+    monkeypatch.setattr(Analyser, "read", watched)
+    assert len(kept.descriptors.circles) and read
+    assert [one() for one in read] == [None]
+
+
 def test_what_goes_while_it_is_used_is_computed_again(
     analyser: Analyser, pictures: Pictures, passes: list[int]
 ) -> None:
@@ -356,6 +375,12 @@ def test_an_entry_of_another_form_is_none(tmp_path: Path, form: str) -> None:
     assert not kept.get("a", {"values": "float n n", "others": "float n"})
 
 
+def test_an_entry_of_nothing_is_none(tmp_path: Path) -> None:
+    kept = entries(tmp_path)
+    kept.put("a", {"values": torch.zeros(0, 3)})
+    assert kept.get("a", {"values": "float n m"}) is None
+
+
 def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     """A look counts as a use; what a killed process left goes as well, and nothing of anybody else."""
     size = len(entries(tmp_path / "a").put("a", values(0)) or (tmp_path / "a" / "a.safetensors").read_bytes())
@@ -377,9 +402,10 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
 
 
 def test_another_process_may_remove_entries_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = entries(tmp_path, 1500)
+    kept = entries(tmp_path)
     for key in "ab":
         kept.put(key, values(0))
+    kept = entries(tmp_path, 3.2 * kept.path("a").stat().st_size)
     seen = list(kept.files())
     monkeypatch.setattr(kept, "files", lambda: [*seen, (tmp_path / "gone.safetensors", seen[0][1])])
     seen[0][0].unlink()
@@ -415,10 +441,12 @@ def test_two_processes_do_not_compute_the_same(
     analyser: Analyser, pictures: Pictures, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One waits for the other, as threads with locks of their own do, and takes what it found."""
-    twin = replace(analyser, store=copy.deepcopy(analyser.store))
+    twin, whole = replace(analyser, store=copy.deepcopy(analyser.store)), analysis.describe
+    described: list[object] = []
+    monkeypatch.setattr(analysis, "describe", lambda *given: described.append(given) or whole(*given))
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda one: analysed(one, pictures.first), (analyser, twin))
-    assert len(passes) == 2 and same(first, second)
+    assert len(passes) == 2 and len(described) == 1 and same(first, second)
     assert analyser.store
     monkeypatch.setattr(module, "PATIENCE", 0.1)
     key = analyser.store.inversion_key(twin.read(pictures.second).image)
