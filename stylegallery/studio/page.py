@@ -34,29 +34,31 @@ def script(*names: str) -> str:
     return "".join((FRONT / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
-def explained(guest: Guest | None, error: Exception) -> str:
+def explained(guest: Guest, error: Exception) -> str:
     """A sentence for the visitor, without places of this machine."""
-    text = f"{error}"
-    return text.replace(f"{guest.visit.folder}/", "") if guest else text
+    return str(error).replace(f"{guest.visit.folder}/", "")
 
 
 def build(visits: Visits) -> gr.Blocks:
     """The page of a studio."""
 
+    def admitted(request: gr.Request) -> Guest:
+        try:
+            return visits.of(request.session_hash)
+        except InputError as error:  # the house is full
+            raise gr.Error(str(error), title="Not now", print_exception=False) from error
+
     def stop(request: gr.Request) -> None:
-        visits.of(request.session_hash).easel.stop()
+        admitted(request).easel.stop()
 
     def answering(do: Callable[[Guest, Any], Any], show: Callable[..., Any]) -> Callable[..., Any]:
         """What a handler of the wall answers: the wall, with an error said on it."""
 
         def handler(event: gr.EventData, request: gr.Request) -> Any:
-            guest = None
+            guest = admitted(request)
             try:
-                guest = visits.of(request.session_hash)
                 return show(guest, do(guest, event._data))
             except InputError as error:
-                if guest is None:
-                    raise gr.Error(str(error)) from error
                 return show(guest, None, explained(guest, error))
 
         return handler
@@ -71,12 +73,12 @@ def build(visits: Visits) -> gr.Blocks:
         return gr.skip() if error else file
 
     def hello(request: gr.Request) -> Any:
-        guest = visits.of(request.session_hash)
-        return view.bundled()[0], view.wall(guest, WELCOME), view.easel(guest)
+        guest = visits.here(request.session_hash)
+        return view.bundled()[0] | view.pictures_of(guest), view.wall(guest, WELCOME), view.easel(guest)
 
     def look(request: gr.Request) -> Iterator[Any]:
         """Analyse what is new, and show it."""
-        guest = visits.of(request.session_hash)
+        guest = admitted(request)
         error = ""
         try:
             for number in guest.visit.analyse():
@@ -104,7 +106,7 @@ def build(visits: Visits) -> gr.Blocks:
                 yield gr.skip(), view.easel(guest, text="stopped before the first stroke")
 
     def paint(event: gr.EventData, request: gr.Request) -> Iterator[Any]:
-        guest = visits.of(request.session_hash)
+        guest = admitted(request)
         try:
             wishes = Wishes.of(event._data)
         except InputError as error:
@@ -113,11 +115,11 @@ def build(visits: Visits) -> gr.Blocks:
         yield from painting(guest, guest.easel.paint(wishes))
 
     def go_on(request: gr.Request) -> Iterator[Any]:
-        guest = visits.of(request.session_hash)
+        guest = admitted(request)
         yield from painting(guest, guest.easel.carry_on())
 
     def opened(event: gr.EventData, request: gr.Request) -> Any:
-        guest = visits.of(request.session_hash)
+        guest = admitted(request)
         try:
             wishes, text = deeds.opened(guest, event._data)
         except InputError as error:
@@ -139,6 +141,8 @@ def build(visits: Visits) -> gr.Blocks:
                 elem_id="title", js_on_load=None, apply_default_css=False)  # fmt: skip
         wall_js = f"wall(element, {triggers('act', 'bring', 'fetch')}, props, watch);"
         wall = gr.HTML(js_on_load=script("common", "regions", "wall") + wall_js, **part)
+        place = gr.HTML("", elem_id="place", js_on_load=None, apply_default_css=False)  # one's place in the queue
+        slow: dict[str, Any] = SLOW | {"show_progress_on": place}
         easel_js = f"easel(element, {triggers('paint', 'stop', 'on', 'open', 'fetch')}, props, watch);"
         easel = gr.HTML(js_on_load=script("common", "easel") + easel_js, **part)
         private: dict[str, Any] = {"inputs": None, "api_visibility": "private"}
@@ -146,14 +150,14 @@ def build(visits: Visits) -> gr.Blocks:
         page.unload(leave)
         wall.act(answering(deeds.act, walled), outputs=wall, **QUICK, **private)
         wall.bring(answering(deeds.bring, brought), outputs=[shelf, wall], **QUICK, **private).then(
-            look, outputs=wall, **SLOW, **private
+            look, outputs=wall, trigger_mode="multiple", **slow, **private
         )
         wall.fetch(answering(deeds.fetch, fetched), outputs=purse, **QUICK, **private)
         easel.fetch(answering(deeds.fetch, fetched), outputs=purse, **QUICK, **private)
-        easel.paint(paint, outputs=[shelf, easel], **SLOW, **private)
-        easel.on(go_on, outputs=[shelf, easel], **SLOW, **private)
+        easel.paint(paint, outputs=[shelf, easel], **slow, **private)
+        easel.on(go_on, outputs=[shelf, easel], **slow, **private)
         easel.stop(stop, **QUICK, **private)
-        easel.open(opened, outputs=[shelf, wall, easel], **SLOW, **private)
+        easel.open(opened, outputs=[shelf, wall, easel], **slow, **private)
     return page
 
 

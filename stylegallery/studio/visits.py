@@ -66,6 +66,12 @@ class Visits:
             guest.seen, guest.left = time.monotonic(), None
             return guest
 
+    def here(self, session: str | None) -> Guest:
+        """The visitor of a session where there is one, or one who has done nothing yet: a page that was opened alone
+        takes no place."""
+        visit = Visit(self.workshop, Path(self.root.name, "nobody"))
+        return self.guests.get(session or "") or Guest(visit, Easel(visit))
+
     def leave(self, session: str | None) -> None:
         """A page was closed: its painting ends now, its files a little later."""
         with self.lock:

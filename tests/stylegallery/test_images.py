@@ -9,7 +9,7 @@ import torch
 from colour_profiles import ADOBE_RGB, DISPLAY_P3, cmyk_profile, gamma, grey_profile, rgb_profile, srgb_curve
 from conftest import paint
 from odd_pictures import BROKEN_PICTURES, claim_size, write_tiff
-from PIL import EpsImagePlugin, Image, PngImagePlugin
+from PIL import EpsImagePlugin, Image, PngImagePlugin, __version__
 
 from stylegallery.decoding import open_image
 from stylegallery.errors import InputError
@@ -17,6 +17,7 @@ from stylegallery.files import notice
 from stylegallery.images import read_image, resize, to_pixels, write_png
 from stylegallery.picture_files import FORMATS, SUFFIXES, list_images
 
+BEFORE_13 = int(__version__.partition(".")[0]) < 13  # as Gradio, and so the studio, still wants it
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 48), dtype=np.uint8)
 
 
@@ -146,6 +147,7 @@ def test_transparent_grey_of_sixteen_bits(tmp_path: Path) -> None:
     assert at(read_image(tmp_path / "a.png"), 1, 1) == pytest.approx([40000 / 65535] * 3)
 
 
+@pytest.mark.skipif(BEFORE_13, reason="Pillow 12 knows no grey of associated alpha")
 def test_associated_alpha(tmp_path: Path) -> None:
     """Grey of one half, half of it there: three quarters over white."""
     write_tiff(tmp_path / "a.tif", np.tile(np.array([64, 128], dtype=np.uint8), (40, 40, 1)))
@@ -171,6 +173,8 @@ def test_turned_tiff(tmp_path: Path, compression: str | None, orientation: int, 
     ("mode", "form"), [("LAB", "tif"), ("YCbCr", "tif"), ("PA", "tif"), ("P", "gif"), ("1", "bmp")]
 )
 def test_other_modes(tmp_path: Path, mode: str, form: str) -> None:
+    if BEFORE_13 and mode == "YCbCr":
+        pytest.skip("Pillow 12 does not read the YCbCr TIFF that it writes")
     image = Image.new("RGB", (40, 40), "white")
     lightest = (255, 128, 128)
     image = Image.new("LAB", (40, 40), lightest) if mode == "LAB" else image.convert("P" if mode == "PA" else mode)

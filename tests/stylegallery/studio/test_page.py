@@ -109,6 +109,11 @@ def test_the_queue_and_the_house_are_bounded(studio: tuple[Visits, str], monkeyp
         answer = Stranger(address, f"full{number}").ask("act", {"do": "undo"})
     assert "visitors are here already" in json.dumps(answer)
     assert len(visits.guests) <= 4
+    tabs = [urllib.request.urlopen(f"{address}/gradio_api/heartbeat/tab{number}") for number in range(100)]
+    _, wall, _ = Stranger(address, "tab99").ask("load", None)  # a page that is opened takes no place
+    assert wall["samples"]["content"] and len(visits.guests) <= 4
+    for tab in tabs:
+        tab.close()
 
 
 def test_a_page_that_is_closed_ends_its_painting(workshop: Workshop) -> None:

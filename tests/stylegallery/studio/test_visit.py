@@ -18,12 +18,14 @@ from stylegallery.errors import InputError
 from stylegallery.provenance import weights_digests
 from stylegallery.regions import resize_labels
 from stylegallery.studio import brush
+from stylegallery.studio.__main__ import main
 from stylegallery.studio.brush import Stroke
 from stylegallery.studio.bundle import bundle, folder_of
 from stylegallery.studio.easel import Easel, Moment
 from stylegallery.studio.opening import open_result
 from stylegallery.studio.visit import Visit
 from stylegallery.studio.wishes import Wishes
+from stylegallery.studio.workshop import Workshop
 
 DOT = Stroke(radius=0.2, points=[(0.5, 0.5)])
 
@@ -289,3 +291,20 @@ def test_hostile_records(visit: Visit, data: bytes) -> None:
 def test_hostile_wishes(wishes: object) -> None:
     with pytest.raises(InputError):
         Wishes.of(wishes)
+
+
+def test_a_missing_gradio_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("stylegallery.studio.__main__.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["studio", "model=embedded"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: the studio needs Gradio; python -m pip install -e '.[studio]' installs it\n"
+    )
+
+
+@pytest.mark.parametrize("given", ["content=a.jpg", "seed=1", "time_budget=30", "model=nothing", "method=identity"])
+def test_settings_that_are_none_of_a_studio(given: str) -> None:
+    with pytest.raises(InputError):
+        Workshop([given])
