@@ -31,7 +31,7 @@ from sklearn.metrics import silhouette_score
 import stylegallery
 from stylegallery import MatchConstraints, StyleGallery
 from stylegallery.draws import derived
-from stylegallery.figures import HALO, energy_figure, overlay, overview, plan_figure, show
+from stylegallery.figures import energy_figure, overlay, overview, plan_figure, regions_figure, show
 from stylegallery.guidance import guidance_timesteps, style_target
 from stylegallery.images import read_image, to_pixels
 from stylegallery.inversion import fuse
@@ -104,16 +104,9 @@ _ = show_row(maps | {"fused": component_colours(fused)}, height=1.9)
 # %%
 features = [gallery.analyser.inverted([image])[0].features for image in images]
 _ = show_row({f"{name}: fused features": component_colours(one) for name, one in zip(names, features, strict=True)})
-_, axes = show_row(
-    {
-        f"{name}: {region_count(regions)} regions": overlay(image, regions, colours(region_count(regions)))
-        for name, image, regions in zip(names, images, labels, strict=True)
-    }
-)
-for axis, image, regions in zip(axes, images, labels, strict=True):
-    for region in range(1, region_count(regions) + 1):
-        x, y = deepest_point(regions, region, image.shape[-2:])
-        axis.text(x, y, str(region), ha="center", va="center", weight="bold", path_effects=HALO)
+
+# %%
+regions_figure(analyses)
 
 # %% [markdown]
 # How the content came to its regions: K-means cuts the features into $k$ clusters, and the silhouette chooses $k$.

@@ -17,6 +17,7 @@ EXPORTED = {
     "StyleGallery": "stylegallery.pipeline",
     "item_generator": "stylegallery.draws",
     "plan_figure": "stylegallery.figures",
+    "regions_figure": "stylegallery.figures",
     "save": "stylegallery.images",
 }
 

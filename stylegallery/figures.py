@@ -17,6 +17,7 @@ from stylegallery.region_pictures import colours, deepest_point
 from stylegallery.regions import region_count, resize_labels
 
 if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not need
+    from stylegallery.analysis import Analysis
     from stylegallery.plan import Plan
 
 GREY = (0.55, 0.55, 0.55)
@@ -44,14 +45,19 @@ def show(axes: Axes, pixels: np.ndarray, title: str = "") -> None:
     axes.axis("off")
 
 
+def show_regions(axes: Axes, image: Tensor, labels: Tensor, title: str = "") -> None:
+    """A picture (1, 3, H, W) with its regions, labels (h, w), in colours and numbered."""
+    palette = colours(region_count(labels))
+    pixels = overlay(image, labels, palette)
+    show(axes, pixels, title)
+    for label in range(1, len(palette) + 1):
+        x, y = deepest_point(labels, label, pixels.shape[:2])
+        axes.text(x, y, str(label), ha="center", va="center", fontsize=11, weight="bold", path_effects=HALO)
+
+
 def show_content_regions(axes: Axes, result: Stylization) -> None:
     assert result.content_labels is not None
-    palette = colours(region_count(result.content_labels))
-    pixels = overlay(result.content, result.content_labels, palette)
-    show(axes, pixels)
-    for label in range(1, len(palette) + 1):
-        x, y = deepest_point(result.content_labels, label, pixels.shape[:2])
-        axes.text(x, y, str(label), ha="center", va="center", fontsize=11, weight="bold", path_effects=HALO)
+    show_regions(axes, result.content, result.content_labels)
 
 
 def show_reference_regions(axes: Axes, result: Stylization, number: int) -> None:
@@ -181,6 +187,18 @@ def crop(image: Tensor, centre: tuple[float, float]) -> np.ndarray:
         round(min(max(0, middle - DETAIL / 2), max(0, length - DETAIL))) for middle, length in ((y, height), (x, width))
     )
     return to_pixels(image[..., top : top + DETAIL, left : left + DETAIL])
+
+
+def regions_figure(analyses: "Sequence[Analysis]", height: float = 2.6) -> Figure:
+    """What was found in pictures, a content and its references: their numbered regions side by side."""
+    widths = [analysis.image.shape[-1] / analysis.image.shape[-2] for analysis in analyses]
+    figure = Figure(figsize=(height * sum(widths), height + 0.3), layout="constrained")
+    grid = figure.add_gridspec(1, len(analyses), width_ratios=widths)
+    for number, analysis in enumerate(analyses):
+        name = f"reference {number}" if number else "content"
+        title = f"{name}: {region_count(analysis.labels)} regions"
+        show_regions(figure.add_subplot(grid[number]), analysis.image, analysis.labels, title)
+    return figure
 
 
 def plan_figure(plan: "Plan") -> Figure:

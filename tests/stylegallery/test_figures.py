@@ -1,5 +1,8 @@
 """Figures show what their names say: every border, a label inside its region, every curve."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from stylegallery.contract import Energy, Match, Stylization
-from stylegallery.figures import details_of, energy_figure, overlay, overview
+from stylegallery.figures import details_of, energy_figure, overlay, overview, regions_figure
 from stylegallery.images import to_pixels
 from stylegallery.region_pictures import colours, deepest_point
 
@@ -22,6 +25,19 @@ def test_borders_are_drawn_in_every_direction() -> None:
             assert white[middle, edge - 1 : edge + 1].all()
             assert white[edge - 1 : edge + 1, middle].all()
     assert not white[24, 20:28].any()
+
+
+def test_regions_of_pictures_are_numbered_side_by_side() -> None:
+    labels = torch.ones(8, 12, dtype=torch.long)
+    labels[:, 8:] = 2
+    found: list[Any] = [SimpleNamespace(image=torch.zeros(1, 3, 16, 24), labels=labels)] * 3
+    axes = regions_figure(found).axes
+    assert [one.get_title() for one in axes] == [
+        f"{name}: 2 regions" for name in ("content", "reference 1", "reference 2")
+    ]
+    for one in axes:
+        places = {text.get_text(): text.get_position()[0] for text in one.texts}
+        assert places["1"] < 16 < places["2"]
 
 
 def test_a_region_is_labelled_inside_itself() -> None:

@@ -4,7 +4,7 @@ import base64
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -82,11 +82,8 @@ def test_visitors_are_apart_and_leave_nothing(studio: tuple[Visits, str]) -> Non
     assert folder != visits.of("other").visit.folder and folder.is_dir()
     with urllib.request.urlopen(f"{address}/gradio_api/heartbeat/one", timeout=30) as heartbeat:
         heartbeat.readline()
-    for _ in range(200):
-        if not folder.exists():
-            break
-        time.sleep(0.1)
-    assert not folder.exists() and "one" not in visits.guests and "other" in visits.guests
+    until(lambda: not folder.exists())
+    assert "one" not in visits.guests and "other" in visits.guests
 
 
 @pytest.mark.slow
@@ -114,6 +111,37 @@ def test_the_queue_and_the_house_are_bounded(studio: tuple[Visits, str], monkeyp
     assert wall["samples"]["content"] and len(visits.guests) <= 4
     for tab in tabs:
         tab.close()
+
+
+@pytest.mark.slow
+def test_a_painting_whose_visitor_left_is_ended(studio: tuple[Visits, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    visits, address = studio
+    monkeypatch.setattr(visits, "patience", 60.0)
+    monkeypatch.setattr(visits, "most", 20)
+    stranger = Stranger(address, "leaving")
+    stranger.ask("bring", {"kind": "content", "sample": "coffee"})
+    stranger.ask("bring", {"kind": "style", "sample": "mosaic_bay"})
+    easel = visits.of("leaving").easel
+    with urllib.request.urlopen(f"{address}/gradio_api/heartbeat/leaving", timeout=30) as heartbeat:
+        heartbeat.readline()
+        assert stranger.join("paint", {"steps": 300})[0] == 200
+        until(lambda: easel.going is not None)
+    until(lambda: easel.left)
+    going = easel.going
+    assert going is not None and not easel.results
+    until(
+        lambda: Stranger(address, "next").ask("bring", {"kind": "style", "sample": "mosaic_bay"})
+    )  # one may paint again
+    done = len(next(going[1]).energies)
+    assert done < 300 and not easel.results
+
+
+def until(test: Callable[[], object]) -> None:
+    for _ in range(400):
+        if test():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come")
 
 
 def test_a_page_that_is_closed_ends_its_painting(workshop: Workshop) -> None:
