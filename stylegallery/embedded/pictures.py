@@ -191,8 +191,9 @@ def recolour(images: Tensor, draws: Tensor) -> Tensor:
 def training_batch(bank: PictureBank, size: int, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Images (batch, 3, size, size) in [-1, 1] and their semantic targets (batch, 88, size / 8, size / 8).
 
-    Square crops of 3/4 to 9/8 of `size`, resized, mirrored and given other palettes at random. The draws are made on
-    the CPU, the rest where the bank is.
+    Square crops of 3/8 to 9/8 of `size`, resized, mirrored and given other palettes at random: enlarged, a picture has
+    its things where those of a result of twice the resolution have them. The draws are made on the CPU, the rest where
+    the bank is.
     """
     device = bank.pictures.device
     kind = torch.multinomial(bank.shares, batch, replacement=True, generator=generator)
@@ -200,7 +201,7 @@ def training_batch(bank: PictureBank, size: int, batch: int, generator: torch.Ge
     draws = torch.rand(batch, 10, generator=generator)
     index = first + (draws[:, 0] * bank.counts[kind]).long()
     sizes = bank.sizes[index]
-    smallest = size * 3 / 4
+    smallest = size * 3 / 8
     side = smallest + draws[:, 1] * (sizes.amin(1).clamp(max=size * 9 / 8) - smallest)
     corner = draws[:, 2:4] * (sizes - side[:, None])
     full = torch.tensor(bank.pictures.shape[-2:])
