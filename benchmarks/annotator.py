@@ -24,7 +24,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with content/ and style/")
     args = parser.parse_args()
-    encoder, found, indices = IndependentAnnotator().encoder, [], {True: [], False: []}
+    encoder, found = IndependentAnnotator().encoder, []
+    indices: dict[bool, list[float]] = {True: [], False: []}
     for mask, picture in labelled_pictures(args.data):
         image = resize(read_image(picture), SIDE, "keep", 1)
         tokens = encoder(image)

@@ -5,7 +5,9 @@ python benchmarks/deviations.py --data ../shared/data/benchmark [--items 12]
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,8 @@ from stylegallery.pipeline import StyleGallery
 from stylegallery.plan import Plan
 from stylegallery.segmentation import find_regions
 
-DEVIATIONS: dict[str, dict[str, object]] = {
+T = TypeVar("T")
+DEVIATIONS: dict[str, dict[str, Any]] = {
     "merging": {"segmentation": {"merging": "sequential"}},
     "aggregation": {"matching": {"aggregation": "random_transformer"}},
     "aggregation, another seed": {"matching": {"aggregation": "random_transformer"}, "seed": 1},
@@ -53,7 +56,11 @@ def items(root: Path, count: int) -> list[Item]:
     return found
 
 
-def replan(method: StyleGallery, plan: Plan, deviation: dict, seeds: list[int]) -> Plan:
+def same(value: T) -> T:
+    return value
+
+
+def replan(method: StyleGallery, plan: Plan, deviation: dict[str, Any], seeds: list[int]) -> Plan:
     """The plan with the deviation's settings; the diffusion features of `plan` are used again."""
     segmentation = replace(method.segmentation, **deviation.get("segmentation", {}))
     matching = replace(method.matching, **deviation.get("matching", {}))
@@ -64,7 +71,7 @@ def replan(method: StyleGallery, plan: Plan, deviation: dict, seeds: list[int]) 
         if segmentation != method.segmentation:
             found = find_regions(inversion, image, segmentation, own_seed)
         described = describe(found.labels, inversion.features, image, method.analyser.encoder, matching, seed)
-        analyses.append(replace(known, get_segmentation=lambda found=found: found, descriptors=described))
+        analyses.append(replace(known, get_segmentation=partial(same, found), get_descriptors=partial(same, described)))
     content, *references = analyses
     candidates = [reference.descriptors for reference in references]
     return Plan(content, references, best_matches(content.descriptors, candidates, matching, MatchConstraints()))

@@ -100,8 +100,10 @@ def pair_by_pair(
     matches = []
     for region, row in enumerate(scores, 1):
         best = max(range(len(pairs)), key=lambda index: row[index])
-        target, terms = pairs[best]
-        matches.append(Match(region, *target, float(row[best]), *terms[region - 1].tolist(), False))
+        (picture, taken), terms = pairs[best]
+        statistics, semantics, geometry = terms[region - 1].tolist()
+        score = float(row[best])
+        matches.append(Match(region, picture, taken, score, statistics, semantics, geometry, False))
     return matches
 
 
@@ -154,7 +156,8 @@ def kept(count: int, store: Path) -> list[Analysis]:
     entries = Entries(store, LIMIT)
     keys = [digest(str(number)) for number in range(count)]
     nothing: Any = None
-    return [Analysis("", 0, partial(read, entries, key), nothing, nothing, key) for key in keys]
+    whole: Any = read  # no entry of these is gone
+    return [Analysis("", 0, partial(whole, entries, key), nothing, nothing, key) for key in keys]
 
 
 def alone(function: Callable[..., Any], *arguments: object) -> Any:

@@ -131,7 +131,7 @@ def measured(
 def drift(method: StyleGallery, latents: Sequence[Tensor]) -> pd.DataFrame:
     """How far features move from a timestep (rows) to one so many above (columns): mean |difference| by mean |feature|
     of queries, keys and values, mean over layers and latents, in per cent."""
-    layers, rows = guided_layers(method.model, method.guidance), {}
+    layers, rows = guided_layers(method.model, method.guidance), dict[int, dict[str, float]]()
     for timestep in (1, 51, 101, 201, 401, 601, 801):
         rows[timestep] = {}
         for distance in (0, 6, 24, 30, 48, 60, 96):

@@ -45,7 +45,7 @@ def named_model(name: str, device: str) -> DiffusionModel:
     """`embedded`, `quarter`, `sd1` or `sdxl`, the last three with drawn weights, or a folder in diffusers layout."""
     if name in ("quarter", "sd1", "sdxl"):
         place = pick_device(device)
-        changes = QUARTER if name == "quarter" else {}
+        changes: dict[str, Any] = QUARTER if name == "quarter" else {}
         return drawn("sd1" if name == "quarter" else name, place, pick_dtype("auto", place), **changes)
     given = ["model=embedded"] if name == "embedded" else ["model=sd15", f"model.path={name}"]
     return instantiate(settings(f"device={device}", *given).model, _convert_="all")
