@@ -1,6 +1,6 @@
 """StyleGallery: analyse every picture, match their regions, render. Start reading here."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -246,7 +246,7 @@ class StyleGallery:
             for plan, image, (_, energies), own in zip(plans, images, found, watches, strict=True)
         ]
 
-    def render_stepwise(self, plan: Plan) -> Iterator[Update]:
+    def render_stepwise(self, plan: Plan) -> Generator[Update]:
         """`render`, one update at a time: whoever stops asking has the result so far, and may ask for the next later.
 
         A time budget has no effect here.

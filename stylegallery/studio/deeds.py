@@ -195,7 +195,7 @@ def opened(guest: Guest, given: object) -> tuple[Wishes, str]:
     with guest.visit.lock:
         wishes, others = open_result(guest.visit, [file.file() for file in asked.files])
     if not others:
-        return wishes, "opened: paint, and the same picture comes out"
+        return wishes, "Opened: paint, and the same picture comes out"
     return (
         wishes,
         f"opened; this studio paints with other settings, so that the picture will differ: {', '.join(others)}",

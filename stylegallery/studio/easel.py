@@ -1,8 +1,9 @@
 """Painting for one visitor: update by update, stopped with what is there, and carried on from there."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from inspect import GEN_RUNNING, getgeneratorstate
 from pathlib import Path
 
 from torch import Tensor
@@ -72,7 +73,7 @@ class Easel:
 
     def __init__(self, visit: Visit) -> None:
         self.visit, self.results, self.made = visit, list[Result](), 0
-        self.going: tuple[Started, Iterator[Update], float] | None = None  # what was stopped, and its seconds so far
+        self.going: tuple[Started, Generator[Update], float] | None = None  # what was stopped, and its seconds so far
         self.stopping = self.left = False
 
     def stop(self) -> None:
@@ -117,6 +118,8 @@ class Easel:
         """Go on with what was stopped. Raises InputError where nothing was."""
         if self.going is None:
             raise InputError("nothing was stopped that could be carried on; paint first")
+        if getgeneratorstate(self.going[1]) == GEN_RUNNING:  # for a page that was closed meanwhile
+            raise InputError("the last update is still being made; go on in a moment")
         self.stopping = self.left = False
         yield from self.update()
 

@@ -14,6 +14,7 @@ from stylegallery.picture_files import FORMATS
 
 MOST_BYTES = 24 * 2**20  # of a file
 MOST_PIXELS = 24_000_000  # of a picture or a mask
+MOST_OF_VISITOR = 2**30  # bytes of all files that a visitor brings or makes
 MOST_REFERENCES = 24
 MOST_RESULTS = 12  # that a visitor's history holds
 MOST_POINTS = 20_000  # of brush strokes
@@ -49,8 +50,14 @@ def require_picture(data: bytes, name: str) -> str:
 
 
 def put(folder: Path, name: str, suffix: str, data: bytes) -> Path:
-    """The file of some bytes in a folder of ours: one file of equal bytes, and no two of one name."""
+    """The file of some bytes in a folder of ours: one file of equal bytes, and no two of one name.
+
+    Raises:
+        InputError: the folder holds as much as a visitor may have.
+    """
     stem, digest = safe_stem(name), hashlib.sha256(data).hexdigest()
+    if sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) + len(data) > MOST_OF_VISITOR:
+        raise InputError("this session holds as many files as it may; load the page again to begin anew")
     for number in range(1, 1000):
         path = folder / f"{stem if number == 1 else f'{stem}_{number}'}{suffix}"
         if not path.exists():

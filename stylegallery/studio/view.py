@@ -6,10 +6,11 @@ from typing import Any
 from stylegallery.contract import Match
 from stylegallery.images import read_image, resize
 from stylegallery.studio.choices import named
-from stylegallery.studio.drawing import as_jpeg, in_words, outlined, palette
+from stylegallery.studio.drawing import OnPage, as_jpeg, in_words, outlined, palette
 from stylegallery.studio.easel import Moment, Result
 from stylegallery.studio.limits import MOST_BYTES
 from stylegallery.studio.samples import SAMPLES, samples
+from stylegallery.studio.visit import Shown, Visit
 from stylegallery.studio.visits import Guest
 from stylegallery.studio.wishes import Wishes
 
@@ -27,7 +28,15 @@ def bundled() -> tuple[dict[str, str], dict[str, list[dict[str, str]]]]:
 
 def pictures_of(guest: Guest) -> dict[str, str]:
     """The visitor's pictures by key."""
-    return {picture.sha256: as_jpeg(read_image(picture.path), 768) for picture in guest.visit.pictures if picture}
+    return {picture.sha256: on_page(guest.visit, picture).address for picture in guest.visit.pictures if picture}
+
+
+def on_page(visit: Visit, picture: Shown) -> OnPage:
+    """A picture for the page, made once."""
+    if picture.sha256 not in visit.shown_as:
+        image = read_image(picture.path)
+        visit.shown_as[picture.sha256] = OnPage(as_jpeg(image, 768), image.shape[-1], image.shape[-2])
+    return visit.shown_as[picture.sha256]
 
 
 def wall(guest: Guest, text: str = "", kind: str = "info") -> dict[str, Any]:
@@ -77,8 +86,8 @@ def sized(guest: Guest, number: int, unknown: bool) -> dict[str, Any]:
     assert picture is not None
     key = visit.key(number, visit.look.resolution, visit.choices.masks.get(number))
     if unknown:
-        image = read_image(picture.path)
-        return {"width": image.shape[-1], "height": image.shape[-2], "regions": None}
+        _, width, height = on_page(visit, picture)
+        return {"width": width, "height": height, "regions": None}
     if key not in visit.outlines:
         analysis = visit.analysis(number)
         larger = resize(read_image(picture.path), 512, "keep", 8)

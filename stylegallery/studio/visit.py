@@ -1,5 +1,6 @@
 """One visitor: the pictures, what is known of them, and what was decided. Nothing of it is shared with another."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ from stylegallery.region_pictures import write_indexed_png
 from stylegallery.regions import override, region_count, resize_labels
 from stylegallery.studio import brush
 from stylegallery.studio.choices import At, Choices, Pair, Point, point_in
-from stylegallery.studio.drawing import Outlined
-from stylegallery.studio.limits import MOST_REFERENCES, keep_picture, put, require_picture, require_size
+from stylegallery.studio.drawing import OnPage, Outlined
+from stylegallery.studio.limits import MOST_REFERENCES, keep_picture, put, require_picture, require_size, safe_stem
 from stylegallery.studio.wishes import Wishes
 from stylegallery.studio.workshop import Workshop
 
@@ -47,6 +48,7 @@ class Visit:
         self.pictures: list[Shown | None] = [None]
         self.choices, self.past, self.seed = Choices(), list[Choices](), 0
         self.known: dict[tuple[Wishes, int, str, str], Analysis] = {}
+        self.shown_as: dict[str, OnPage] = {}
         self.outlines: dict[tuple[Wishes, int, str, str], Outlined] = {}
         self.methods: dict[Wishes, StyleGallery] = {}
 
@@ -57,6 +59,7 @@ class Visit:
         self.pictures[0] = self.shown(name, data)
         pins_of_it = replace(self.choices, pins=(), forbidden=()).with_mask(0, None)
         self.choices, self.past = pins_of_it, []
+        self.forget()
 
     def take_reference(self, name: str, data: bytes) -> None:
         """Another painting. Raises InputError where it cannot be used, or there are too many."""
@@ -71,6 +74,14 @@ class Visit:
         self.require_reference(reference)
         del self.pictures[reference]
         self.choices, self.past = self.choices.without(reference), []
+        self.forget()
+
+    def forget(self) -> None:
+        """What is known of pictures that are no longer here; the store has their analyses."""
+        here = {picture.sha256 for picture in self.pictures if picture}
+        self.known = {key: found for key, found in self.known.items() if key[2] in here}
+        self.outlines = {key: found for key, found in self.outlines.items() if key[2] in here}
+        self.shown_as = {sha256: found for sha256, found in self.shown_as.items() if sha256 in here}
 
     def shown(self, name: str, data: bytes) -> Shown:
         path = keep_picture(self.folder, name, data)
@@ -238,7 +249,8 @@ class Visit:
         self.use_mask(number, name, suffix, data)
 
     def use_mask(self, number: int, name: str, suffix: str, data: bytes) -> None:
-        mask = put(self.folder, f"mask_{name}", suffix, data)
+        digest = hashlib.sha256(data).hexdigest()[:8]
+        mask = put(self.folder, f"mask_{safe_stem(name)}_{digest}.", suffix, data)
         self.decide(lambda choices, _: choices.with_mask(number, mask))
 
     def mask_png(self, number: int, labels: Tensor | None = None) -> bytes:

@@ -13,7 +13,7 @@ from stylegallery.pipeline import StyleGallery
 from stylegallery.store import AnalysisStore
 from stylegallery.studio.wishes import Wishes
 
-STORE_LIMIT = 2.0  # GiB of analyses of one visitor
+STORE_LIMIT = 0.5  # GiB of analyses of one visitor
 
 
 class Workshop:

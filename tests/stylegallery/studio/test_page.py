@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from inspect import GEN_RUNNING, getgeneratorstate
 from typing import Any
 
 import pytest
@@ -132,6 +133,7 @@ def test_a_painting_whose_visitor_left_is_ended(studio: tuple[Visits, str], monk
     until(
         lambda: Stranger(address, "next").ask("bring", {"kind": "style", "sample": "mosaic_bay"})
     )  # one may paint again
+    until(lambda: getgeneratorstate(going[1]) != GEN_RUNNING)
     done = len(next(going[1]).energies)
     assert done < 300 and not easel.results
 

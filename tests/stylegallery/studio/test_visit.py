@@ -275,6 +275,21 @@ def test_names_of_files(new_visit: Callable[[], Visit], name: str) -> None:
     assert path.parent == visit.folder and path.name.replace("_", "").removesuffix(".png").isalnum()
 
 
+def test_a_session_holds_so_many_bytes(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegallery.studio.limits.MOST_OF_VISITOR", 1000)
+    with pytest.raises(InputError, match="as many files as it may"):
+        visit.take_reference("a.png", picture())
+    assert len(visit.pictures) == 3
+
+
+def test_pictures_that_are_gone_are_forgotten(visit: Visit) -> None:
+    visit.plan()
+    assert len(visit.known) == 3
+    visit.remove(1)
+    visit.take_photo("a.png", picture())
+    assert len(visit.known) == 1
+
+
 @pytest.mark.parametrize(
     "data", [b"{}", b"[" * 100_000, b"{" + b'"a":{' * 100 + b"}" * 101, b'{"seed": 1e400}', picture()]
 )  # fmt: skip
