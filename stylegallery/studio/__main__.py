@@ -1,6 +1,8 @@
 """python -m stylegallery.studio --host 127.0.0.1 --port 7860 [NAME=VALUE ...]"""
 
 import argparse
+import signal
+import sys
 from importlib.util import find_spec
 
 from stylegallery.command import explained_errors
@@ -14,6 +16,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="as for run.py: model=, encoder=, preset=")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as Ctrl-C: files of visitors go at the end
     with explained_errors():
         if find_spec("gradio") is None:
             raise InputError("the studio needs Gradio; python -m pip install -e '.[studio]' installs it")

@@ -1,5 +1,6 @@
 """What a visitor decides, without a page: it shows at once, can be undone, and no picture is analysed twice."""
 
+import base64
 import io
 import json
 import subprocess
@@ -23,7 +24,9 @@ from stylegallery.studio.brush import Stroke
 from stylegallery.studio.bundle import bundle, folder_of
 from stylegallery.studio.easel import Easel, Moment
 from stylegallery.studio.opening import open_result
+from stylegallery.studio.view import pictures_of
 from stylegallery.studio.visit import Visit
+from stylegallery.studio.visits import Guest
 from stylegallery.studio.wishes import Wishes
 from stylegallery.studio.workshop import Workshop
 
@@ -264,6 +267,25 @@ def test_a_bomb_is_not_decoded(new_visit: Callable[[], Visit], monkeypatch: pyte
     monkeypatch.setattr("stylegallery.studio.limits.read_pixels", None)
     with pytest.raises(InputError, match="81 megapixels"):
         new_visit().take_photo("bomb.png", stream.getvalue())
+
+
+def test_a_huge_mask(visit: Visit) -> None:
+    stream = io.BytesIO()
+    Image.new("P", (9000, 9000)).save(stream, "png")
+    with pytest.raises(InputError, match="81 megapixels"):
+        visit.load_mask(0, "mask.png", stream.getvalue())
+    huge = {"imageWidth": 10**6, "imageHeight": 10**6, "shapes": []}
+    with pytest.raises(InputError, match="labelme"):
+        visit.load_mask(0, "mask.json", json.dumps(huge).encode())
+    assert not visit.choices.masks
+
+
+def test_of_a_polyglot_only_the_picture_is_shown(new_visit: Callable[[], Visit]) -> None:
+    visit = new_visit()
+    visit.take_photo("a.png", picture() + b"<script>alert(1)</script>")
+    (address,) = pictures_of(Guest(visit, Easel(visit))).values()
+    shown = base64.b64decode(address.partition(",")[2])
+    assert shown[:3] == b"\xff\xd8\xff" and b"script" not in shown
 
 
 @pytest.mark.parametrize("name", ["../../a b'\".png", "名.jpg", "..", "", "a\x00b", "-out=x", "a" * 500])
