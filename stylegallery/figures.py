@@ -1,5 +1,6 @@
 """Pictures that explain a run: region overlays, matches, energies and the overview."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch
+from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
@@ -21,9 +23,9 @@ if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not
     from stylegallery.plan import Plan
 
 GREY = (0.55, 0.55, 0.55)
-# Pixels of the overview: sides of its thumbnails and details, what is between them, the room of a line of text, and
-# about the least that the longer side of a result is shown with.
-DPI, THUMBNAIL, DETAIL, GAP, TEXT, LEAST_RESULT = 100, 260, 196, 10, 26, 600
+# Pixels of the overview: sides of its thumbnails and details, what is between them, the room of a line of text, about
+# the least that the longer side of a result is shown with, and the most.
+DPI, THUMBNAIL, DETAIL, GAP, TEXT, LEAST_RESULT, MOST_RESULT = 100, 260, 196, 10, 26, 600, 2000
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
@@ -84,17 +86,18 @@ def overview(result: Stylization, title: str) -> Figure:
     """One page: content and references over their regions in matching colours, the result pixel by pixel, and details
     of all three at 100 %, in which strokes can be judged.
 
-    A small result is enlarged by a whole number. Figure.dpi belongs to the layout: save it without another.
+    A small result is enlarged by a whole number, one as large as a photo reduced by one. Figure.dpi belongs to the
+    layout: save it without another.
     """
     used = {match.reference for match in result.matches}
     numbers = result.shown()[:SHOWN_REFERENCES]
-    height, width = result.image.shape[-2:]
-    times = max(1, round(LEAST_RESULT / max(height, width)))
+    pixels, size = at_a_glance(to_pixels(result.image))
+    height, width = pixels.shape[:2]
     details = details_of(result)
-    right = max(times * width, sum(len(row) * (DETAIL + GAP) for row in details[:1]))
+    right = max(width, sum(len(row) * (DETAIL + GAP) for row in details[:1]))
     page = Page(
         GAP + (1 + len(numbers)) * (THUMBNAIL + GAP) + right + GAP,
-        TEXT + max(2 * (TEXT + THUMBNAIL), TEXT + times * height + len(details) * (TEXT + DETAIL)) + GAP,
+        TEXT + max(2 * (TEXT + THUMBNAIL), TEXT + height + len(details) * (TEXT + DETAIL)) + GAP,
     )
     x, low = GAP, TEXT + TEXT + THUMBNAIL
     show(page.axes(x, TEXT, THUMBNAIL, THUMBNAIL), to_pixels(result.content), "content")
@@ -108,13 +111,11 @@ def overview(result: Stylization, title: str) -> Figure:
         if result.reference_labels:
             show_reference_regions(page.axes(x, low, THUMBNAIL, THUMBNAIL), result, number)
     x += THUMBNAIL + GAP
-    enlarged = f", {times} times as large" if times > 1 else ""
-    pixels = to_pixels(result.image).repeat(times, 0).repeat(times, 1)
-    page.picture(x, TEXT, pixels, f"result{enlarged}")
+    page.picture(x, TEXT, pixels, f"result{size}")
     for row, crops in enumerate(details):
-        y = TEXT + times * height + TEXT + row * (DETAIL + TEXT)
-        for column, (name, pixels) in enumerate(crops):
-            page.picture(x + column * (DETAIL + GAP), y, pixels, f"{name}, 100 %")
+        y = TEXT + height + TEXT + row * (DETAIL + TEXT)
+        for column, (name, detail) in enumerate(crops):
+            page.picture(x + column * (DETAIL + GAP), y, detail, f"{name}, 100 %")
     hidden = len(result.references) - len(numbers)
     more = f"  ·  {hidden} more references not shown" if hidden > 0 else ""
     note = (
@@ -124,6 +125,16 @@ def overview(result: Stylization, title: str) -> Figure:
     )
     page.figure.suptitle(title + more + note, fontsize=10, y=1 - GAP / page.height, va="top")
     return page.figure
+
+
+def at_a_glance(pixels: np.ndarray) -> tuple[np.ndarray, str]:
+    """Pixels (H, W, 3) at a size that a page has room for, and words for that size where it is another one."""
+    longer = max(pixels.shape[:2])
+    if longer > MOST_RESULT:
+        by = math.ceil(longer / MOST_RESULT)
+        return np.asarray(Image.fromarray(pixels).reduce(by)), f", 1/{by} as large"
+    times = max(1, round(LEAST_RESULT / longer))
+    return pixels.repeat(times, 0).repeat(times, 1), f", {times} times as large" if times > 1 else ""
 
 
 class Page:
@@ -150,9 +161,10 @@ class Page:
 
 def details_of(result: Stylization) -> list[list[tuple[str, np.ndarray]]]:
     """Rows of crops of at most DETAIL pixels: content, reference and result around the same place, for the largest
-    content region of each of the two references that give most; from the middles where nothing is matched."""
+    content region of each of the two references that give most; from the middles where nothing is matched. A content
+    of another size than the result is left out."""
     height, width = result.image.shape[-2:]
-    if result.matches and result.content_labels is not None and result.content.shape == result.image.shape:
+    if result.matches and result.content_labels is not None:
         labels = result.content_labels
         sizes = {match: int((labels == match.content_region).sum()) for match in result.matches}
         chosen: list[Match] = []

@@ -32,7 +32,7 @@ def folder_of(result: Result) -> str:
 def overview_png(result: Result) -> bytes:
     """Everything at a glance."""
     stream = io.BytesIO()
-    figures.overview(result.stylization, result.order.content).savefig(stream, dpi=120)
+    figures.overview(result.stylization, result.order.content).savefig(stream)
     return stream.getvalue()
 
 

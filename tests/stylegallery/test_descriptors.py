@@ -88,6 +88,13 @@ def test_blocks_are_read_in_place_of_entries(store: Entries, monkeypatch: pytest
     assert len(list(described(mixed, None))) == len(KEYS)
 
 
+def test_pictures_that_changed_places_in_a_block_are_told_apart(store: Entries) -> None:
+    join(store, KEYS)
+    place = next(part.start for part in blocks(KEYS) if part.stop - part.start > 2)
+    swapped = [*KEYS[:place], KEYS[place + 1], KEYS[place], *KEYS[place + 2 :]]
+    assert list(blocks(swapped)) == list(blocks(KEYS)) and expected(store, swapped)
+
+
 def test_a_picture_more_or_less_changes_one_block(store: Entries) -> None:
     parts = [KEYS[part] for part in blocks(KEYS)]
     assert len(parts) > 3 and [key for part in parts for key in part] == KEYS

@@ -1,5 +1,6 @@
 """Figures show what their names say: every border, a label inside its region, every curve."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,6 +113,19 @@ def test_a_small_result_is_enlarged_by_a_whole_number() -> None:
     pixels = shown(overview(result, "title"), "result, 2 times as large")
     assert np.array_equal(pixels[::2, ::2], to_pixels(result.image))
     assert np.array_equal(pixels[::2], pixels[1::2]) and np.array_equal(pixels[:, ::2], pixels[:, 1::2])
+
+
+def test_a_result_as_large_as_a_photo_is_reduced_and_its_details_are_not() -> None:
+    result = replace(stylization(448, 640), image=picture(0, 1500, 4200))
+    page = overview(result, "title")
+    pixels = to_pixels(result.image).reshape(500, 3, 1400, 3, 3).mean((1, 3))
+    assert np.abs(shown(page, "result, 1/3 as large") - pixels).max() < 1
+    assert max(page.canvas.get_width_height()) < 1400 + 4 * 300
+    first, _ = details_of(result)
+    assert [name for name, _ in first] == ["reference 2", "result"]  # the content has another size
+    x, y = deepest_point(result.content_labels, 1, (1500, 4200))  # type: ignore[arg-type]
+    top, left = place_of(first[1][1], to_pixels(result.image))
+    assert (top, left) == (round(y - 98), round(x - 98))
 
 
 def test_details_are_the_same_place_of_content_and_result_and_the_matched_region() -> None:

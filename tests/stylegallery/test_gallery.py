@@ -19,7 +19,7 @@ import run as script
 from stylegallery import gallery as module
 from stylegallery.errors import InputError
 from stylegallery.gallery import entries_of
-from stylegallery.gallery_table import Table, tables
+from stylegallery.gallery_table import Row, Table, tables
 
 Command = Callable[..., tuple[int, str]]
 STEPS = 2  # of inversion, in `small`
@@ -119,6 +119,14 @@ def test_a_build_adds_what_is_new_and_forgets_what_is_gone(
     assert entries(store) == entries_of([table_of(store)]) > {row.key for row in rows.values()}
     _, says = command("info", folder)
     assert says.split()[-3:] == ["0", "0", "0"]
+
+
+def test_a_file_of_another_size_or_time_is_another_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"12")
+    os.utime(path, ns=(0, 5))
+    alike = {seen for seen in ((2, 5), (3, 5), (2, 6)) if Row(*seen, "", "", 1).is_of(path)}
+    assert alike == {(2, 5)}
 
 
 def test_what_cannot_be_read_is_named_and_left_out(command: Command, folder: Path, tmp_path: Path) -> None:

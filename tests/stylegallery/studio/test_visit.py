@@ -8,6 +8,8 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +17,15 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
+from stylegallery.contract import Stylization
 from stylegallery.errors import InputError
+from stylegallery.figures import overview
 from stylegallery.provenance import weights_digests
 from stylegallery.regions import resize_labels
 from stylegallery.studio import brush
 from stylegallery.studio.__main__ import main
 from stylegallery.studio.brush import Stroke
-from stylegallery.studio.bundle import bundle, folder_of
+from stylegallery.studio.bundle import bundle, folder_of, overview_png
 from stylegallery.studio.easel import Easel, Moment
 from stylegallery.studio.opening import open_result
 from stylegallery.studio.view import pictures_of
@@ -42,6 +46,15 @@ def another(visit: Visit, region: int) -> tuple[int, int]:
     """A reference region that a content region is not matched with."""
     reference, target, _ = match_of(visit, region)
     return reference, 1 + target % int(visit.labels(reference).max())
+
+
+def test_the_overview_is_laid_out_as_it_is_in_a_run() -> None:
+    """Its pictures lie where its lines of text are only at the resolution that it was made for."""
+    images = (torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    made = Stylization(next(images), next(images), list(images))
+    given: Any = SimpleNamespace(stylization=made, order=SimpleNamespace(content="a.png"))
+    with Image.open(io.BytesIO(overview_png(given))) as page:
+        assert page.size == overview(made, "a.png").canvas.get_width_height()
 
 
 def test_pins_vetoes_and_references_left_out(visit: Visit) -> None:
