@@ -99,7 +99,8 @@ class WandbTracker:
         names = list(dict.fromkeys(name for row in rows for name in row))
         table = wandb.Table(columns=names, data=[[row.get(name) for name in names] for row in rows])
         self.run.log({"items": table})
-        self.run.summary.update(self.counts | {"items": len(self.job.items)})
+        failed = sum(bool(row["error"]) for row in rows)  # also of those that were done by others or before
+        self.run.summary.update({"done": len(rows) - failed, "failed": failed, "items": len(self.job.items)})
 
     def row(self, place: ResultFolder) -> dict[str, Any] | None:
         """One item: what it is, pictures, seconds, scores where they have been computed."""

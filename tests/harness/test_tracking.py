@@ -5,6 +5,7 @@ import json
 import re
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +145,23 @@ def test_failure_of_wandb_costs_nothing(job: Job, monkeypatch: pytest.MonkeyPatc
     assert len([one for one in caught if "wandb is off" in str(one.message)]) == 1
     assert "wandb sync" not in printed
     assert len(images(job.out, "fake")) == 12
+
+
+@pytest.mark.slow
+def test_items_that_were_held_by_others_are_counted_with_those_before(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label that is come back to for one item has the run of before."""
+    summary: dict[str, Any] = {}
+    started = SimpleNamespace(offline=True, dir=str(job.out), summary=summary, log=lambda _: None, finish=lambda: None)
+    monkeypatch.setattr(wandb, "init", lambda **_: started)
+    monkeypatch.setattr(wandb, "Table", lambda **_: None)
+    for items in (job.items[1:], job.items[:1]):
+        tracker = WandbTracker(job, "project", None, "offline", scores_of)
+        part = replace(job, items=items)
+        run_items(part, lambda: Fake(0.5, 0.0, ["c1__set1"], None), Console(quiet=True), tracker.log)
+        tracker.finish(Console(quiet=True))
+    assert summary == {"done": 11, "failed": 1, "items": 12}
 
 
 def test_strip_sets_pictures_side_by_side(tmp_path: Path) -> None:
