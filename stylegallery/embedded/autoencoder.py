@@ -39,8 +39,7 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
     It answers the two calls of diffusers' `AutoencoderKL` that a latent diffusion model needs, `encode` and
     `decode`, with the same return types; the posterior has no variance.
 
-    A decoded picture is a sum: the linear synthesis, what `residual` adds at a quarter of the resolution, and what
-    `detail`, of `detail_blocks` (0: none), adds at half of it, where the finest strokes are.
+    A decoded picture is a sum: the linear synthesis, and what `residual` adds at a quarter of the resolution.
     """
 
     @register_to_config
@@ -52,8 +51,6 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
         width: int = 144,
         coarse_blocks: int = 3,
         fine_blocks: int = 4,
-        detail_width: int = 48,
-        detail_blocks: int = 0,
         scaling_factor: float = 1.0,
     ) -> None:
         super().__init__()
@@ -70,28 +67,11 @@ class LappedAutoencoder(ModelMixin, ConfigMixin):
             zero_convolution(half, 3 * (stride // 2) ** 2),
             nn.PixelShuffle(stride // 2),
         )
-        self.detail = (
-            nn.Sequential(
-                nn.Conv2d(half, 4 * detail_width, 3, padding=1),
-                nn.PixelShuffle(2),
-                *(ResidualBlock(detail_width) for _ in range(detail_blocks)),
-                zero_convolution(detail_width, 3 * (stride // 4) ** 2),
-                nn.PixelShuffle(stride // 4),
-            )
-            if detail_blocks
-            else None
-        )
 
     def encode(self, images: Tensor) -> AutoencoderKLOutput:
         mean = self.analysis(images)
         moments = torch.cat([mean, torch.full_like(mean, -30.0)], dim=1)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments, deterministic=True))
 
-    def refinement(self, latents: Tensor) -> Tensor:
-        """What the residual network adds to the linear synthesis."""
-        features = self.residual[:-2](latents)
-        added = self.residual[-2:](features)
-        return added + self.detail(features) if self.detail else added
-
     def decode(self, latents: Tensor) -> DecoderOutput:
-        return DecoderOutput(sample=self.synthesis(latents) + self.refinement(latents))
+        return DecoderOutput(sample=self.synthesis(latents) + self.residual(latents))

@@ -60,8 +60,8 @@ def main() -> None:
     decoder.add_argument("--perceptual", type=float, default=0.1, help="weight of what EfficientNet sees")
     decoder.add_argument("--texture", type=float, default=1.0, help="weight of the distance of textures")
     decoder.add_argument("--adversarial", type=float, default=0.75, help="weight of the discriminator")
-    decoder.add_argument("--detail-blocks", type=int, default=6, help="of the stage at half resolution")
     decoder.add_argument("--initial", type=Path, help="the folder of a trained autoencoder to start from")
+    decoder.add_argument("--unet", type=Path, help="a diffusers folder: half of the latents pass through its UNet")
     decoder.add_argument("--adversarial-from", type=int, default=4000, help="step: before it, no discriminator")
     unet = stages.choices["unet"]
     unet.add_argument("--size", type=int, default=256, help="picture side in pixels")

@@ -7,16 +7,19 @@ import argparse
 import copy
 import random
 import time
+from pathlib import Path
 from typing import cast
 
 import torch
 import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
 from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, texture_distance
 from stylegallery.embedded.pictures import STRIDE, load_art, load_photos, random_crops, split
+from stylegallery.embedded.train_unet import make_scheduler, make_text_encoder
 
 CROP, CHECK = 128, 256  # pixels: sides of the crops that train and that measure
 
@@ -101,13 +104,45 @@ def psnr(model: LappedAutoencoder, images: Tensor, noise: float = 0.0) -> float:
         return torch.cat(ratios).mean().item()
 
 
+class FrozenUNet:
+    """The embedded model's UNet, for latents projected as at the end of its preset's stage 3."""
+
+    TIMESTEP = 60
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).eval()
+        self.prompt = make_text_encoder(work)
+        self.level = make_scheduler().alphas_cumprod[self.TIMESTEP]
+
+    def project(self, latents: Tensor) -> Tensor:
+        """What the network takes for the clean latents (B, C, h, w) behind these."""
+        with mixed_precision(torch.device("cpu")):
+            noisy = self.level.sqrt() * latents
+            noise = self.unet(noisy, self.TIMESTEP, self.prompt.expand(len(latents), -1, -1)).sample
+        return (noisy - (1 - self.level).sqrt() * noise.float()) / self.level.sqrt()
+
+
+def spoilt(latents: Tensor, noise: float, unet: FrozenUNet | None, generator: torch.Generator) -> Tensor:
+    """Latents (B, C, h, w) as a decoder meets them: mostly a little noise; in the second half of the batch, where there
+    is a UNet, more of it, and then the UNet's projection, as at the end of stage 3.
+
+    An optimised latent is neither the encoding of a picture nor one with white noise. A decoder that never saw one
+    draws specks where it should paint flat.
+    """
+    share = torch.rand(len(latents), 1, 1, 1, generator=generator)
+    projected = len(latents) // 2 if unet else len(latents)
+    share[:projected] **= 4
+    latents = latents + noise * share * torch.randn(latents.shape, generator=generator)
+    if unet:
+        latents[projected:] = unet.project(latents[projected:])
+    return latents
+
+
 def train_decoder(args: argparse.Namespace) -> None:
     photos, held_photos = split(load_photos(args.data))
     art, held_art = split(load_art(args.data))
     torch.manual_seed(args.seed)
-    earlier = LappedAutoencoder.from_pretrained(args.initial or args.work / "vae", dtype=torch.float32)
-    model = LappedAutoencoder.from_config({**earlier.config, "detail_blocks": args.detail_blocks})
-    model.load_state_dict(earlier.state_dict(), strict=False)  # a new stage of detail starts as adding nothing
+    model = LappedAutoencoder.from_pretrained(args.initial or args.work / "vae", dtype=torch.float32)
     model.analysis.requires_grad_(False)
     model.to(memory_format=torch.channels_last)
     judge, perception = PatchDiscriminator().to(memory_format=torch.channels_last), Perception()
@@ -125,6 +160,7 @@ def train_decoder(args: argparse.Namespace) -> None:
             part.load_state_dict(state[name])
         step = state["step"]
     log, start, running = Log(args.work, "decoder"), time.time(), []
+    unet = FrozenUNet(args.unet, args.work) if args.unet else None
     checks = [random_crops(held, held, CHECK, 24, random.Random(1)) for held in (held_photos, held_art)]
     halved, ended = mixed_precision(torch.device("cpu")), step >= args.steps
     while not ended:
@@ -134,12 +170,10 @@ def train_decoder(args: argparse.Namespace) -> None:
         for group, rate in ((optimizer, args.lr), (judge_optimizer, 2 * args.lr)):
             group.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 - step / args.steps))
         images = random_crops(photos, art, CROP, args.batch, draw).to(memory_format=torch.channels_last)
-        sigma = args.noise * torch.rand(args.batch, 1, 1, 1, generator=generator) ** 4
         with torch.no_grad():
-            latents = model.encode(images).latent_dist.mode()
-            latents = latents + sigma * torch.randn(latents.shape, generator=generator)
+            latents = spoilt(model.encode(images).latent_dist.mode(), args.noise, unet, generator)
         with halved:
-            refinement = model.refinement(latents)
+            refinement = model.residual(latents)
         decoded = model.synthesis(latents) + refinement  # in half precision, whole pictures would lose fine detail
         distortion, textures = (decoded - images).abs().mean(), texture_distance(decoded, images, generator)
         with halved:

@@ -19,7 +19,7 @@ from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, texture_distance
 from stylegallery.embedded.painting import PAINTERS, painted_over
 from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, semantic_maps, training_batch
-from stylegallery.embedded.train_autoencoder import canonicalise, psnr
+from stylegallery.embedded.train_autoencoder import FrozenUNet, canonicalise, psnr, spoilt
 from stylegallery.embedded.train_unet import GuidedUNet, make_text_encoder, surroundings
 from stylegallery.images import read_image, resize
 from stylegallery.models.attention import SelfAttention
@@ -154,10 +154,12 @@ def test_every_stage_trains_resumes_and_exports(
     run("unet", *data, "--steps", "1", "--batch", "4", "--size", "64")
     run("unet", *data, "--steps", "2", "--batch", "4", "--size", "64")
     run("export", "--out", str(out))
+    (work / "decoder.pt").unlink()
+    run("decoder", *data, "--steps", "1", "--batch", "2", "--unet", str(out))
     rows = [(row[0], int(row[1])) for row in csv.reader((work / "log.csv").open())]
     for stage in ("decoder", "unet"):
-        assert [row for row in rows if row[0] == stage] == [(stage, 1), (stage, 2)]
-        assert torch.load(work / f"{stage}.pt", weights_only=True)["step"] == 2
+        assert [row for row in rows if row[0] == stage][:2] == [(stage, 1), (stage, 2)]
+    assert torch.load(work / "unet.pt", weights_only=True)["step"] == 2
     after = torch.load(work / "unet.pt", weights_only=True)["average"]
     exported = configured(from_directory, str(out))
     assert not exported.paints_from_noise
@@ -170,6 +172,24 @@ def test_every_stage_trains_resumes_and_exports(
     first = torch.load(work / "unet.pt", weights_only=True)["model"]
     assert torch.equal(first["unet.conv_in.weight"], exported.unet.get_parameter("conv_in.weight"))
     assert not torch.equal(first["semantics.weight"], after["semantics.weight"])
+
+
+def test_a_decoder_meets_latents_as_stage_3_ends_with_them(tmp_path: Path) -> None:
+    latents = torch.randn(4, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    unet, model = FrozenUNet(WEIGHTS, tmp_path), configured(from_directory, str(WEIGHTS))
+    projected = model.project(latents, FrozenUNet.TIMESTEP)
+    with torch.no_grad():
+        rounding = (unet.project(latents) - projected).abs().mean()  # of half precision
+        assert rounding < 0.2 * (projected - latents).abs().mean()
+        noise_free = spoilt(latents, 0.0, unet, torch.Generator())
+        assert torch.equal(noise_free[:2], latents[:2]) and torch.equal(noise_free[2:], unet.project(latents[2:]))
+
+
+def test_most_latents_that_a_decoder_learns_from_have_little_noise() -> None:
+    latents = torch.zeros(1000, 1, 8, 8)
+    strength = spoilt(latents, 0.5, None, torch.Generator().manual_seed(0)).std((1, 2, 3))
+    assert strength.max() < 0.7 and strength.quantile(0.9) > 0.25  # 0.5 · 0.9⁴ = 0.33
+    assert strength.median() == pytest.approx(0.5 * 0.5**4, rel=0.2)
 
 
 def test_the_discriminator_gets_the_gradient_of_the_pixel_loss_at_the_decoded_pixels() -> None:
