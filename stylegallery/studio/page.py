@@ -143,7 +143,7 @@ def build(visits: Visits) -> gr.Blocks:
         wall = gr.HTML(js_on_load=script("common", "regions", "wall") + wall_js, **part)
         place = gr.HTML("", elem_id="place", js_on_load=None, apply_default_css=False)  # one's place in the queue
         slow: dict[str, Any] = SLOW | {"show_progress_on": place}
-        easel_js = f"easel(element, {triggers('paint', 'stop', 'on', 'open', 'fetch')}, props, watch);"
+        easel_js = f"easel(element, {triggers('paint', 'stop', 'on', 'restore', 'fetch')}, props, watch);"
         easel = gr.HTML(js_on_load=script("common", "easel") + easel_js, **part)
         private: dict[str, Any] = {"inputs": None, "api_visibility": "private"}
         page.load(hello, outputs=[shelf, wall, easel], **QUICK, **private)
@@ -157,7 +157,7 @@ def build(visits: Visits) -> gr.Blocks:
         easel.paint(paint, outputs=[shelf, easel], **slow, **private)
         easel.on(go_on, outputs=[shelf, easel], **slow, **private)
         easel.stop(stop, **QUICK, **private)
-        easel.open(opened, outputs=[shelf, wall, easel], **slow, **private)
+        easel.restore(opened, outputs=[shelf, wall, easel], **slow, **private)
     return page
 
 

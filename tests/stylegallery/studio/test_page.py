@@ -60,8 +60,8 @@ def test_all_other_doors_are_shut(studio: tuple[Visits, str]) -> None:
 def test_strangers_write_anything_to_every_event(studio: tuple[Visits, str], capfd: pytest.CaptureFixture[str]) -> None:
     visits, address = studio
     stranger = Stranger(address, "stranger")
-    for event in ("act", "bring", "fetch", "paint", "open", "on", "stop"):
-        for given in WRONG if event in ("act", "bring", "fetch", "paint", "open") else WRONG[:1]:
+    for event in ("act", "bring", "fetch", "paint", "restore", "on", "stop"):
+        for given in WRONG if event in ("act", "bring", "fetch", "paint", "restore") else WRONG[:1]:
             for shown in stranger.ask(event, given):
                 text = json.dumps(shown)
                 assert "Traceback" not in text and visits.root.name not in text
