@@ -1,8 +1,8 @@
 """Neural style by optimisation (Gatys et al., CVPR 2016): pixels are optimised under losses on features.
 
 No official code was used. `vgg19` are the paper's features: Gram matrices of relu1_1 ... relu5_1, content at relu4_2,
-torchvision's ImageNet weights. `efficientnet` takes the stem and the stages of the embedded encoder EfficientNet-Lite0
-instead, which needs no download and is a deviation. Other deviations: Adam instead of L-BFGS, start at the content
+torchvision's ImageNet weights. `efficientnet` takes the stem and the stages of EfficientNet-Lite0 instead, which
+needs no download and is a deviation. Other deviations: Adam instead of L-BFGS, start at the content
 with the references' colour statistics (Monge-Kantorovich), losses relative to the size of the style's own Gram
 matrix and of the content's own features, a total variation term. Several references: the mean of their Gram
 matrices. Uses no random numbers. Masks and match constraints of an item are ignored.
