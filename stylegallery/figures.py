@@ -86,8 +86,8 @@ def overview(result: Stylization, title: str) -> Figure:
     """One page: content and references over their regions in matching colours, the result pixel by pixel, and details
     of all three at 100 %, in which strokes can be judged.
 
-    A small result is enlarged by a whole number, one as large as a photo reduced by one. Figure.dpi belongs to the
-    layout: save it without another.
+    A small result is enlarged by a whole number, one as large as a photo reduced by one. Pixels are those
+    of the page at its own dpi: save it without another.
     """
     used = {match.reference for match in result.matches}
     numbers = result.shown()[:SHOWN_REFERENCES]
@@ -152,9 +152,11 @@ class Page:
         )
 
     def picture(self, x: int, y: int, pixels: np.ndarray, name: str) -> None:
-        """Pixels (H, W, 3) as they are, which axes would resample."""
+        """Pixels (H, W, 3) as they are."""
         height, width = pixels.shape[:2]
-        self.figure.figimage(pixels, x, self.height - y - TEXT - height, origin="upper").set_label(name)
+        axes = self.axes(x, y, width, height)
+        axes.imshow(pixels, interpolation="nearest", aspect="auto", label=name)
+        axes.axis("off")
         middle, line = (x + width / 2) / self.width, 1 - (y + TEXT - TEXT // 4) / self.height
         self.figure.text(middle, line, name, ha="center", va="baseline", fontsize=10)
 

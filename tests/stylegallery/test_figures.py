@@ -1,5 +1,6 @@
 """Figures show what their names say: every border, a label inside its region, every curve."""
 
+import io
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from stylegallery.contract import Energy, Match, Stylization
@@ -96,9 +98,9 @@ def shown(figure: Figure, name: str) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-    (image,) = [image for image in figure.images if image.get_label() == name]
-    left, bottom, (height, width) = int(image.ox), int(image.oy), image.get_array().shape[:2]
-    assert left >= 0 and bottom >= 0
+    (image,) = [image for axes in figure.axes for image in axes.images if image.get_label() == name]
+    left, bottom, width, height = (round(length) for length in image.axes.get_window_extent().bounds)
+    assert left >= 0 and bottom >= 0 and image.get_array().shape[:2] == (height, width)
     return pixels[pixels.shape[0] - bottom - height : pixels.shape[0] - bottom, left : left + width]
 
 
@@ -106,6 +108,14 @@ def shown(figure: Figure, name: str) -> np.ndarray:
 def test_the_overview_shows_every_pixel_of_the_result(height: int, width: int) -> None:
     result = stylization(height, width)
     assert np.array_equal(shown(overview(result, "title"), "result"), to_pixels(result.image))
+
+
+def test_a_notebook_which_cuts_borders_off_shows_the_whole_result() -> None:
+    """Its pictures lie where their names are."""
+    result, stream = stylization(448, 640), io.BytesIO()
+    overview(result, "title").savefig(stream, bbox_inches="tight")
+    with Image.open(stream) as page:
+        place_of(to_pixels(result.image), np.asarray(page)[..., :3])
 
 
 def test_a_small_result_is_enlarged_by_a_whole_number() -> None:
@@ -147,8 +157,10 @@ def test_details_are_the_same_place_of_content_and_result_and_the_matched_region
 
 def place_of(part: np.ndarray, whole: np.ndarray) -> tuple[int, int]:
     """Row and column of the only place where a part lies in the whole."""
-    (place,) = np.argwhere((whole == part[0, 0]).all(-1))
-    return int(place[0]), int(place[1])
+    height, width = part.shape[:2]
+    corners = np.argwhere((whole == part[0, 0]).all(-1)).tolist()
+    (place,) = [(y, x) for y, x in corners if np.array_equal(whole[y : y + height, x : x + width], part)]
+    return place
 
 
 def test_a_method_without_matches_shows_the_middles() -> None:

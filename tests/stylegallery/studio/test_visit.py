@@ -48,8 +48,8 @@ def another(visit: Visit, region: int) -> tuple[int, int]:
     return reference, 1 + target % int(visit.labels(reference).max())
 
 
-def test_the_overview_is_laid_out_as_it_is_in_a_run() -> None:
-    """Its pictures lie where its lines of text are only at the resolution that it was made for."""
+def test_the_overview_is_as_large_as_that_of_a_run() -> None:
+    """Pixels of the result are those of the page at no other size."""
     images = (torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
     made = Stylization(next(images), next(images), list(images))
     given: Any = SimpleNamespace(stylization=made, order=SimpleNamespace(content="a.png"))
