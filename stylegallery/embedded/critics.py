@@ -55,6 +55,16 @@ def texture_distance(images: Tensor, others: Tensor, generator: torch.Generator)
     return torch.stack(distances).mean()
 
 
+def cell_pattern(error: Tensor, cell: int) -> Tensor:
+    """How much of an error (B, 3, H, W) repeats in every cell of `cell` pixels: the mean absolute pattern of a picture.
+
+    The discriminator sees every place alike and so does not see this; what makes `cell` pixels of one latent cell draws
+    it gladly.
+    """
+    pattern = error.unflatten(3, (-1, cell)).unflatten(2, (-1, cell)).mean((2, 4))
+    return (pattern - pattern.mean((2, 3), keepdim=True)).abs().mean()
+
+
 class PatchDiscriminator(nn.Module):
     """Says of patches of 22 pixels of images (B, 3, H, W) whether they are a picture's (above 0) or a decoder's.
 

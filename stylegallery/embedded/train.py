@@ -59,6 +59,7 @@ def main() -> None:
     decoder.add_argument("--noise", type=float, default=0.4, help="largest latent noise")
     decoder.add_argument("--perceptual", type=float, default=0.1, help="weight of what EfficientNet sees")
     decoder.add_argument("--texture", type=float, default=1.0, help="weight of the distance of textures")
+    decoder.add_argument("--grid", type=float, default=10.0, help="weight of what repeats in every latent cell")
     decoder.add_argument("--adversarial", type=float, default=0.75, help="weight of the discriminator")
     decoder.add_argument("--initial", type=Path, help="the folder of a trained autoencoder to start from")
     decoder.add_argument("--unet", type=Path, help="a diffusers folder: half of the latents pass through its UNet")

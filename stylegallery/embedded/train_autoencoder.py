@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
-from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, texture_distance
+from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, cell_pattern, texture_distance
 from stylegallery.embedded.pictures import STRIDE, load_art, load_photos, random_crops, split
 from stylegallery.embedded.train_unet import make_scheduler, make_text_encoder
 
@@ -178,7 +178,8 @@ def train_decoder(args: argparse.Namespace) -> None:
         distortion, textures = (decoded - images).abs().mean(), texture_distance(decoded, images, generator)
         with halved:
             perceived = perception(decoded, images)
-        loss = distortion + args.perceptual * perceived + args.texture * textures
+        grid = cell_pattern(decoded - images, STRIDE)
+        loss = distortion + args.perceptual * perceived + args.texture * textures + args.grid * grid
         if adversary:
             judge.requires_grad_(False)
             fooled = -judge(decoded).mean()
@@ -196,10 +197,10 @@ def train_decoder(args: argparse.Namespace) -> None:
             judge_optimizer.step()
         step += 1
         average_weights(average, model, min(0.999, step / (step + 10)))
-        running.append(torch.stack([distortion, perceived, textures, told]).detach())
+        running.append(torch.stack([distortion, perceived, textures, grid, told]).detach())
         ended = step == args.steps or time.time() - start > 60 * args.minutes
         if step % 100 == 0 or ended:
-            names = ("distortion", "perception", "texture", "judge")
+            names = ("distortion", "perception", "texture", "grid", "judge")
             losses = dict(zip(names, torch.stack(running).mean(0).tolist(), strict=True))
             running = []
             photo, painting = (psnr(average, check) for check in checks)

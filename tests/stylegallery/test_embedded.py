@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from stylegallery.embedded import train as training
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, texture_distance
+from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, cell_pattern, texture_distance
 from stylegallery.embedded.painting import PAINTERS, painted_over
 from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, semantic_maps, training_batch
 from stylegallery.embedded.train_autoencoder import FrozenUNet, canonicalise, psnr, spoilt
@@ -190,6 +190,19 @@ def test_most_latents_that_a_decoder_learns_from_have_little_noise() -> None:
     strength = spoilt(latents, 0.5, None, torch.Generator().manual_seed(0)).std((1, 2, 3))
     assert strength.max() < 0.7 and strength.quantile(0.9) > 0.25  # 0.5 · 0.9⁴ = 0.33
     assert strength.median() == pytest.approx(0.5 * 0.5**4, rel=0.2)
+
+
+def test_a_grid_is_what_repeats_in_every_cell() -> None:
+    pattern = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    pattern -= pattern.mean((2, 3), keepdim=True)
+    repeated = pattern.repeat(2, 1, 8, 8)
+    strength = pattern.abs().mean()
+    torch.testing.assert_close(cell_pattern(repeated, 8), strength)
+    torch.testing.assert_close(cell_pattern(repeated + 0.7, 8), strength)  # a shift of colour is no grid
+    signs = torch.tensor([1.0, -1.0]).repeat(4).repeat_interleave(8)
+    torch.testing.assert_close(cell_pattern(repeated * signs, 8), torch.tensor(0.0))  # every other cell the opposite
+    other = torch.randn(2, 3, 7, 7, generator=torch.Generator().manual_seed(1)).repeat(1, 1, 8, 8)
+    assert cell_pattern(other, 8) < 0.01  # 7 cells have every phase of a pattern of 7 pixels
 
 
 def test_the_discriminator_gets_the_gradient_of_the_pixel_loss_at_the_decoded_pixels() -> None:
