@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not
     from stylegallery.plan import Plan
 
 GREY = (0.55, 0.55, 0.55)
-# Pixels of the overview: sides of its thumbnails and details, what is between them, the room of a line of text, about
-# the least that the longer side of a result is shown with, and the most.
-DPI, THUMBNAIL, DETAIL, GAP, TEXT, LEAST_RESULT, MOST_RESULT = 100, 260, 196, 10, 26, 600, 2000
+# Pixels of the overview: sides of its thumbnails and details, what is between them, what is more between details of two
+# places, the room of a line of text, about the least that the longer side of a result is shown with, and the most.
+DPI, THUMBNAIL, DETAIL, GAP, APART, TEXT, LEAST_RESULT, MOST_RESULT = 100, 260, 228, 10, 30, 26, 600, 2000
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
@@ -94,11 +94,9 @@ def overview(result: Stylization, title: str) -> Figure:
     pixels, size = at_a_glance(to_pixels(result.image))
     height, width = pixels.shape[:2]
     details = details_of(result)
-    right = max(width, sum(len(row) * (DETAIL + GAP) for row in details[:1]))
-    page = Page(
-        GAP + (1 + len(numbers)) * (THUMBNAIL + GAP) + right + GAP,
-        TEXT + max(2 * (TEXT + THUMBNAIL), TEXT + height + len(details) * (TEXT + DETAIL)) + GAP,
-    )
+    strip = sum(len(row) * (DETAIL + GAP) for row in details) + (len(details) - 1) * APART
+    above = TEXT + max(2 * (TEXT + THUMBNAIL), TEXT + height)
+    page = Page(GAP + max((1 + len(numbers)) * (THUMBNAIL + GAP) + width + GAP, strip), above + TEXT + DETAIL + GAP)
     x, low = GAP, TEXT + TEXT + THUMBNAIL
     show(page.axes(x, TEXT, THUMBNAIL, THUMBNAIL), to_pixels(result.content), "content")
     if result.content_labels is not None:
@@ -112,10 +110,12 @@ def overview(result: Stylization, title: str) -> Figure:
             show_reference_regions(page.axes(x, low, THUMBNAIL, THUMBNAIL), result, number)
     x += THUMBNAIL + GAP
     page.picture(x, TEXT, pixels, f"result{size}")
-    for row, crops in enumerate(details):
-        y = TEXT + height + TEXT + row * (DETAIL + TEXT)
-        for column, (name, detail) in enumerate(crops):
-            page.picture(x + column * (DETAIL + GAP), y, detail, f"{name}, 100 %")
+    x = GAP
+    for row in details:
+        for name, detail in row:
+            page.picture(x, above, detail, f"{name}, 100 %")
+            x += DETAIL + GAP
+        x += APART
     hidden = len(result.references) - len(numbers)
     more = f"  ·  {hidden} more references not shown" if hidden > 0 else ""
     note = (

@@ -135,7 +135,7 @@ def test_a_result_as_large_as_a_photo_is_reduced_and_its_details_are_not() -> No
     assert [name for name, _ in first] == ["reference 2", "result"]  # the content has another size
     x, y = deepest_point(result.content_labels, 1, (1500, 4200))  # type: ignore[arg-type]
     top, left = place_of(first[1][1], to_pixels(result.image))
-    assert (top, left) == (round(y - 98), round(x - 98))
+    assert (top, left) == (round(y - 114), round(x - 114))
 
 
 def test_details_are_the_same_place_of_content_and_result_and_the_matched_region() -> None:
@@ -144,15 +144,15 @@ def test_details_are_the_same_place_of_content_and_result_and_the_matched_region
     assert [name for name, _ in first] == ["content", "reference 2", "result"]
     assert [name for name, _ in second] == ["content", "reference 1", "result"]
     x, y = deepest_point(result.reference_labels[0], 2, (320, 320))
-    top = round(min(max(0, y - 98), 320 - 196))
-    rows, columns = slice(top, top + 196), slice(320 - 196, 320)  # the region lies at the right edge
-    assert x > 320 - 98
+    top = round(min(max(0, y - 114), 320 - 228))
+    rows, columns = slice(top, top + 228), slice(320 - 228, 320)  # the region lies at the right edge
+    assert x > 320 - 114
     for number, ((_, content), (_, reference), (_, stylised)) in ((2, first), (1, second)):
         assert np.array_equal(reference, to_pixels(result.references[number - 1])[rows, columns])
         top, left = place_of(content, to_pixels(result.content))
-        assert np.array_equal(stylised, to_pixels(result.image)[top : top + 196, left : left + 196])
+        assert np.array_equal(stylised, to_pixels(result.image)[top : top + 228, left : left + 228])
     highest, lowest = (place_of(row[0][1], to_pixels(result.content))[0] for row in (first, second))
-    assert highest < lowest == 448 - 196  # the third content region is the bottom row of cells
+    assert highest < lowest == 448 - 228  # the third content region is the bottom row of cells
 
 
 def place_of(part: np.ndarray, whole: np.ndarray) -> tuple[int, int]:
@@ -167,7 +167,7 @@ def test_a_method_without_matches_shows_the_middles() -> None:
     plain = Stylization(image=picture(0, 64, 400), content=picture(1, 64, 400), references=[picture(2, 320, 320)])
     ((_, content), (_, reference), (_, result)), *others = details_of(plain)
     assert not others
-    assert np.array_equal(result, to_pixels(plain.image)[:, 102:298])
-    assert np.array_equal(content, to_pixels(plain.content)[:, 102:298])
-    assert np.array_equal(reference, to_pixels(plain.references[0])[62:258, 62:258])
+    assert np.array_equal(result, to_pixels(plain.image)[:, 86:314])
+    assert np.array_equal(content, to_pixels(plain.content)[:, 86:314])
+    assert np.array_equal(reference, to_pixels(plain.references[0])[46:274, 46:274])
     overview(plain, "no regions")
