@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from evaluation.metrics.texture import described, distance
+from evaluation.metrics.texture import distances
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.train_autoencoder import psnr
 from stylegallery.images import read_image, resize, to_pixels, write_png
@@ -38,7 +38,7 @@ def main() -> None:
             with torch.no_grad():
                 latents = autoencoder.encode(image * 2 - 1).latent_dist.mode()
                 made = (autoencoder.decode(latents).sample / 2 + 0.5).clamp(0, 1)
-            textures.append([distance(*pair) for pair in zip(described(made), described(image), strict=True)])
+            textures.append(distances(made, image))
             if args.write:
                 (args.write / folder.name).mkdir(parents=True, exist_ok=True)
                 write_png(args.write / folder.name / f"{path.parent.name}_{path.stem}.png", to_pixels(made))

@@ -107,6 +107,13 @@ def hits(
     return pd.DataFrame(rows, columns=["content", "kind", "hit", "chance"])
 
 
+def told(table: pd.DataFrame) -> str:
+    """The share of hits with its interval, and what chance would give."""
+    found = estimate(table.hit.to_numpy(), table.content.to_numpy())
+    interval = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) of {found.n} regions"
+    return f"{interval}, chance {table.chance.mean():.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with content/ and style/")
@@ -125,15 +132,11 @@ def main() -> None:
             print(f"\n{settings}, weights {', '.join(f'{weight:g}' for weight in weights)}")
             for name, references in (("photos", contents), ("paintings", paintings)):
                 table = hits(contents, references, weights)
-                found = estimate(table.hit.to_numpy(), table.content.to_numpy())
                 halves = [hits(contents[first::2], references[first::2], weights).hit.mean() for first in (0, 1)]
-                print(
-                    f"{name:10s} {found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) of {found.n} regions, "
-                    f"halves {halves[0]:.3f} {halves[1]:.3f}, chance {table.chance.mean():.3f}"
-                )
+                print(f"{name:10s} {told(table)}, halves {halves[0]:.3f} {halves[1]:.3f}")
             kinds = table.groupby("kind").hit.agg(["mean", "count"])
-            told = (f"{kind} {row['mean']:.2f} of {row['count']:.0f}" for kind, row in kinds.iterrows())
-            print(", ".join(told), flush=True)
+            shares = (f"{kind} {row['mean']:.2f} of {row['count']:.0f}" for kind, row in kinds.iterrows())
+            print(", ".join(shares), flush=True)
 
 
 if __name__ == "__main__":

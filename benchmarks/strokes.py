@@ -13,21 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from evaluation.metric import Sample
-from evaluation.metrics.texture import described, distance
+from evaluation.metrics.texture import distances
 from evaluation.registry import build_metrics
 from stylegallery.contract import Item
 from stylegallery.images import read_image, resize, save
 from stylegallery.pipeline import StyleGallery
 
 SIDE = 512  # pixels, of the square root of the area that textures are compared at
-
-
-def distances(first: Tensor, second: Tensor) -> np.ndarray:
-    """Texture distances (4,) of two images (1, 3, H, W), finest octave first."""
-    return np.array([distance(a, b) for a, b in zip(described(first), described(second), strict=True)])
 
 
 def main() -> None:
@@ -51,7 +45,7 @@ def main() -> None:
                 result = read_image(args.results.format(content=content.stem, reference=reference.stem))
             pictures = (read_image(content), read_image(reference), result)
             photo, painting, made = (resize(picture, SIDE, "keep", 1) for picture in pictures)
-            rows.append(distances(made, painting) / distances(photo, painting))
+            rows.append(np.divide(distances(made, painting), distances(photo, painting)))
             kept.extend(structure([Sample(name, photo, [painting], made)]))
             levels = " ".join(f"{value:.2f}" for value in rows[-1])
             print(f"{name:24s} {levels}  mean {rows[-1].mean():.2f}  structure {kept[-1]:.4f}", flush=True)

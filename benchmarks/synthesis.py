@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.subjects import SAMPLES
-from evaluation.metrics.texture import described, distance
+from evaluation.metrics.texture import distances
 from stylegallery.contract import Match
 from stylegallery.embedded import painting
 from stylegallery.guidance import GuidanceConfig, Scene, guidance_timesteps, optimise_together
@@ -91,11 +91,7 @@ def main() -> None:
     for name, source in chosen:
         (latent,), (noise,) = synthesised(method.model, [source], method.guidance, args.updates, args.seed)
         result, start, decoded = (method.model.decode(z).cpu() for z in (latent, noise, method.model.encode(source)))
-        wanted = described(source)
-        far, least, got = (
-            np.array([distance(a, b) for a, b in zip(described(image), wanted, strict=True)])
-            for image in (start, decoded, result)
-        )
+        far, least, got = (np.array(distances(image, source)) for image in (start, decoded, result))
         shares.append(got / far)
         floors.append(least / far)
         levels = " ".join(f"{value:.2f}" for value in shares[-1])

@@ -78,6 +78,11 @@ def distance(first: Tensor, second: Tensor) -> float:
     return SCALE * float((first - second).abs().mean())
 
 
+def distances(first: Tensor, second: Tensor) -> list[float]:
+    """Of two whole pictures (1, 3, H, W), on the levels that both have, finest first."""
+    return [distance(*pair) for pair in zip(described(first), described(second), strict=True)]
+
+
 KEPT = WeakTensorKeyDictionary()  # picture -> what `described` says of it: methods share references
 
 
@@ -108,10 +113,10 @@ class Texture:
         return [min(self.distance(sample.image, reference) for reference in sample.references) for sample in samples]
 
     def distance(self, image: Tensor, reference: Tensor) -> float:
-        pairs = list(zip(described(image), described(reference), strict=True))
-        if len(pairs) <= max(self.levels):
+        found = distances(image, reference)
+        if len(found) <= max(self.levels):
             raise ValueError(f"pictures of {image.shape[-1]}x{image.shape[-2]} px are too small for {self.name}")
-        return sum(distance(*pairs[level]) for level in self.levels) / len(self.levels)
+        return sum(found[level] for level in self.levels) / len(self.levels)
 
 
 class RegionalTexture:
