@@ -7,21 +7,21 @@ import argparse
 import copy
 import random
 import time
-from pathlib import Path
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
 from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
 from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, cell_pattern, texture_distance
 from stylegallery.embedded.pictures import STRIDE, load_art, load_photos, random_crops, split
-from stylegallery.embedded.train_unet import make_scheduler, make_text_encoder
+from stylegallery.models.diffusion import DiffusionModel
+from stylegallery.models.factory import from_directory
 
 CROP, CHECK = 128, 256  # pixels: sides of the crops that train and that measure
+PROJECTION_TIMESTEP = 60  # that of the preset
 
 
 def initialise_with_patch_pca(model: LappedAutoencoder, photos: list[Tensor], art: list[Tensor]) -> None:
@@ -104,37 +104,20 @@ def psnr(model: LappedAutoencoder, images: Tensor, noise: float = 0.0) -> float:
         return torch.cat(ratios).mean().item()
 
 
-class FrozenUNet:
-    """The embedded model's UNet, for latents projected as at the end of its preset's stage 3."""
-
-    TIMESTEP = 60
-
-    def __init__(self, folder: Path, work: Path) -> None:
-        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32).eval()
-        self.prompt = make_text_encoder(work)
-        self.level = make_scheduler().alphas_cumprod[self.TIMESTEP]
-
-    def project(self, latents: Tensor) -> Tensor:
-        """What the network takes for the clean latents (B, C, h, w) behind these."""
-        with mixed_precision(torch.device("cpu")):
-            noisy = self.level.sqrt() * latents
-            noise = self.unet(noisy, self.TIMESTEP, self.prompt.expand(len(latents), -1, -1)).sample
-        return (noisy - (1 - self.level).sqrt() * noise.float()) / self.level.sqrt()
-
-
-def spoilt(latents: Tensor, noise: float, unet: FrozenUNet | None, generator: torch.Generator) -> Tensor:
+def spoilt(latents: Tensor, noise: float, model: DiffusionModel | None, generator: torch.Generator) -> Tensor:
     """Latents (B, C, h, w) as a decoder meets them: mostly a little noise; in the second half of the batch, where there
-    is a UNet, more of it, and then the UNet's projection, as at the end of stage 3.
+    is a model, more of it, and then its projection, as at the end of stage 3.
 
     An optimised latent is neither the encoding of a picture nor one with white noise. A decoder that never saw one
     draws specks where it should paint flat.
     """
     share = torch.rand(len(latents), 1, 1, 1, generator=generator)
-    projected = len(latents) // 2 if unet else len(latents)
+    projected = len(latents) // 2 if model else len(latents)
     share[:projected] **= 4
     latents = latents + noise * share * torch.randn(latents.shape, generator=generator)
-    if unet:
-        latents[projected:] = unet.project(latents[projected:])
+    if model:
+        with mixed_precision(latents.device):
+            latents[projected:] = model.project(latents[projected:], PROJECTION_TIMESTEP)
     return latents
 
 
@@ -160,7 +143,7 @@ def train_decoder(args: argparse.Namespace) -> None:
             part.load_state_dict(state[name])
         step = state["step"]
     log, start, running = Log(args.work, "decoder"), time.time(), []
-    unet = FrozenUNet(args.unet, args.work) if args.unet else None
+    whole = from_directory(str(args.unet), "cpu", "float32", None, "ddim", False, False) if args.unet else None
     checks = [random_crops(held, held, CHECK, 24, random.Random(1)) for held in (held_photos, held_art)]
     halved, ended = mixed_precision(torch.device("cpu")), step >= args.steps
     while not ended:
@@ -171,7 +154,7 @@ def train_decoder(args: argparse.Namespace) -> None:
             group.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 - step / args.steps))
         images = random_crops(photos, art, CROP, args.batch, draw).to(memory_format=torch.channels_last)
         with torch.no_grad():
-            latents = spoilt(model.encode(images).latent_dist.mode(), args.noise, unet, generator)
+            latents = spoilt(model.encode(images).latent_dist.mode(), args.noise, whole, generator)
         with halved:
             refinement = model.residual(latents)
         decoded = model.synthesis(latents) + refinement  # in half precision, whole pictures would lose fine detail
