@@ -1,12 +1,13 @@
 """The whole state back from a record.json or a stylised PNG, and from the pictures it was made of."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from stylegallery.errors import InputError
-from stylegallery.provenance import weights_digests, without_places
+from stylegallery.provenance import file_digest, weights_digests, without_places
+from stylegallery.studio.brush import require_region
 from stylegallery.studio.choices import Choices, Pair, Point, point_in
 from stylegallery.studio.limits import keep_picture, put, require_picture
 from stylegallery.studio.papers import Asked, Place, read_asked, unlike
@@ -26,7 +27,8 @@ def open_result(visit: Visit, files: Sequence[File]) -> tuple[Wishes, list[str]]
     """
     asked, others = result_among(files)
     wishes = Wishes.in_config(asked.config)
-    inputs, known = asked.files(), contents(visit, others)
+    inputs = asked.files()
+    known = contents(visit, others, {sha256 for sha256, _ in inputs.values()})
     missing = [name or role for role, (sha256, name) in inputs.items() if sha256 not in known]
     if missing:
         raise InputError(f"{', '.join(missing)} is not here; choose it together with the result")
@@ -48,9 +50,10 @@ def open_result(visit: Visit, files: Sequence[File]) -> tuple[Wishes, list[str]]
         forbidden = tuple(pair_of(visit, wishes, *veto) for veto in asked.constraints.forbidden)
         visit.choices = Choices(pins, forbidden, visit.choices.excluded, masks)
         visit.plan()
-    except InputError:
+    except BaseException:
         visit.pictures, visit.choices, visit.past, visit.seed = before
         raise
+    visit.forget()
     here: dict[str, Any] = visit.workshop.settings(wishes)
     weights = weights_digests(here)
     differ = unlike(without_places(asked.config, weights), without_places(here, weights))
@@ -68,14 +71,13 @@ def result_among(files: Sequence[File]) -> tuple[Asked, list[File]]:
     raise problem
 
 
-def contents(visit: Visit, files: Sequence[File]) -> dict[str, File]:
-    """SHA-256 -> name and bytes of all that is at hand: files of the visitor, old and new, and bundled pictures."""
+def contents(visit: Visit, files: Sequence[File], wanted: Collection[str]) -> dict[str, File]:
+    """SHA-256 -> name and bytes of what is wanted and at hand: files of the visitor, old and new, and bundled
+    pictures."""
     own = [path for path in visit.folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    found = {sha256: (path.name, path.read_bytes()) for sha256, path in by_digest().items()}
-    return found | {
-        hashlib.sha256(data).hexdigest(): (name, data)
-        for name, data in [*((path.name, path.read_bytes()) for path in own), *files]
-    }
+    places = by_digest() | {file_digest(path): path for path in own}
+    found = {sha256: (path.name, path.read_bytes()) for sha256, path in places.items() if sha256 in wanted}
+    return found | {hashlib.sha256(data).hexdigest(): (name, data) for name, data in files}
 
 
 def pair_of(visit: Visit, wishes: Wishes, region: Place, reference: int, target: Place) -> Pair:
@@ -86,8 +88,7 @@ def pair_of(visit: Visit, wishes: Wishes, region: Place, reference: int, target:
         if isinstance(place, tuple):
             return place
         labels = visit.analysis(number, wishes).labels
-        if not bool((labels == place).any()):
-            raise InputError(f"the result names region {place} of picture {number}, which is not there")
+        require_region(labels, place)
         return point_in(labels, place)
 
     return point(0, region), reference, point(reference, target)

@@ -119,22 +119,23 @@ class Asked(BaseModel):
     weights: dict[Name, Name] = {}
 
     def files(self) -> dict[str, tuple[str, str]]:
-        """Role -> SHA-256, and the name of the file or "".
+        """Role -> SHA-256, and the name of the file or "": the photo, the references by their numbers, masks.
 
         Raises:
-            InputError: no picture and references in it, or more than a visitor may have.
+            InputError: no picture and references in it, more than a visitor may have, or files of other roles.
         """
         found = {}
         for role, file in self.inputs.items():
             sha256, path = (file.get("sha256"), file.get("path")) if isinstance(file, dict) else (file, "")
             found[role] = str(sha256), PurePosixPath(str(path or "")).name
-        references = [role for role in found if role.startswith("reference ")]
-        expected = {"content", *(f"reference {number}" for number in range(1, len(references) + 1))}
-        if not references or not expected <= found.keys() or len(references) > MOST_REFERENCES:
+        references = sum(role.startswith("reference ") for role in found)
+        pictures = ["content", *(f"reference {number}" for number in range(1, references + 1))]
+        roles = [*pictures, *(mask for role in pictures if (mask := f"mask of {role}") in found)]
+        if not 1 <= references <= MOST_REFERENCES or set(roles) != found.keys():
             raise InputError(
                 f"a result of one photo and 1 to {MOST_REFERENCES} paintings can be opened; this one has other inputs"
             )
-        return found
+        return {role: found[role] for role in roles}
 
 
 def read_asked(name: str, data: bytes) -> Asked:
@@ -146,7 +147,7 @@ def read_asked(name: str, data: bytes) -> Asked:
     require_size(data, name)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         with in_one_sentence(name), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            text = image.text.get("request") if hasattr(image, "text") else None  # what stands before the pixels
+            text = image.info.get("request")  # of what stands before the pixels, which are not decoded
         if not text:
             raise InputError(f"{name} does not say how it was made; open the record.json beside it")
         data = text.encode()

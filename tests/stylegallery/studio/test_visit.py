@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from stylegallery.contract import Stylization
 from stylegallery.errors import InputError
@@ -28,6 +29,7 @@ from stylegallery.studio.brush import Stroke
 from stylegallery.studio.bundle import bundle, folder_of, overview_png
 from stylegallery.studio.easel import Easel, Moment
 from stylegallery.studio.opening import open_result
+from stylegallery.studio.papers import read_asked
 from stylegallery.studio.view import pictures_of
 from stylegallery.studio.visit import Visit
 from stylegallery.studio.visits import Guest
@@ -215,12 +217,52 @@ def reopen(visit: Visit, name: str, data: bytes, wishes: Wishes) -> None:
 
 def test_a_result_of_other_settings_says_which(visit: Visit) -> None:
     config = visit.workshop.settings(Wishes()) | {"detail": 0.5}
+    record = record_of(visit, seed=3, config=config, constraints={"pins": [[1, 2, 1]]})
+    _, differ = open_result(visit, [("record.json", record)])
+    assert differ == ["detail"] and visit.seed == 3 and match_of(visit, 1) == (2, 1, True)
+
+
+def record_of(visit: Visit, **others: Any) -> bytes:
+    """What a run of the visit's pictures would record."""
+    config = visit.workshop.settings(Wishes())
     photo, *paintings = [picture.sha256 for picture in visit.pictures if picture]
     inputs = {"content": photo} | {f"reference {number}": sha256 for number, sha256 in enumerate(paintings, 1)}
-    asked = {"seed": 3, "config": config, "inputs": inputs, "constraints": {"pins": [[1, 2, 1]]}}
-    asked |= {"weights": weights_digests(config)}
-    _, differ = open_result(visit, [("record.json", json.dumps(asked).encode())])
-    assert differ == ["detail"] and visit.seed == 3 and match_of(visit, 1) == (2, 1, True)
+    asked = {"seed": 0, "config": config, "inputs": inputs, "constraints": {}, "weights": weights_digests(config)}
+    others["inputs"] = inputs | others.get("inputs", {})
+    return json.dumps(asked | others).encode()
+
+
+def test_ten_references_come_in_their_order(visit: Visit) -> None:
+    """A picture's text has its roles as a dictionary has words: reference 10 before reference 2."""
+    roles = [f"reference {number}" for number in range(1, 12)]
+    inputs = {role: f"digest of {role}" for role in sorted([*roles, "mask of reference 10"])}
+    found = read_asked("record.json", record_of(visit, inputs=inputs)).files()
+    assert [*found] == ["content", *roles, "mask of reference 10"]
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"constraints": {"pins": [[10**30, 1, 1]]}}, "no region"),
+        ({"constraints": {"pins": [[[3.0, 0.5], 1, 1]]}}, "outside the picture"),
+        ({"constraints": {"excluded": [9]}}, "reference 9"),
+        ({"inputs": {"mask of everything": "0"}}, "other inputs"),
+        ({"inputs": {"signature": "0"}}, "other inputs"),
+    ],
+)
+def test_a_record_that_cannot_be_opened_changes_nothing(visit: Visit, others: dict[str, Any], said: str) -> None:
+    before = visit.pictures, visit.choices, visit.seed
+    with pytest.raises(InputError, match=said):
+        open_result(visit, [("record.json", record_of(visit, seed=1, **others))])
+    assert (visit.pictures, visit.choices, visit.seed) == before
+
+
+def test_of_a_stylised_png_no_pixel_is_decoded(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, stream = PngInfo(), io.BytesIO()
+    text.add_text("request", record_of(visit).decode())
+    Image.new("1", (9000, 9000)).save(stream, "png", pnginfo=text)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", None)
+    assert read_asked("a.png", stream.getvalue()).seed == 0
 
 
 @pytest.mark.parametrize("moment", [0, -1])
