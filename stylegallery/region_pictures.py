@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from colorsys import hsv_to_rgb
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +25,7 @@ def deepest_point(labels: ArrayLike, label: int, shape: Sequence[int]) -> tuple[
     return float(column - 0.5) * shape[1] / inside.shape[1], float(row - 0.5) * shape[0] / inside.shape[0]
 
 
-def write_indexed_png(path: Path, labels: ArrayLike, size: tuple[int, int]) -> None:
+def write_indexed_png(path: Path | BinaryIO, labels: ArrayLike, size: tuple[int, int]) -> None:
     """The label map, of at most `regions.MOST_REGIONS`, by nearest neighbour at picture size (H, W) as palette PNG;
     index = label.
 

@@ -9,7 +9,6 @@ from stylegallery import figures
 from stylegallery.region_pictures import colours, write_indexed_png
 from stylegallery.regions import region_count
 from stylegallery.studio.easel import Result
-from stylegallery.studio.visit import Visit
 
 HOW = """What the studio made, and all it is made of.
 
@@ -25,25 +24,21 @@ The studio opens stylised.png, together with the pictures, and goes on from ther
 """
 
 
-def folder_of(result: Result) -> str:
-    return f"studio-{result.address}"
-
-
 def overview_png(result: Result) -> bytes:
     """Everything at a glance."""
     stream = io.BytesIO()
-    figures.overview(result.stylization, result.order.content).savefig(stream)
+    figures.overview(result.stylization, result.order.item.content.name).savefig(stream)
     return stream.getvalue()
 
 
-def bundle(visit: Visit, result: Result) -> bytes:
+def bundle(result: Result) -> bytes:
     """A zip archive with one folder."""
-    folder, made, stream = folder_of(result), result.stylization, io.BytesIO()
+    folder, made, stream = result.folder, result.stylization, io.BytesIO()
     files = {
         "stylised.png": result.picture.read_bytes(),
         "overview.png": overview_png(result),
-        "settings.yaml": result.order.yaml(folder).encode(),
-        "how.txt": HOW.format(command=result.order.command(folder), folder=folder).encode(),
+        "settings.yaml": result.yaml.encode(),
+        "how.txt": HOW.format(command=result.command, folder=folder).encode(),
     }
     for picture in result.started.pictures:
         files[picture.path.name] = picture.path.read_bytes()
@@ -53,10 +48,9 @@ def bundle(visit: Visit, result: Result) -> bytes:
     maps = {"content": (made.content, made.content_labels)}
     maps |= {f"reference_{n}": (made.references[n - 1], made.reference_labels[n - 1]) for n in made.shown()}
     for name, (image, labels) in maps.items():
-        path = visit.folder / ".regions.png"
-        write_indexed_png(path, labels, (image.shape[-2], image.shape[-1]))
-        files[f"regions/{name}.png"] = path.read_bytes()
-        shown = io.BytesIO()
+        indexed, shown = io.BytesIO(), io.BytesIO()
+        write_indexed_png(indexed, labels, (image.shape[-2], image.shape[-1]))
+        files[f"regions/{name}.png"] = indexed.getvalue()
         tinted = figures.overlay(image, labels, colours(region_count(labels)))
         Image.fromarray(tinted).save(shown, "png")
         files[f"regions/{name}_overlay.png"] = shown.getvalue()

@@ -2,14 +2,14 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stylegallery.errors import InputError
 from stylegallery.studio.brush import Stroke
-from stylegallery.studio.bundle import bundle, folder_of, overview_png
+from stylegallery.studio.bundle import bundle, overview_png
 from stylegallery.studio.drawing import as_address
 from stylegallery.studio.limits import MOST_BYTES, MOST_REFERENCES
 from stylegallery.studio.opening import File, open_result
@@ -134,18 +134,21 @@ def checked(kind: Any, given: object) -> Any:
         raise InputError(f"this was not understood ({first['msg']}); load the page again") from error
 
 
+def require_none(unknown: Collection[int]) -> None:
+    """Raises InputError where pictures are not known yet: the networks are for those events that take their turns."""
+    if unknown:
+        raise InputError("the pictures are still being looked at; wait a moment")
+
+
 def act(guest: Guest, given: object) -> str:
     """Change what the visitor decided; what is said of it."""
     asked, visit = checked(ACT, given), guest.visit
     with visit.lock:
-        if visit.unknown():
-            raise InputError("the pictures are still being looked at; wait a moment")
+        require_none(visit.unknown())
         values = dict(asked)
         do = values.pop("do")
         if do == "load_mask":
             visit.load_mask(asked.picture, *asked.file.file())
-        elif do in ("cut", "draw"):
-            getattr(visit, do)(asked.picture, asked.strokes)
         else:
             change: Callable[..., None] = getattr(visit, do)
             change(*values.values())
@@ -175,8 +178,8 @@ def fetch(guest: Guest, given: object) -> dict[str, str]:
     visit = guest.visit
     if asked.what.startswith("mask"):
         with visit.lock:
-            visit.labels(asked.picture)
-            stem = visit.pictures[asked.picture].path.stem  # type: ignore[union-attr]  # `labels` found it
+            require_none({asked.picture}.intersection(visit.unknown()))
+            stem = visit.picture(asked.picture).path.stem
             if asked.what == "mask_png":
                 return {"name": f"{stem}_regions.png", "address": as_address(visit.mask_png(asked.picture), PNG)}
             data = visit.mask_labelme(asked.picture)
@@ -186,7 +189,7 @@ def fetch(guest: Guest, given: object) -> dict[str, str]:
         return {"name": "stylised.png", "address": as_address(result.picture.read_bytes(), PNG)}
     if asked.what == "overview":
         return {"name": "overview.png", "address": as_address(overview_png(result), PNG)}
-    return {"name": f"{folder_of(result)}.zip", "address": as_address(bundle(visit, result), "application/zip")}
+    return {"name": f"{result.folder}.zip", "address": as_address(bundle(result), "application/zip")}
 
 
 def opened(guest: Guest, given: object) -> tuple[Wishes, str]:

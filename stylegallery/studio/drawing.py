@@ -3,7 +3,7 @@
 import base64
 import io
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,14 +20,6 @@ from stylegallery.regions import region_count, resize_labels
 
 LONGEST = 1024  # pixels of a picture on the page
 FINER = 1.0  # pixels that an outline may be off, so that it has few points
-
-
-class OnPage(NamedTuple):
-    """A picture as a page shows it: its address, and the size it had."""
-
-    address: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import GEN_RUNNING, getgeneratorstate
 from pathlib import Path
 
 from torch import Tensor
 
-from stylegallery.contract import Energy, Stylization
+from stylegallery.contract import Energy, Item, Stylization
 from stylegallery.errors import InputError
 from stylegallery.images import to_pixels, write_png
 from stylegallery.pipeline import Update
@@ -38,6 +39,12 @@ class Started:
     pictures: tuple[Shown, ...]
     seed: int
 
+    def item(self) -> Item:
+        """As a run has it."""
+        content, *references = (picture.path for picture in self.pictures)
+        mask, *own = (self.choices.masks.get(number) for number in range(len(self.pictures)))
+        return Item("studio", content, tuple(references), mask, tuple(own), self.choices.constraints())
+
 
 @dataclass(frozen=True)
 class Result:
@@ -53,6 +60,19 @@ class Result:
     updates: int
     of: int
     seconds: float
+
+    @property
+    def folder(self) -> str:
+        """Of the archive that the command and the settings are for."""
+        return f"studio-{self.address}"
+
+    @cached_property  # the page is told of every result at every moment of a painting
+    def command(self) -> str:
+        return self.order.command(self.folder)
+
+    @cached_property
+    def yaml(self) -> str:
+        return self.order.yaml(self.folder)
 
 
 @dataclass(frozen=True)
@@ -95,8 +115,9 @@ class Easel:
         self.stopping = self.left = False
         if not visit.ready:
             raise InputError("a photo and a painting are needed; choose both")
-        pictures = tuple(picture for picture in visit.pictures if picture)
-        started, began = Started(wishes, visit.choices, pictures, visit.seed), time.monotonic()
+        with visit.lock:
+            pictures = tuple(picture for picture in visit.pictures if picture)
+            started, began = Started(wishes, visit.choices, pictures, visit.seed), time.monotonic()
         method, unknown = visit.method(wishes), len(visit.unknown(wishes))
         for done, number in enumerate(visit.analyse(wishes)):
             left = (time.monotonic() - began) / done * (unknown - done) if done else None
@@ -128,7 +149,8 @@ class Easel:
         assert self.going is not None
         started, updates, before = self.going
         began, first, update = time.monotonic(), 0, None
-        for update in updates:
+        while one := self.next_of(updates):
+            update = one
             done, of = len(update.energies), update.updates
             first = first or done
             seconds, each = time.monotonic() - began, max(1, of // PICTURES)
@@ -149,18 +171,26 @@ class Easel:
         doing = "finished" if finished else "stopped"
         yield Moment(doing, result.updates, result.of, 0.0, update.energies, result.stylization.image, result)
 
+    def next_of(self, updates: Generator[Update]) -> Update | None:
+        """The next update; None at the end."""
+        with self.visit.workshop.networks:
+            return next(updates, None)
+
     def kept(self, started: Started, update: Update, seconds: float, finished: bool) -> Result:
         """The result so far, written as a file of the visitor."""
         self.made += 1
         done = len(update.energies)
         wishes = started.wishes if finished else started.wishes.model_copy(update={"updates": done})
-        order = self.order(started, wishes)
-        config = self.visit.workshop.settings(wishes)
-        constraints = constraints_written(started.choices.constraints())
-        inputs = self.inputs(started)
+        workshop, item = self.visit.workshop, started.item()
+        order = Order(item, started.seed, (*workshop.overrides, *wishes.unlike(workshop.defaults).overrides()))
+        config = workshop.settings(wishes)
+        constraints = constraints_written(item.constraints)
+        inputs = {role: file_digest(path) for role, path in item.files().items()}
         weights, code = weights_digests(config), code_digest(config)
         text = picture_text(deciding(started.seed, config, inputs, constraints, weights, code))
-        stylization, path = update.result(), self.visit.folder / f".result_{self.made}.png"
+        with workshop.networks:
+            stylization = update.result()
+        path = self.visit.folder / f".result_{self.made}.png"
         write_png(path, to_pixels(stylization.image), text)
         result = Result(
             self.made, started, stylization, order, text["config"], path, done, update.updates, round(seconds, 1)
@@ -169,22 +199,6 @@ class Easel:
             old.picture.unlink(missing_ok=True)
         self.results = [*self.results[1 - MOST_RESULTS :], result]
         return result
-
-    def order(self, started: Started, wishes: Wishes) -> Order:
-        """The command line that makes a result."""
-        content, *references = (picture.path.name for picture in started.pictures)
-        names = {number: path.name for number, path in started.choices.masks.items()}
-        mask, *own = (names.get(number) for number in range(len(started.pictures)))
-        overrides = (*self.visit.workshop.overrides, *wishes.unlike(self.visit.workshop.defaults).overrides())
-        constraints = started.choices.constraints()
-        return Order(content, references, constraints, mask, own, started.seed, overrides)
-
-    def inputs(self, started: Started) -> dict[str, str]:
-        """Digests of all files of a result by their roles, as `Item.files` names them."""
-        roles = ["content", *(f"reference {number}" for number in range(1, len(started.pictures)))]
-        found = {role: picture.sha256 for role, picture in zip(roles, started.pictures, strict=True)}
-        masks = sorted(started.choices.masks.items())
-        return found | {f"mask of {roles[number]}": file_digest(path) for number, path in masks}
 
     def result(self, number: int) -> Result:
         """Raises InputError where the history does not hold it."""

@@ -19,6 +19,7 @@ MOST_REFERENCES = 24
 MOST_RESULTS = 12  # that a visitor's history holds
 MOST_POINTS = 20_000  # of brush strokes
 LONGEST_NAME = 40
+OURS = ("stylised", "overview")  # pictures that an archive holds beside those of the visitor
 
 
 def safe_stem(name: str) -> str:
@@ -50,7 +51,7 @@ def require_picture(data: bytes, name: str) -> str:
 
 
 def put(folder: Path, name: str, suffix: str, data: bytes) -> Path:
-    """The file of some bytes in a folder of ours: one file of equal bytes, and no two of one name.
+    """The file of some bytes in a folder of ours: one file of equal bytes, and no two of one name, nor one of `OURS`.
 
     Raises:
         InputError: the folder holds as much as a visitor may have.
@@ -58,7 +59,7 @@ def put(folder: Path, name: str, suffix: str, data: bytes) -> Path:
     stem, digest = safe_stem(name), hashlib.sha256(data).hexdigest()
     if sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) + len(data) > MOST_OF_VISITOR:
         raise InputError("this session holds as many files as it may; load the page again to begin anew")
-    for number in range(1, 1000):
+    for number in range(2 if stem.casefold() in OURS else 1, 1000):
         path = folder / f"{stem if number == 1 else f'{stem}_{number}'}{suffix}"
         if not path.exists():
             path.write_bytes(data)
@@ -68,8 +69,8 @@ def put(folder: Path, name: str, suffix: str, data: bytes) -> Path:
     raise InputError(f"there are a thousand files called {stem}; rename this one")
 
 
-def keep_picture(folder: Path, name: str, data: bytes) -> Path:
-    """A visitor's picture as a file of ours, once it was decoded as every other input is.
+def keep_picture(folder: Path, name: str, data: bytes) -> tuple[Path, tuple[int, int]]:
+    """A visitor's picture as a file of ours, once it was decoded as every other input is; its height and width.
 
     Raises:
         InputError: it cannot be used.
@@ -77,8 +78,8 @@ def keep_picture(folder: Path, name: str, data: bytes) -> Path:
     shown = re.sub(r"[^\w .()-]", "_", re.split(r"[\\/]", name)[-1])[:80] or "the picture"
     path = put(folder, name, require_picture(data, shown), data)
     try:
-        read_pixels(path)
+        height, width = read_pixels(path).shape[:2]
     except InputError as error:
         path.unlink()
         raise InputError(str(error).replace(str(path), shown)) from error
-    return path
+    return path, (height, width)

@@ -9,7 +9,7 @@ from stylegallery.errors import InputError
 from stylegallery.provenance import file_digest, weights_digests, without_places
 from stylegallery.studio.brush import require_region
 from stylegallery.studio.choices import Choices, Pair, Point, point_in
-from stylegallery.studio.limits import keep_picture, put, require_picture
+from stylegallery.studio.limits import put, require_picture
 from stylegallery.studio.papers import Asked, Place, read_asked, unlike
 from stylegallery.studio.samples import by_digest
 from stylegallery.studio.visit import Shown, Visit
@@ -41,7 +41,7 @@ def open_result(visit: Visit, files: Sequence[File]) -> tuple[Wishes, list[str]]
             number = int(role.rpartition(" ")[2]) if role != "mask of content" else 0
             masks[number] = put(visit.folder, name, suffix, data)
         else:
-            pictures.append(Shown(keep_picture(visit.folder, name, data), sha256))
+            pictures.append(visit.shown(name, data))
     before = visit.pictures, visit.choices, visit.past, visit.seed
     visit.pictures, visit.seed, visit.past = [*pictures], asked.seed, []
     visit.choices = Choices(excluded=tuple(asked.constraints.excluded), masks=masks)

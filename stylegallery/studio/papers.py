@@ -5,14 +5,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stylegallery.contract import MatchConstraints, Region
+from stylegallery.contract import Item, Region
 from stylegallery.decoding import in_one_sentence
 from stylegallery.errors import InputError
 from stylegallery.files import not_too_deep
@@ -24,32 +24,29 @@ MOST_TEXT = 4 * 2**20  # bytes of a record, or of what a PNG says
 
 @dataclass(frozen=True)
 class Order:
-    """All of a command line: files by their names in its folder, constraints, and settings as overrides."""
+    """All of a command line: an item, whose files are in one folder, and settings as overrides."""
 
-    content: str
-    references: Sequence[str]
-    constraints: MatchConstraints[Region]
-    mask: str | None = None
-    reference_masks: Sequence[str | None] = ()
+    item: Item
     seed: int = 0
     overrides: Sequence[str] = field(default_factory=tuple)
 
     def settings(self, folder: str = "") -> dict[str, Any]:
         """What a config of the command line has beyond its groups; `folder` is where the files are."""
 
-        def place(name: str | None) -> str | None:
-            return name if name is None else str(PurePosixPath(folder, name))
+        def place(path: Path | None) -> str | None:
+            return None if path is None else str(PurePosixPath(folder, path.name))
 
-        given: dict[str, Any] = {"content": place(self.content), "references": [*map(place, self.references)]}
-        if self.mask:
-            given["mask"] = place(self.mask)
-        if any(self.reference_masks):
-            given["reference_masks"] = [*map(place, self.reference_masks)]
-        if pins := self.constraints.pins:
+        item, constraints = self.item, self.item.constraints
+        given: dict[str, Any] = {"content": place(item.content), "references": [*map(place, item.references)]}
+        if item.mask:
+            given["mask"] = place(item.mask)
+        if any(item.reference_masks):
+            given["reference_masks"] = [*map(place, item.reference_masks)]
+        if pins := constraints.pins:
             given["pins"] = {written(region): [number, written(j)] for region, (number, j) in pins.items()}
-        if self.constraints.excluded:
-            given["excluded"] = list(self.constraints.excluded)
-        if forbidden := self.constraints.forbidden:
+        if constraints.excluded:
+            given["excluded"] = list(constraints.excluded)
+        if forbidden := constraints.forbidden:
             given["forbidden"] = [[written(i), number, written(j)] for i, number, j in forbidden]
         return given | ({"seed": self.seed} if self.seed else {})
 

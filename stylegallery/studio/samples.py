@@ -13,7 +13,7 @@ SAMPLES = ROOT / "data" / "samples"
 @cache
 def samples(kind: str) -> dict[str, Path]:
     """Name -> file of the photos (`content`) or paintings (`style`)."""
-    return {path.stem: path for path in list_images(str(SAMPLES / kind))}
+    return {path.stem: path for path in list_images(str(SAMPLES / kind))} if SAMPLES.is_dir() else {}
 
 
 def sample(kind: str, name: str) -> tuple[str, bytes]:

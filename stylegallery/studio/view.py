@@ -1,15 +1,15 @@
 """The state of a visitor as the page gets it: plain JSON, and the pictures once, under keys."""
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from stylegallery.contract import Match
 from stylegallery.images import read_image, resize
-from stylegallery.studio.choices import named
-from stylegallery.studio.drawing import OnPage, as_jpeg, in_words, outlined, palette
+from stylegallery.studio.choices import Choices, named
+from stylegallery.studio.drawing import as_jpeg, in_words, outlined, palette
 from stylegallery.studio.easel import Moment, Result
 from stylegallery.studio.limits import MOST_BYTES
-from stylegallery.studio.samples import SAMPLES, samples
+from stylegallery.studio.samples import samples
 from stylegallery.studio.visit import Shown, Visit
 from stylegallery.studio.visits import Guest
 from stylegallery.studio.wishes import Wishes
@@ -17,10 +17,10 @@ from stylegallery.studio.wishes import Wishes
 THUMB = 160  # pixels
 
 
-@lru_cache(maxsize=1)
+@cache
 def bundled() -> tuple[dict[str, str], dict[str, list[dict[str, str]]]]:
     """The pictures of the samples by key, and their names by kind."""
-    named_by_kind = {kind: samples(kind) for kind in ("content", "style")} if SAMPLES.is_dir() else {}
+    named_by_kind = {kind: samples(kind) for kind in ("content", "style")}
     pictures = {f"sample-{name}": path for known in named_by_kind.values() for name, path in known.items()}
     shown = {key: as_jpeg(read_image(path), THUMB) for key, path in pictures.items()}
     return shown, {kind: [{"name": n, "key": f"sample-{n}"} for n in known] for kind, known in named_by_kind.items()}
@@ -28,14 +28,13 @@ def bundled() -> tuple[dict[str, str], dict[str, list[dict[str, str]]]]:
 
 def pictures_of(guest: Guest) -> dict[str, str]:
     """The visitor's pictures by key."""
-    return {picture.sha256: on_page(guest.visit, picture).address for picture in guest.visit.pictures if picture}
+    return {picture.sha256: on_page(guest.visit, picture) for picture in guest.visit.pictures if picture}
 
 
-def on_page(visit: Visit, picture: Shown) -> OnPage:
-    """A picture for the page, made once."""
+def on_page(visit: Visit, picture: Shown) -> str:
+    """The address of a picture for the page, made once."""
     if picture.sha256 not in visit.shown_as:
-        image = read_image(picture.path)
-        visit.shown_as[picture.sha256] = OnPage(as_jpeg(image, 768), image.shape[-1], image.shape[-2])
+        visit.shown_as[picture.sha256] = as_jpeg(read_image(picture.path), 768)
     return visit.shown_as[picture.sha256]
 
 
@@ -43,19 +42,19 @@ def wall(guest: Guest, text: str = "", kind: str = "info") -> dict[str, Any]:
     """Pictures, their regions, matches, and what the visitor may do now; `text` is what is said."""
     visit = guest.visit
     with visit.lock:
-        unknown, shown = set(visit.unknown()), [None] * len(visit.pictures)
+        unknown = set(visit.unknown())
         matches: list[Match] = visit.plan().matches if visit.ready and not unknown else []
-        pictures: list[dict[str, Any] | None] = [*shown]
-        for number, picture in enumerate(visit.pictures):
-            if picture is None:
-                continue
-            pictures[number] = {
+        pictures = [
+            picture
+            and {
                 "key": picture.sha256,
                 "name": picture.path.name,
                 "excluded": number in visit.choices.excluded,
                 "own": number in visit.choices.masks,
-                **sized(guest, number, number in unknown),
+                **sized(visit, number, picture, number in unknown),
             }
+            for number, picture in enumerate(visit.pictures)
+        ]
         count = len((pictures[0] or {}).get("regions") or [])
         return {
             "said": {"kind": kind, "text": text},
@@ -74,20 +73,18 @@ def wall(guest: Guest, text: str = "", kind: str = "info") -> dict[str, Any]:
             ],
             "forbidden": [] if unknown else [named(pair, visit.at) for pair in visit.choices.forbidden],
             "undo": bool(visit.past),
-            "decided": visit.choices != type(visit.choices)(),
+            "decided": visit.choices != Choices(),
             "samples": bundled()[1],
             "limit": MOST_BYTES,
         }
 
 
-def sized(guest: Guest, number: int, unknown: bool) -> dict[str, Any]:
+def sized(visit: Visit, number: int, picture: Shown, unknown: bool) -> dict[str, Any]:
     """Width and height of a picture on the wall, and its regions once they are known."""
-    visit, picture = guest.visit, guest.visit.pictures[number]
-    assert picture is not None
-    key = visit.key(number, visit.look.resolution, visit.choices.masks.get(number))
     if unknown:
-        _, width, height = on_page(visit, picture)
+        height, width = picture.size
         return {"width": width, "height": height, "regions": None}
+    key = visit.key(number, visit.look.resolution, visit.choices.masks.get(number))
     if key not in visit.outlines:
         analysis = visit.analysis(number)
         larger = resize(read_image(picture.path), 512, "keep", 8)
@@ -106,6 +103,7 @@ def easel(guest: Guest, moment: Moment | None = None, text: str = "", kind: str 
         "moment": None,
         "going": own.going is not None,
         "quick": guest.visit.workshop.quick_resolution,
+        "limit": MOST_BYTES,
         "usual": usual.given(),
         "restored": restored.given() if restored else None,
         "results": [summary(result) for result in reversed(own.results)],
@@ -139,8 +137,8 @@ def summary(result: Result) -> dict[str, Any]:
         "energies": [[round(part, 5) for part in energy[2:]] for energy in result.stylization.energies],
         "wishes": result.started.wishes.given(),
         "pins": len(result.started.choices.pins),
-        "command": result.order.command(f"studio-{result.address}"),
-        "yaml": result.order.yaml(f"studio-{result.address}"),
+        "command": result.command,
+        "yaml": result.yaml,
     }
 
 

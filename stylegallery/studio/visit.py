@@ -1,6 +1,7 @@
 """One visitor: the pictures, what is known of them, and what was decided. Nothing of it is shared with another."""
 
 import hashlib
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,16 +12,14 @@ from torch import Tensor
 
 from stylegallery.analysis import Analysis
 from stylegallery.constraints import region_at
-from stylegallery.decoding import read_pixels
 from stylegallery.errors import InputError
 from stylegallery.pipeline import StyleGallery
 from stylegallery.plan import Plan
-from stylegallery.provenance import file_digest
 from stylegallery.region_pictures import write_indexed_png
 from stylegallery.regions import override, region_count, resize_labels
 from stylegallery.studio import brush
 from stylegallery.studio.choices import At, Choices, Pair, Point, point_in
-from stylegallery.studio.drawing import OnPage, Outlined
+from stylegallery.studio.drawing import Outlined
 from stylegallery.studio.limits import MOST_REFERENCES, keep_picture, put, require_picture, require_size, safe_stem
 from stylegallery.studio.wishes import Wishes
 from stylegallery.studio.workshop import Workshop
@@ -35,6 +34,7 @@ class Shown:
 
     path: Path
     sha256: str
+    size: tuple[int, int]  # height and width as it was given, upright
 
 
 class Visit:
@@ -48,7 +48,7 @@ class Visit:
         self.pictures: list[Shown | None] = [None]
         self.choices, self.past, self.seed = Choices(), list[Choices](), 0
         self.known: dict[tuple[Wishes, int, str, str], Analysis] = {}
-        self.shown_as: dict[str, OnPage] = {}
+        self.shown_as: dict[str, str] = {}  # SHA-256 -> address of a picture for the page
         self.outlines: dict[tuple[Wishes, int, str, str], Outlined] = {}
         self.methods: dict[Wishes, StyleGallery] = {}
 
@@ -84,8 +84,8 @@ class Visit:
         self.shown_as = {sha256: found for sha256, found in self.shown_as.items() if sha256 in here}
 
     def shown(self, name: str, data: bytes) -> Shown:
-        path = keep_picture(self.folder, name, data)
-        return Shown(path, file_digest(path))
+        path, size = keep_picture(self.folder, name, data)
+        return Shown(path, hashlib.sha256(data).hexdigest(), size)
 
     @property
     def ready(self) -> bool:
@@ -106,8 +106,16 @@ class Visit:
     def unknown(self, wishes: Wishes | None = None) -> list[int]:
         """Numbers of the pictures that were not analysed yet at the size of these wishes."""
         size = (wishes or self.look).resolution
-        numbers = [number for number, picture in enumerate(self.pictures) if picture]
-        return [number for number in numbers if self.key(number, size) not in self.known]
+        with self.lock:  # or a picture may go meanwhile
+            numbers = [number for number, picture in enumerate(self.pictures) if picture]
+            return [number for number in numbers if self.key(number, size) not in self.known]
+
+    def picture(self, number: int) -> Shown:
+        """Raises InputError where there is none of this number."""
+        picture = self.pictures[number] if 0 <= number < len(self.pictures) else None
+        if picture is None:
+            raise InputError(f"there is no painting {number}" if number else "there is no photo yet; choose one")
+        return picture
 
     def analyse(self, wishes: Wishes | None = None) -> Iterator[int]:
         """Analyse what is not known, one picture at a time; tells the number of the next before it begins."""
@@ -118,40 +126,37 @@ class Visit:
                     self.analysis(unknown[0], wishes)
 
     def key(self, number: int, size: int | None, mask: Path | None = None) -> tuple[Wishes, int, str, str]:
-        picture = self.pictures[number]
-        assert picture is not None
-        return Wishes(resolution=size), self.seed, picture.sha256, mask.name if mask else ""
+        return Wishes(resolution=size), self.seed, self.picture(number).sha256, mask.name if mask else ""
 
-    def analysis(self, number: int, wishes: Wishes | None = None) -> Analysis:
+    def analysis(self, number: int, wishes: Wishes | None = None, choices: Choices | None = None) -> Analysis:
         """What is known of a picture, found now where it was not: with the visitor's regions where it has a mask."""
-        wishes = wishes or self.look
-        method, picture, mask = self.method(wishes), self.pictures[number], self.choices.masks.get(number)
-        if picture is None:
-            raise InputError("there is no photo yet; choose one")
+        wishes, masks = wishes or self.look, (choices or self.choices).masks
+        method, picture, mask = self.method(wishes), self.picture(number), masks.get(number)
         plain, own = (self.key(number, wishes.resolution, one) for one in (None, mask))
-        if plain not in self.known:
-            self.known[plain] = method.analyse(picture.path, seed=self.seed)
-        if own not in self.known:
-            found = self.known[plain]
-            given = method.analyser.read(picture.path, mask, self.seed).labels
-            assert given is not None
-            height, width = found.labels.shape
-            labels = override(found.labels, resize_labels(given, (height, width)))
-            self.known[own] = method.with_regions(found, labels)
+        if own in self.known:
+            return self.known[own]
+        with self.workshop.networks:
+            if plain not in self.known:
+                self.known[plain] = method.analyse(picture.path, seed=self.seed)
+            if mask:
+                found = self.known[plain]
+                given = method.analyser.read(picture.path, mask, self.seed).labels
+                assert given is not None
+                height, width = found.labels.shape
+                labels = override(found.labels, resize_labels(given, (height, width)))
+                self.known[own] = method.with_regions(found, labels)
         return self.known[own]
 
     def plan(self, wishes: Wishes | None = None, choices: Choices | None = None) -> Plan:
         """Which region takes its style from which. Raises InputError where a choice leaves one without any."""
         if not self.ready:
             raise InputError("a photo and a painting are needed; choose both")
-        content, *references = (self.analysis(number, wishes) for number in range(len(self.pictures)))
+        content, *references = (self.analysis(number, wishes, choices) for number in range(len(self.pictures)))
         constraints = (choices or self.choices).constraints()
         return self.method(wishes or self.look).match(content, references, constraints)
 
     def labels(self, number: int) -> Tensor:
         """The regions of a picture as they are shown, (h, w)."""
-        if not 0 <= number < len(self.pictures):
-            raise InputError(f"there is no picture {number}")
         return self.analysis(number).labels
 
     def at(self, number: int, point: Point) -> int:
@@ -256,25 +261,17 @@ class Visit:
     def mask_png(self, number: int, labels: Tensor | None = None) -> bytes:
         """The regions of a picture as a mask in the picture's own aspect, which can be edited and loaded."""
         labels = self.labels(number) if labels is None else labels
-        height, width = self.size(number)
+        height, width = self.picture(number).size
         scale = min(1.0, LARGEST_MASK / max(height, width))
         size = max(round(scale * height), labels.shape[0]), max(round(scale * width), labels.shape[1])
-        path = self.folder / ".mask.png"
-        write_indexed_png(path, brush.enlarged(labels, size), size)
-        return path.read_bytes()
+        stream = io.BytesIO()
+        write_indexed_png(stream, brush.enlarged(labels, size), size)
+        return stream.getvalue()
 
     def mask_labelme(self, number: int) -> bytes:
         """The same for labelme."""
-        labels, picture = self.labels(number), self.pictures[number]
-        assert picture is not None
-        return brush.labelme(labels, self.size(number), picture.path.name)
-
-    def size(self, number: int) -> tuple[int, int]:
-        """Height and width of a picture as it was given, upright."""
-        picture = self.pictures[number]
-        assert picture is not None
-        height, width = read_pixels(picture.path).shape[:2]
-        return height, width
+        picture = self.picture(number)
+        return brush.labelme(self.labels(number), picture.size, picture.path.name)
 
     def end(self) -> None:
         """Remove all files of the visitor."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
 
 from hydra.utils import instantiate
@@ -23,6 +23,7 @@ class Workshop:
         """Raises InputError where they cannot be used, or weights are not on this machine."""
         self.overrides = tuple(overrides)
         self.lock = Lock()  # Hydra composes one config at a time
+        self.networks = RLock()  # while it runs, the model holds whose attention it records: one visitor at a time
         first = StyleGallery.from_config(*overrides, "store=null")
         require(first.time_budget is None, "the studio has a button to stop; leave out time_budget=", first.time_budget)
         self.parts: dict[str, Any] = {"model": first.model} | {

@@ -67,7 +67,7 @@ const easel = (element, trigger, props, watch) => {
     el("button", { type: "button", "data-name": "stop", disabled: !view.painting, onclick: () => trigger("stop", {}) }, "Stop and keep"),
     view.going && !view.painting ? el("button", { type: "button", "data-name": "on", onclick: () => trigger("on", {}) }, "Go on") : null,
     el("span", { class: "gap" }),
-    chooser("Open a result", "open", ".png,.json,image/*", true, (files) => trigger("restore", { files }), 24 * 2 ** 20));
+    chooser("Open a result", "open", ".png,.json,image/*", true, (files) => trigger("restore", { files }), view.limit));
 
   const progress = () => {
     const { doing, done, of, left } = view.moment;

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from stylegallery.regions import resize_labels
 from stylegallery.studio import brush
 from stylegallery.studio.__main__ import main
 from stylegallery.studio.brush import Stroke
-from stylegallery.studio.bundle import bundle, folder_of, overview_png
+from stylegallery.studio.bundle import bundle, overview_png
 from stylegallery.studio.easel import Easel, Moment
 from stylegallery.studio.opening import open_result
 from stylegallery.studio.papers import read_asked
@@ -54,7 +55,7 @@ def test_the_overview_is_as_large_as_that_of_a_run() -> None:
     """Pixels of the result are those of the page at no other size."""
     images = (torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
     made = Stylization(next(images), next(images), list(images))
-    given: Any = SimpleNamespace(stylization=made, order=SimpleNamespace(content="a.png"))
+    given: Any = SimpleNamespace(stylization=made, order=SimpleNamespace(item=SimpleNamespace(content=Path("a.png"))))
     with Image.open(io.BytesIO(overview_png(given))) as page:
         assert page.size == overview(made, "a.png").canvas.get_width_height()
 
@@ -181,11 +182,11 @@ def test_a_painting_is_stopped_and_carried_on(visit: Visit, monkeypatch: pytest.
     assert finished.picture.read_bytes() == whole.picture.read_bytes() != stopped.picture.read_bytes()
     with pytest.raises(InputError, match="nothing was stopped"):
         list(easel.carry_on())
-    assert "updates=2" in stopped.order.command() and "updates" not in finished.order.command()
+    assert "updates=2" in stopped.command and "updates" not in finished.command
     monkeypatch.chdir(tmp_path)
-    with zipfile.ZipFile(io.BytesIO(bundle(visit, stopped))) as archive:
+    with zipfile.ZipFile(io.BytesIO(bundle(stopped))) as archive:
         archive.extractall(tmp_path)
-    folder = tmp_path / folder_of(stopped)
+    folder = tmp_path / stopped.folder
     arguments = [f"--config-dir={folder.name}", "--config-name=settings"]  # test_browser.py runs the command
     process = subprocess.run(
         [sys.executable, ROOT / "run.py", *arguments], cwd=tmp_path, capture_output=True, text=True
@@ -263,6 +264,51 @@ def test_of_a_stylised_png_no_pixel_is_decoded(visit: Visit, monkeypatch: pytest
     Image.new("1", (9000, 9000)).save(stream, "png", pnginfo=text)
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", None)
     assert read_asked("a.png", stream.getvalue()).seed == 0
+
+
+@pytest.mark.slow
+def test_a_painting_has_the_regions_of_when_it_was_asked_for(visit: Visit) -> None:
+    visit.draw(0, [DOT])
+    asked, regions = visit.choices, int(visit.labels(0).max())
+    easel = Easel(visit)
+    for moment in easel.paint(Wishes(resolution=80)):
+        if moment.doing.startswith("looking at the photo"):
+            visit.blank(0)
+    (made,) = easel.results
+    assert made.started.choices == asked != visit.choices
+    assert made.stylization.content_labels is not None and int(made.stylization.content_labels.max()) == regions
+
+
+@pytest.mark.slow
+def test_a_photo_that_is_a_result(visit: Visit) -> None:
+    """An archive holds both, also where small letters are large ones."""
+    visit.take_photo("Stylised.png", picture())
+    list((easel := Easel(visit)).paint(Wishes()))
+    with zipfile.ZipFile(io.BytesIO(bundle(easel.results[0]))) as archive:
+        names = [name.rpartition("/")[2].casefold() for name in archive.namelist() if "/regions/" not in name]
+        assert len(set(names)) == len(names) and "stylised_2.png" in names
+        assert archive.read(f"{easel.results[0].folder}/stylised.png") == easel.results[0].picture.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_networks_work_for_one_at_a_time(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, networks, free = visit.workshop.parts["model"], visit.workshop.networks, []
+
+    def look() -> None:
+        free.append(networks.acquire(blocking=False))
+        if free[-1]:
+            networks.release()
+
+    for name in ("predict", "predict_with_features"):
+
+        def watched(*given: Any, run: Callable[..., Any] = getattr(model, name)) -> Any:
+            with ThreadPoolExecutor(1) as other:
+                other.submit(look).result()
+            return run(*given)
+
+        monkeypatch.setattr(model, name, watched)
+    list(Easel(visit).paint(Wishes()))
+    assert free and not any(free)
 
 
 @pytest.mark.parametrize("moment", [0, -1])
