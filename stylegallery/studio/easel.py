@@ -11,8 +11,9 @@ from torch import Tensor
 
 from stylegallery.contract import Energy, Item, Stylization
 from stylegallery.errors import InputError
-from stylegallery.images import to_pixels, write_png
+from stylegallery.images import read_image, to_pixels, write_png
 from stylegallery.pipeline import Update
+from stylegallery.plan import Plan
 from stylegallery.provenance import (
     code_digest,
     constraints_written,
@@ -53,13 +54,20 @@ class Result:
 
     number: int
     started: Started
-    stylization: Stylization
+    plan: Plan
+    energies: tuple[Energy, ...]
+    size: tuple[int, int]  # height and width
     order: Order
     address: str
     picture: Path
     updates: int
     of: int
     seconds: float
+
+    @property
+    def stylization(self) -> Stylization:
+        """Its picture is read again each time: as large as a photo, a dozen of them would fill the memory."""
+        return self.plan.with_image(read_image(self.picture), self.energies)
 
     @property
     def folder(self) -> str:
@@ -93,7 +101,7 @@ class Easel:
 
     def __init__(self, visit: Visit) -> None:
         self.visit, self.results, self.made = visit, list[Result](), 0
-        self.going: tuple[Started, Generator[Update], float] | None = None  # what was stopped, and its seconds so far
+        self.going: tuple[Started, Generator[Update], float, Plan] | None = None  # what was stopped; its seconds so far
         self.stopping = self.left = False
 
     def stop(self) -> None:
@@ -132,7 +140,7 @@ class Easel:
             if pictures != tuple(picture for picture in visit.pictures if picture):
                 raise InputError("the pictures changed meanwhile; paint again")
             plan = visit.plan(wishes, started.choices)
-        self.going = started, method.render_stepwise(plan), 0.0
+        self.going = started, method.render_stepwise(plan), 0.0, plan
         yield from self.update()
 
     def carry_on(self) -> Iterator[Moment]:
@@ -147,7 +155,7 @@ class Easel:
     def update(self) -> Iterator[Moment]:
         """Update what is going on until it is finished or stopped."""
         assert self.going is not None
-        started, updates, before = self.going
+        started, updates, before, plan = self.going
         began, first, update = time.monotonic(), 0, None
         while one := self.next_of(updates):
             update = one
@@ -166,17 +174,17 @@ class Easel:
             return
         seconds = before + time.monotonic() - began
         finished = len(update.energies) == update.updates or not self.stopping
-        self.going = None if finished else (started, updates, seconds)
-        result = self.kept(started, update, seconds, finished)
+        self.going = None if finished else (started, updates, seconds, plan)
+        result = self.kept(started, plan, update, seconds, finished)
         doing = "finished" if finished else "stopped"
-        yield Moment(doing, result.updates, result.of, 0.0, update.energies, result.stylization.image, result)
+        yield Moment(doing, result.updates, result.of, 0.0, update.energies, result=result)
 
     def next_of(self, updates: Generator[Update]) -> Update | None:
         """The next update; None at the end."""
         with self.visit.workshop.networks:
             return next(updates, None)
 
-    def kept(self, started: Started, update: Update, seconds: float, finished: bool) -> Result:
+    def kept(self, started: Started, plan: Plan, update: Update, seconds: float, finished: bool) -> Result:
         """The result so far, written as a file of the visitor."""
         self.made += 1
         done = len(update.energies)
@@ -189,12 +197,14 @@ class Easel:
         weights, code = weights_digests(config), code_digest(config)
         text = picture_text(deciding(started.seed, config, inputs, constraints, weights, code))
         with workshop.networks:
-            stylization = update.result()
+            pixels = to_pixels(update.result().image)
         path = self.visit.folder / f".result_{self.made}.png"
-        write_png(path, to_pixels(stylization.image), text)
+        write_png(path, pixels, text)
+        height, width = pixels.shape[:2]
         result = Result(
-            self.made, started, stylization, order, text["config"], path, done, update.updates, round(seconds, 1)
-        )
+            self.made, started, plan, update.energies, (height, width), order, text["config"], path, done,
+            update.updates, round(seconds, 1),
+        )  # fmt: skip
         for old in self.results[: 1 - MOST_RESULTS]:
             old.picture.unlink(missing_ok=True)
         self.results = [*self.results[1 - MOST_RESULTS :], result]

@@ -1,9 +1,10 @@
 """The state of a visitor as the page gets it: plain JSON, and the pictures once, under keys."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from stylegallery.contract import Match
+from stylegallery.contract import Energy, Match
 from stylegallery.images import read_image, resize
 from stylegallery.studio.choices import Choices, named
 from stylegallery.studio.drawing import as_jpeg, in_words, outlined, palette
@@ -109,22 +110,26 @@ def easel(guest: Guest, moment: Moment | None = None, text: str = "", kind: str 
         "results": [summary(result) for result in reversed(own.results)],
     }
     if moment:
-        energies = [[round(part, 5) for part in energy[2:]] for energy in moment.energies]
-        picture = as_jpeg(moment.picture) if moment.picture is not None and not moment.result else None
+        picture = as_jpeg(moment.picture) if moment.picture is not None else None
         shown["moment"] = {
             "doing": moment.doing,
             "done": moment.done,
             "of": moment.of,
             "left": moment.seconds_left,
-            "energies": energies,
+            "energies": plotted(moment.energies),
             "picture": picture,
         }
     return shown
 
 
+def plotted(energies: Sequence[Energy]) -> list[list[float]]:
+    """The energy of every update, and the two losses that it weighs."""
+    return [[round(part, 5) for part in energy[2:]] for energy in energies]
+
+
 def summary(result: Result) -> dict[str, Any]:
     """A result in the history."""
-    width, height = result.stylization.image.shape[-1], result.stylization.image.shape[-2]
+    height, width = result.size
     return {
         "number": result.number,
         "key": f"result-{result.number}",
@@ -134,7 +139,7 @@ def summary(result: Result) -> dict[str, Any]:
         "updates": result.updates,
         "of": result.of,
         "seconds": result.seconds,
-        "energies": [[round(part, 5) for part in energy[2:]] for energy in result.stylization.energies],
+        "energies": plotted(result.energies),
         "wishes": result.started.wishes.given(),
         "pins": len(result.started.choices.pins),
         "command": result.command,

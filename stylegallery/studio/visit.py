@@ -25,6 +25,7 @@ from stylegallery.studio.wishes import Wishes
 from stylegallery.studio.workshop import Workshop
 
 MOST_STEPS_BACK = 100
+MOST_SETTINGS = 4  # beside those that regions are shown with
 LARGEST_MASK = 2048  # pixels of its longer side
 
 
@@ -99,9 +100,16 @@ class Visit:
     # --- what is known of them ---
 
     def method(self, wishes: Wishes) -> StyleGallery:
-        if wishes not in self.methods:
-            self.methods[wishes] = self.workshop.method(wishes, self.folder / "store")
-        return self.methods[wishes]
+        """The method with these settings. Of the latest few, what is known at their sizes stays in memory; the store
+        has the rest."""
+        with self.lock:
+            if wishes not in self.methods:
+                others = [one for one in self.methods if one != self.look][1 - MOST_SETTINGS :]
+                kept = {one: self.methods[one] for one in (self.look, *others) if one in self.methods}
+                self.methods = kept | {wishes: self.workshop.method(wishes, self.folder / "store")}
+                sizes = {one.resolution for one in (self.look, *self.methods)}
+                self.known = {key: found for key, found in self.known.items() if key[0].resolution in sizes}
+            return self.methods[wishes]
 
     def unknown(self, wishes: Wishes | None = None) -> list[int]:
         """Numbers of the pictures that were not analysed yet at the size of these wishes."""

@@ -182,6 +182,7 @@ def test_a_painting_is_stopped_and_carried_on(visit: Visit, monkeypatch: pytest.
     assert finished.picture.read_bytes() == whole.picture.read_bytes() != stopped.picture.read_bytes()
     with pytest.raises(InputError, match="nothing was stopped"):
         list(easel.carry_on())
+    assert stopped.stylization.image.shape[-2:] == stopped.size and len(stopped.stylization.energies) == 2
     assert "updates=2" in stopped.command and "updates" not in finished.command
     monkeypatch.chdir(tmp_path)
     with zipfile.ZipFile(io.BytesIO(bundle(stopped))) as archive:
@@ -411,6 +412,16 @@ def test_pictures_that_are_gone_are_forgotten(visit: Visit) -> None:
     visit.remove(1)
     visit.take_photo("a.png", picture())
     assert len(visit.known) == 1
+
+
+@pytest.mark.slow
+def test_so_many_sizes_stay_in_memory(visit: Visit) -> None:
+    sizes = [64 + 16 * number for number in range(7)]
+    visit.labels(0)
+    for size in sizes:
+        visit.analysis(0, Wishes(resolution=size))
+    known = {key[0].resolution for key in visit.known}
+    assert known == {visit.look.resolution, *sizes[-4:]} == {one.resolution for one in visit.methods}
 
 
 @pytest.mark.parametrize(
