@@ -20,11 +20,8 @@ from stylegallery.studio.wishes import Wishes
 FRONT = Path(__file__).parent / "front"
 MOST_WAITING = 48  # events of all visitors
 QUICK = {"concurrency_id": "quick", "concurrency_limit": 4, "show_progress": "hidden", "trigger_mode": "multiple"}
-SLOW = {
-    "concurrency_id": "slow",
-    "concurrency_limit": 1,
-    "show_progress": "minimal",
-}  # one picture at a time is painted
+# One picture at a time is painted.
+SLOW = {"concurrency_id": "slow", "concurrency_limit": 1, "show_progress": "minimal"}
 WELCOME = "Choose a photo and some paintings. Nothing is painted before you ask for it."
 FOUND = "Every region of the photo has found its painting. Change what you like, then paint."
 SYSTEM_FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]

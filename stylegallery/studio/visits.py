@@ -69,8 +69,10 @@ class Visits:
     def here(self, session: str | None) -> Guest:
         """The visitor of a session where there is one, or one who has done nothing yet: a page that was opened alone
         takes no place."""
+        if guest := self.guests.get(session or ""):
+            return guest
         visit = Visit(self.workshop, Path(self.root.name, "nobody"))
-        return self.guests.get(session or "") or Guest(visit, Easel(visit))
+        return Guest(visit, Easel(visit))
 
     def leave(self, session: str | None) -> None:
         """A page was closed: its painting ends now, its files a little later."""

@@ -75,7 +75,7 @@ const brush = (layer, view, state, number, act) => {
   };
   const move = ([x, y]) => { ring.setAttribute("cx", x * width); ring.setAttribute("cy", y * height); };
   let at = [0.5, 0.5], painting = false;
-  const dab = () => { strokes.push({ radius: state.radius, points: [at] }); redraw(); act.brushed(number); };
+  const dab = () => { strokes.push({ radius: state.radius, points: [at] }); redraw(); act.brushed(); };
   const surface = svg("rect", {
     width, height, class: "surface", tabindex: 0, role: "application", "data-name": `brush-${number}`,
     "aria-label": "brush: arrow keys move it, space paints, enter is done, escape clears",
