@@ -234,8 +234,7 @@ class StyleGallery:
             guidance = self.guidance
             if self.time_budget is not None:
                 guidance = self.within(self.time_budget - watch.elapsed(), used[0], scenes[0])
-            updates = guidance.extras.most(len(guidance_timesteps(self.model, guidance)) * guidance.iterations)
-            advances = [progress.stage("3 energy", updates) for _ in plans]
+            advances = [progress.stage("3 energy", self.updates(guidance)) for _ in plans]
             found = optimise_together(self.model, scenes, guidance, advances, self.shared)
             images = [self.model.decode(latent).cpu() for latent, _ in found]
         if self.output_size == "content":
@@ -256,14 +255,10 @@ class StyleGallery:
         """
         used = plan.of_matched()
         scene = self.scene(used)
-        updates = self.guidance.extras.most(
-            len(guidance_timesteps(self.model, self.guidance)) * self.guidance.iterations
-        )
+        updates = self.updates(self.guidance)
 
         def result(latent: Tensor, energies: tuple[Energy, ...]) -> Stylization:
-            image = self.model.decode(ended(self.model, scene, latent, self.guidance)).cpu()
-            if self.output_size == "content":
-                image = self.enlarged(used, image)
+            image = self.decoded(used, ended(self.model, scene, latent, self.guidance))
             return plan.with_image(image, energies, steps=self.guidance.steps)
 
         for ((latent, energies),) in updates_together(self.model, [scene], self.guidance, self.shared):
@@ -281,14 +276,18 @@ class StyleGallery:
 
     def within(self, seconds: float, plan: Plan, scene: Scene) -> GuidanceConfig:
         """The settings of stage 3 with as many steps as `seconds` allow."""
-
-        def finish() -> None:
-            image = self.model.decode(scene.content.latent).cpu()
-            if self.output_size == "content":
-                self.enlarged(plan, image)
-
+        finish = partial(self.decoded, plan, scene.content.latent)
         steps = steps_within(seconds, finish, self.model, *scene, self.guidance)
         return replace(self.guidance, steps=steps)
+
+    def updates(self, guidance: GuidanceConfig) -> int:
+        """How many stage 3 makes with these settings, where it does not end early."""
+        return guidance.extras.most(len(guidance_timesteps(self.model, guidance)) * guidance.iterations)
+
+    def decoded(self, plan: Plan, latent: Tensor) -> Tensor:
+        """The picture (1, 3, H, W) of a stylised latent, in the size that was asked for."""
+        image = self.model.decode(latent).cpu()
+        return self.enlarged(plan, image) if self.output_size == "content" else image
 
     def enlarged(self, plan: Plan, image: Tensor) -> Tensor:
         """A result (1, 3, H, W) as large as the photo, and with its fine detail."""
