@@ -1,6 +1,7 @@
 """Items an hour of a sweep in another commit and in this one: the same command line in both trees, in turns.
 
     git worktree add --detach BEFORE 6907bec
+    export STYLEGALLERY_DATA=FOLDER    # of the benchmark: where it is fetched to is in a cache that neither side sees
     python -m benchmarks.sweep_rate BEFORE experiment=table1 limit=20 resolution=192 'only=[stylegallery,styleid,gatys]'
 
 A side is as many processes of one thread as there are cores, each with a shard of every method; it begins with no
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -60,6 +62,8 @@ def sweep(tree: Path, overrides: list[str]) -> Sweep:
             record = json.loads(path.read_text())
             if "error" not in record:
                 items[path.parts[-3]].append(sum(record["seconds"].values()))
+    if not items:
+        raise SystemExit(f"no item was done in {tree}; see there: python run.py {shlex.join(overrides)} out=FOLDER")
     return Sweep(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, dict(items))
 
 

@@ -38,7 +38,7 @@ def described(analyses: Sequence[Known], entries: Entries | None) -> Iterator[Re
     """The descriptors of every picture, in order, from blocks where there are some."""
     keys = [analysis.key for analysis in analyses]
     for part in blocks(keys):
-        found = entries.get(name_of(keys[part]), BLOCKS) if entries and all(keys[part]) else None
+        found = entries.get(name_of(keys[part]), BLOCKS, copied=False) if entries and all(keys[part]) else None
         if entries is None or found is None:
             yield from (analysis.descriptors for analysis in analyses[part])
             continue

@@ -111,15 +111,16 @@ class Entries:
         """Whether there is an entry; it may be damaged."""
         return self.path(key).is_file()
 
-    def get(self, key: str, forms: Mapping[str, Form]) -> dict[str, Tensor] | None:
+    def get(self, key: str, forms: Mapping[str, Form], copied: bool = True) -> dict[str, Tensor] | None:
         """The tensors of an entry that `forms` names, on the CPU; None unless all are there, as written, and of their
-        forms."""
+        forms. Where they are not `copied`, they are views of the file, which are for reading once."""
         path = self.path(key)
         try:
             require_file(path)
             with safe_open(path, framework="pt") as file:
                 written = file.metadata() or {}
-                found = {name: file.get_tensor(name).clone() for name in forms}
+                found = {name: file.get_tensor(name) for name in forms}
+                found = {name: tensor.clone() for name, tensor in found.items()} if copied else found
         except (InputError, OSError, SafetensorError):
             return None
         if not have_forms(found, forms) or any(written.get(name) != checksum(key, found[name]) for name in found):
