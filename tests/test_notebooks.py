@@ -34,7 +34,7 @@ def test_there_are_notebooks() -> None:
 
 SMALLER = {"01_method": "OVERRIDES, UPDATES = ['method.resolution=128'], 2", "02_results": "PHOTOS = 2"}
 PUBLISHED = (ROOT / "docs" / "results" / "table1.csv").is_file()
-FIGURES = {"01_method": 12, "02_results": 5 if PUBLISHED else 3}
+FIGURES = {"01_method": 9, "02_results": 5 if PUBLISHED else 3}
 
 
 @pytest.mark.parametrize("name", NAMES)
