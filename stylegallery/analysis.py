@@ -98,14 +98,17 @@ class Analyser:
         """A picture and its user's mask. Raises InputError where one of them cannot be used."""
         key, original = self.key(picture, mask, seed), read_image(picture)
         image = resize(original, self.resolution, self.resizing, self.model.multiple)
-        labels = None
-        if mask and self.segmentation.masks == "published":
-            labels = read_published_mask(Path(mask))
-        elif mask:
-            height, width = image.shape[-2:]
-            sizes = [(original.shape[-2], original.shape[-1]), (height, width)]
-            labels = mask_on_grid(Path(mask), sizes, (height // self.model.stride, width // self.model.stride))
+        labels = self.read_mask(mask, original.shape[-2:], image.shape[-2:]) if mask else None
         return Input(picture, mask, image, labels, seed, derived(seed, original), key)
+
+    def read_mask(self, mask: str | Path, original: Sequence[int], seen: Sequence[int]) -> Tensor:
+        """The label map of a user's mask, of a picture of the original size (H, W) that the model sees in another one.
+        Raises InputError where it cannot be used."""
+        if self.segmentation.masks == "published":
+            return read_published_mask(Path(mask))
+        (height, width), stride = seen, self.model.stride
+        sizes = [(original[0], original[1]), (height, width)]
+        return mask_on_grid(Path(mask), sizes, (height // stride, width // stride))
 
     def __call__(
         self,

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.browser import chromium
 from harness.jobs import Job
 from harness.record import SCHEMA, Record, load_record
 from stylegallery.errors import InputError
@@ -501,17 +502,10 @@ def visit(new_visit: "Callable[[], Visit]") -> "Visit":
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium, which logs what pages say and what they ask the network for."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e .[dev]")
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("Chromium is not installed: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1400,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
+    """Headless Chromium, see `chromium`."""
+    pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e .[dev]")
+    try:
+        with chromium() as found:
+            yield found
+    except FileNotFoundError as error:
+        pytest.skip(str(error))

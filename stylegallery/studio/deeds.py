@@ -1,7 +1,6 @@
 """What the page asks for, checked and done: everything in it was written by a stranger."""
 
 import base64
-import binascii
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal
 
@@ -35,7 +34,7 @@ class Sent(Asked):
     def file(self) -> File:
         try:
             return self.name, base64.b64decode(self.data, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # other letters than those of base64, or too few
             raise InputError(f"{self.name[:80]} did not arrive whole; choose it again") from error
 
 
@@ -92,9 +91,11 @@ ACT: TypeAdapter[Any] = TypeAdapter(
 
 DONE = {
     "pin": "Pinned: region {region} takes its style from region {target} of painting {reference}.",
-    "forbid": "Region {region} and region {target} of painting {reference}: changed.",
+    "forbid": "Forbidden: region {region} does not take its style from region {target} of painting {reference}.",
+    "allow": "Allowed again: region {region} may take its style from region {target} of painting {reference}.",
     "unpin": "Region {region} finds its painting by itself again.",
-    "leave_out": "Painting {reference} is left out or used again, as you said.",
+    "leave_out": "Painting {reference} is left out.",
+    "use": "Painting {reference} is used again.",
     "join": "Regions {first} and {second} are one now.",
     "cut": "What you brushed is a region of its own.",
     "draw": "What you brushed is a region of its own.",
@@ -145,31 +146,42 @@ def act(guest: Guest, given: object) -> str:
     asked, visit = checked(ACT, given), guest.visit
     with visit.lock:
         require_none(visit.unknown())
-        values = dict(asked)
+        values, before = dict(asked), len(visit.choices.forbidden)
         do = values.pop("do")
         if do == "load_mask":
             visit.load_mask(asked.picture, *asked.file.file())
         else:
             change: Callable[..., None] = getattr(visit, do)
             change(*values.values())
+        if do == "forbid" and len(visit.choices.forbidden) < before:
+            do = "allow"
+        if do == "leave_out" and not asked.out:
+            do = "use"
     return DONE[do].format(**values)
 
 
 def bring(guest: Guest, given: object) -> None:
-    """Take pictures, or a painting away."""
+    """Take pictures, or a painting away. Of several pictures those that can be used are taken.
+
+    Raises:
+        InputError: some cannot be used, or there is no such painting.
+    """
     asked: Bring = checked(Bring, given)
     visit = guest.visit
     files = [file.file() for file in asked.files]
     if asked.sample is not None:
         files.append(sample(asked.kind, asked.sample))
+    take, refused = visit.take_photo if asked.kind == "content" else visit.take_reference, []
     with visit.lock:
         if asked.remove is not None:
             visit.remove(asked.remove)
         for name, data in files:
-            if asked.kind == "content":
-                visit.take_photo(name, data)
-            else:
-                visit.take_reference(name, data)
+            try:
+                take(name, data)
+            except InputError as error:
+                refused.append(str(error))
+    if refused:
+        raise InputError("; ".join(refused))
 
 
 def fetch(guest: Guest, given: object) -> dict[str, str]:
@@ -195,11 +207,7 @@ def fetch(guest: Guest, given: object) -> dict[str, str]:
 def opened(guest: Guest, given: object) -> tuple[Wishes, str]:
     """The state of a result, and what is said of it."""
     asked: Open = checked(Open, given)
-    with guest.visit.lock:
-        wishes, others = open_result(guest.visit, [file.file() for file in asked.files])
+    wishes, others = open_result(guest.visit, [file.file() for file in asked.files])
     if not others:
-        return wishes, "Opened: paint, and the same picture comes out"
-    return (
-        wishes,
-        f"opened; this studio paints with other settings, so that the picture will differ: {', '.join(others)}",
-    )
+        return wishes, "Opened: paint, and the same picture comes out."
+    return wishes, f"Opened, but the picture will differ: this studio has other settings of {', '.join(others)}."

@@ -6,9 +6,15 @@ visitor, and no field holds a path of this machine.
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
 from typing import Any
+from urllib.parse import parse_qs
 
-MOST_BODY = 100 * 2**20  # bytes of an event: some pictures, in base64
+from stylegallery.studio.limits import MOST_TOGETHER
+from stylegallery.studio.visits import Visits
+
+MOST_BODY = MOST_TOGETHER * 4 // 3 + 2**20  # bytes of an event: some pictures, in base64
+MOST_HELD = 6 * MOST_BODY  # of events that arrive or wait
 OPEN = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static|svelte)/[\w./-]+"
     r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|cancel|reset|startup-events|app_id|info)/?"
@@ -28,28 +34,32 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Door:
-    """ASGI middleware: 404 for what is not open, 413 for a body that is too large."""
+    """ASGI middleware: 404 for what is not open, 411 and 413 for a body that does not say its length, or is too large.
+    It sees which pages are open."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self.app = app
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], visits: Visits) -> None:
+        self.app, self.visits, self.arriving = app, visits, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         headers = dict(scope.get("headers") or ())
-        shut = scope["type"] != "http" or not OPEN.fullmatch(scope["path"]) or ".." in scope["path"]
-        length = headers.get(b"content-length", b"0")
-        if shut or not length.isdigit() or int(length) > MOST_BODY:
-            await refuse(send, 404 if shut else 413)
+        if scope["type"] != "http" or not OPEN.fullmatch(scope["path"]) or ".." in scope["path"]:
+            await refuse(send, 404)
+            return
+        length = headers.get(b"content-length", b"" if scope["method"] == "POST" else b"0")
+        if not length.isdigit() or int(length) > MOST_BODY:
+            await refuse(send, 413 if length else 411)
             return
         read, answered = 0, False
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal read
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > MOST_BODY:
+            read += (size := len(message.get("body", b"")))
+            self.arriving += size
+            if self.arriving > MOST_HELD:
                 return {"type": "http.disconnect"}
             return message
 
@@ -60,9 +70,23 @@ class Door:
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
-        await self.app(scope, counted, guarded)
-        if read > MOST_BODY and not answered:
-            await refuse(send, 413)
+        session = listener(scope)
+        try:
+            with self.visits.connected(session) if session else nullcontext():
+                await self.app(scope, counted, guarded)
+        finally:
+            self.arriving -= read
+        if not answered:
+            await refuse(send, 503)
+
+
+def listener(scope: Scope) -> str:
+    """The session that a connection listens for; empty where it does not."""
+    if scope["path"].startswith("/gradio_api/heartbeat/"):
+        return str(scope["path"].split("/")[3])
+    if scope["path"].rstrip("/") == "/gradio_api/queue/data":
+        return parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [""])[0]
+    return ""
 
 
 async def refuse(send: Send, status: int) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,11 @@ from skimage.segmentation import watershed
 from torch import Tensor
 
 from stylegallery.contract import Match
-from stylegallery.images import to_pixels
 from stylegallery.region_pictures import colours, deepest_point
 from stylegallery.regions import region_count, resize_labels
 
 LONGEST = 1024  # pixels of a picture on the page
+OUTLINED = 512**2  # pixels of a picture whose edges outlines follow
 FINER = 1.0  # pixels that an outline may be off, so that it has few points
 
 
@@ -48,10 +49,11 @@ def on_edges(labels: Tensor, pixels: np.ndarray) -> np.ndarray:
     return cv2.medianBlur(found.astype(np.uint8), 9)  # without the teeth of single pixels
 
 
-def outlined(image: Tensor, labels: Tensor) -> Outlined:
-    """The regions, labels (h, w), of a picture (1, 3, H, W) as the model sees it."""
-    pixels = to_pixels(image)
-    height, width = pixels.shape[:2]
+def outlined(pixels: np.ndarray, labels: Tensor) -> Outlined:
+    """The regions, labels (h, w), of a picture, uint8 (H, W, 3)."""
+    scale = math.sqrt(OUTLINED / (pixels.shape[0] * pixels.shape[1]))
+    height, width = (max(16, round(scale * side)) for side in pixels.shape[:2])
+    pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     large, regions = on_edges(labels, pixels), []
     for label in range(1, region_count(labels) + 1):
         inside = np.pad((large == label).astype(np.uint8), 1)
@@ -73,11 +75,17 @@ def palette(count: int) -> list[str]:
     return ["#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in row)) for row in colours(count).tolist()]
 
 
-def as_jpeg(image: Tensor, longest: int = LONGEST) -> str:
-    """A picture (1, 3, H, W) as an address that a page can show, no side longer than `longest`."""
-    shown, stream = Image.fromarray(to_pixels(image)), io.BytesIO()
+def shrunk(pixels: np.ndarray, longest: int) -> np.ndarray:
+    """A picture, uint8 (H, W, 3), no side longer than `longest`."""
+    shown = Image.fromarray(pixels)
     shown.thumbnail((longest, longest))
-    shown.save(stream, "jpeg", quality=88)
+    return np.asarray(shown)
+
+
+def as_jpeg(pixels: np.ndarray, longest: int = LONGEST) -> str:
+    """A picture, uint8 (H, W, 3), as an address that a page can show, no side longer than `longest`."""
+    stream = io.BytesIO()
+    Image.fromarray(shrunk(pixels, longest)).save(stream, "jpeg", quality=88)
     return as_address(stream.getvalue(), "image/jpeg")
 
 

@@ -124,7 +124,7 @@ class Easel:
         if not visit.ready:
             raise InputError("a photo and a painting are needed; choose both")
         with visit.lock:
-            pictures = tuple(picture for picture in visit.pictures if picture)
+            pictures = visit.given()
             started, began = Started(wishes, visit.choices, pictures, visit.seed), time.monotonic()
         method, unknown = visit.method(wishes), len(visit.unknown(wishes))
         for done, number in enumerate(visit.analyse(wishes)):
@@ -133,11 +133,13 @@ class Easel:
             yield Moment(f"{looking}, for a picture of this size", done, unknown, left)
             if self.stopping:
                 return
-        yield Moment("mixing the colours", 0, 0)
+        yield Moment("matching the regions", 0, 0)
         if self.stopping:
             return
+        for number in started.choices.masks if pictures == visit.given() else ():
+            visit.analysis(number, wishes, started.choices)  # takes seconds, in which the visitor may decide more
         with visit.lock:
-            if pictures != tuple(picture for picture in visit.pictures if picture):
+            if pictures != visit.given():
                 raise InputError("the pictures changed meanwhile; paint again")
             plan = visit.plan(wishes, started.choices)
         self.going = started, method.render_stepwise(plan), 0.0, plan

@@ -5,7 +5,9 @@ import io
 import re
 import warnings
 from pathlib import Path
+from threading import Lock
 
+import numpy as np
 from PIL import Image
 
 from stylegallery.decoding import in_one_sentence, read_pixels
@@ -13,12 +15,14 @@ from stylegallery.errors import InputError
 from stylegallery.picture_files import FORMATS
 
 MOST_BYTES = 24 * 2**20  # of a file
+MOST_TOGETHER = 48 * 2**20  # bytes of the files of one event
 MOST_PIXELS = 24_000_000  # of a picture or a mask
 MOST_OF_VISITOR = 2**30  # bytes of all files that a visitor brings or makes
 MOST_REFERENCES = 24
 MOST_RESULTS = 12  # that a visitor's history holds
 MOST_POINTS = 20_000  # of brush strokes
 LONGEST_NAME = 40
+DECODING = Lock()  # one picture at a time: a large one takes some hundred megabytes meanwhile
 OURS = ("stylised", "overview")  # pictures that an archive holds beside those of the visitor
 
 
@@ -69,8 +73,8 @@ def put(folder: Path, name: str, suffix: str, data: bytes) -> Path:
     raise InputError(f"there are a thousand files called {stem}; rename this one")
 
 
-def keep_picture(folder: Path, name: str, data: bytes) -> tuple[Path, tuple[int, int]]:
-    """A visitor's picture as a file of ours, once it was decoded as every other input is; its height and width.
+def keep_picture(folder: Path, name: str, data: bytes) -> tuple[Path, np.ndarray]:
+    """A visitor's picture as a file of ours, and its pixels, uint8 (H, W, 3), decoded as every other input is.
 
     Raises:
         InputError: it cannot be used.
@@ -78,8 +82,11 @@ def keep_picture(folder: Path, name: str, data: bytes) -> tuple[Path, tuple[int,
     shown = re.sub(r"[^\w .()-]", "_", re.split(r"[\\/]", name)[-1])[:80] or "the picture"
     path = put(folder, name, require_picture(data, shown), data)
     try:
-        height, width = read_pixels(path).shape[:2]
+        with DECODING:
+            pixels = read_pixels(path)
+            if pixels.dtype != np.uint8:  # more than eight bits of grey
+                pixels = (pixels * 255).round().astype(np.uint8)
     except InputError as error:
         path.unlink()
         raise InputError(str(error).replace(str(path), shown)) from error
-    return path, (height, width)
+    return path, pixels

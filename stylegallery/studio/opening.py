@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ File = tuple[str, bytes]
 
 def open_result(visit: Visit, files: Sequence[File]) -> tuple[Wishes, list[str]]:
     """Bring a visit to the state of a result: one of the files says what it is of, the others are pictures and masks
-    that this visit does not have. Analyses its pictures. The wishes, and the settings that are others here.
+    that this visit does not have. Analyses its pictures meanwhile, which the visit does not wait for. The wishes, and
+    the settings that are others here.
 
     Raises:
         InputError: no file is of a result, or pictures are missing; nothing is changed then.
@@ -32,8 +34,8 @@ def open_result(visit: Visit, files: Sequence[File]) -> tuple[Wishes, list[str]]
     missing = [name or role for role, (sha256, name) in inputs.items() if sha256 not in known]
     if missing:
         raise InputError(f"{', '.join(missing)} is not here; choose it together with the result")
+    other, masks = Visit(visit.workshop, visit.folder), dict[int, Path]()
     pictures: list[Shown] = []
-    masks: dict[int, Path] = {}
     for role, (sha256, _) in inputs.items():
         name, data = known[sha256]
         if role.startswith("mask of "):
@@ -42,18 +44,13 @@ def open_result(visit: Visit, files: Sequence[File]) -> tuple[Wishes, list[str]]
             masks[number] = put(visit.folder, name, suffix, data)
         else:
             pictures.append(visit.shown(name, data))
-    before = visit.pictures, visit.choices, visit.past, visit.seed
-    visit.pictures, visit.seed, visit.past = [*pictures], asked.seed, []
-    visit.choices = Choices(excluded=tuple(asked.constraints.excluded), masks=masks)
-    try:
-        pins = tuple(pair_of(visit, wishes, *pin) for pin in asked.constraints.pins)
-        forbidden = tuple(pair_of(visit, wishes, *veto) for veto in asked.constraints.forbidden)
-        visit.choices = Choices(pins, forbidden, visit.choices.excluded, masks)
-        visit.plan()
-    except BaseException:
-        visit.pictures, visit.choices, visit.past, visit.seed = before
-        raise
-    visit.forget()
+    other.pictures, other.seed = [*pictures], asked.seed
+    other.choices = Choices(excluded=tuple(asked.constraints.excluded), masks=masks)
+    pins = tuple(pair_of(other, wishes, *pin) for pin in asked.constraints.pins)
+    forbidden = tuple(pair_of(other, wishes, *veto) for veto in asked.constraints.forbidden)
+    other.choices = replace(other.choices, pins=pins, forbidden=forbidden)
+    other.plan()
+    visit.become(other)
     here: dict[str, Any] = visit.workshop.settings(wishes)
     weights = weights_digests(here)
     differ = unlike(without_places(asked.config, weights), without_places(here, weights))

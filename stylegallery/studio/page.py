@@ -1,6 +1,7 @@
 """The page: what it shows, and which event does what. Gradio keeps the queue and carries the events."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,12 @@ from stylegallery.errors import InputError
 from stylegallery.studio import deeds, view
 from stylegallery.studio.door import Door
 from stylegallery.studio.easel import Moment
+from stylegallery.studio.turns import LANES, Turns
 from stylegallery.studio.visits import Guest, Visits
 from stylegallery.studio.wishes import Wishes
 
 FRONT = Path(__file__).parent / "front"
-MOST_WAITING = 48  # events of all visitors
-QUICK = {"concurrency_id": "quick", "concurrency_limit": 4, "show_progress": "hidden", "trigger_mode": "multiple"}
-# One picture at a time is painted.
-SLOW = {"concurrency_id": "slow", "concurrency_limit": 1, "show_progress": "minimal"}
+TURN = 600.0  # seconds after which a painting is stopped where another visitor waits for the easel
 WELCOME = "Choose a photo and some paintings. Nothing is painted before you ask for it."
 FOUND = "Every region of the photo has found its painting. Change what you like, then paint."
 SYSTEM_FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
@@ -31,9 +30,10 @@ def script(*names: str) -> str:
     return "".join((FRONT / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
-def explained(guest: Guest, error: Exception) -> str:
-    """A sentence for the visitor, without places of this machine."""
-    return str(error).replace(f"{guest.visit.folder}/", "")
+def in_lane(name: str, **others: Any) -> dict[str, Any]:
+    """Of an event: which others it waits for. It has no inputs, and the page alone knows it."""
+    return {"concurrency_id": name, "concurrency_limit": LANES[name].at_a_time, "inputs": None,
+            "api_visibility": "private", **others}  # fmt: skip
 
 
 def build(visits: Visits) -> gr.Blocks:
@@ -56,7 +56,7 @@ def build(visits: Visits) -> gr.Blocks:
             try:
                 return show(guest, do(guest, event._data))
             except InputError as error:
-                return show(guest, None, explained(guest, error))
+                return show(guest, None, guest.explain(error))
 
         return handler
 
@@ -64,10 +64,13 @@ def build(visits: Visits) -> gr.Blocks:
         return view.wall(guest, error or (said if isinstance(said, str) else ""), "error" if error else "info")
 
     def brought(guest: Guest, said: object, error: str = "") -> Any:
-        return {} if error else view.pictures_of(guest), walled(guest, said, error)
+        guest.refused = error  # said again when the others were looked at
+        return view.pictures_of(guest), walled(guest, said, error)
 
     def fetched(guest: Guest, file: Any, error: str = "") -> Any:
-        return gr.skip() if error else file
+        if error:
+            raise gr.Error(error, title="Not now", print_exception=False)
+        return file
 
     def hello(request: gr.Request) -> Any:
         guest = visits.here(request.session_hash)
@@ -76,14 +79,14 @@ def build(visits: Visits) -> gr.Blocks:
     def look(request: gr.Request) -> Iterator[Any]:
         """Analyse what is new, and show it."""
         guest = admitted(request)
-        error = ""
-        try:
-            for number in guest.visit.analyse():
-                of = "the photo" if number == 0 else f"painting {number}"
-                yield view.wall(guest, f"looking at {of} …")
-        except InputError as problem:
-            error = explained(guest, problem)
         visit = guest.visit
+        try:
+            for number in visit.analyse():
+                of = "the photo" if number == 0 else f"painting {number}"
+                yield view.wall(guest, f"Looking at {of} …")
+        except InputError as problem:
+            guest.refused = guest.explain(problem)
+        error, guest.refused = guest.refused, ""
         if error:
             yield view.wall(guest, error, "error")
         elif visit.ready:
@@ -91,40 +94,51 @@ def build(visits: Visits) -> gr.Blocks:
         elif visit.pictures[0] or len(visit.pictures) > 1:
             yield view.wall(guest, "Now choose some paintings." if visit.pictures[0] else "Now choose a photo.")
 
-    def painting(guest: Guest, moments: Iterator[Moment]) -> Iterator[Any]:
+    def painting(guest: Guest, session: str | None, moments: Iterator[Moment]) -> Iterator[Any]:
+        began, text, kind = time.monotonic(), "", "info"
         try:
             for moment in moments:
+                guest.seen = time.monotonic()
+                long = (
+                    guest.easel.going and guest.seen - began >= TURN
+                )  # what was only looked at cannot be gone on with
+                if long and not text and turns.wanted("paint", session):
+                    text = "Stopped, as another visitor is waiting: Go on takes the next turn."
+                    guest.easel.stop()
+                guest.moment = None if moment.result else moment
                 pictures = view.result_pictures(moment.result) if moment.result else gr.skip()
-                yield pictures, view.easel(guest, moment)
+                yield pictures, view.easel(guest, text)
+            if guest.easel.going or not guest.easel.stopping:
+                return
+            text = text or "Stopped before anything was painted."
         except (InputError, FloatingPointError) as error:
-            yield gr.skip(), view.easel(guest, text=explained(guest, error), kind="error")
-        else:
-            if guest.easel.stopping and not guest.easel.going:
-                yield gr.skip(), view.easel(guest, text="stopped before the first stroke")
+            text, kind = guest.explain(error), "error"
+        finally:  # also where the page is closed meanwhile
+            guest.moment = None
+        yield gr.skip(), view.easel(guest, text, kind)
 
     def paint(event: gr.EventData, request: gr.Request) -> Iterator[Any]:
         guest = admitted(request)
         try:
             wishes = Wishes.of(event._data)
         except InputError as error:
-            yield gr.skip(), view.easel(guest, text=explained(guest, error), kind="error")
+            yield gr.skip(), view.easel(guest, guest.explain(error), "error")
             return
-        yield from painting(guest, guest.easel.paint(wishes))
+        yield from painting(guest, request.session_hash, guest.easel.paint(wishes))
 
     def go_on(request: gr.Request) -> Iterator[Any]:
         guest = admitted(request)
-        yield from painting(guest, guest.easel.carry_on())
+        yield from painting(guest, request.session_hash, guest.easel.carry_on())
 
-    def opened(event: gr.EventData, request: gr.Request) -> Any:
+    def opened(event: gr.EventData, request: gr.Request) -> Iterator[Any]:
         guest = admitted(request)
+        yield gr.skip(), gr.skip(), view.easel(guest, "Looking at the pictures of this result …")
         try:
             wishes, text = deeds.opened(guest, event._data)
         except InputError as error:
-            return gr.skip(), gr.skip(), view.easel(guest, text=explained(guest, error), kind="error")
-        return view.pictures_of(guest), view.wall(guest), view.easel(guest, text=text, restored=wishes)
-
-    def leave(request: gr.Request) -> None:
-        visits.leave(request.session_hash)
+            yield gr.skip(), gr.skip(), view.easel(guest, guest.explain(error), "error")
+        else:
+            yield view.pictures_of(guest), view.wall(guest), view.easel(guest, text, restored=wishes)
 
     def triggers(*names: str) -> str:
         """The page's function that sends an event; Gradio wants to read their names in it."""
@@ -139,22 +153,24 @@ def build(visits: Visits) -> gr.Blocks:
         wall_js = f"wall(element, {triggers('act', 'bring', 'fetch')}, props, watch);"
         wall = gr.HTML(js_on_load=script("common", "regions", "wall") + wall_js, **part)
         place = gr.HTML("", elem_id="place", js_on_load=None, apply_default_css=False)  # one's place in the queue
-        slow: dict[str, Any] = SLOW | {"show_progress_on": place}
         easel_js = f"easel(element, {triggers('paint', 'stop', 'on', 'restore', 'fetch')}, props, watch);"
         easel = gr.HTML(js_on_load=script("common", "easel") + easel_js, **part)
-        private: dict[str, Any] = {"inputs": None, "api_visibility": "private"}
-        page.load(hello, outputs=[shelf, wall, easel], **QUICK, **private)
-        page.unload(leave)
-        wall.act(answering(deeds.act, walled), outputs=wall, **QUICK, **private)
-        wall.bring(answering(deeds.bring, brought), outputs=[shelf, wall], **QUICK, **private).then(
-            look, outputs=wall, trigger_mode="multiple", **slow, **private
-        )
-        wall.fetch(answering(deeds.fetch, fetched), outputs=purse, **QUICK, **private)
-        easel.fetch(answering(deeds.fetch, fetched), outputs=purse, **QUICK, **private)
-        easel.paint(paint, outputs=[shelf, easel], **slow, **private)
-        easel.on(go_on, outputs=[shelf, easel], **slow, **private)
-        easel.stop(stop, **QUICK, **private)
-        easel.restore(opened, outputs=[shelf, wall, easel], **slow, **private)
+        quick = in_lane("quick", show_progress="hidden", trigger_mode="multiple")
+        fetch = in_lane("fetch", show_progress="minimal", show_progress_on=place, trigger_mode="multiple")
+        # However many pictures come while one is looked at, the next look is at all of them.
+        look_on = in_lane("look", show_progress="minimal", show_progress_on=place, trigger_mode="always_last")
+        slow = in_lane("paint", show_progress="minimal", show_progress_on=place)
+        page.load(hello, outputs=[shelf, wall, easel], **quick)
+        page.unload(lambda: None)  # for this the page keeps a connection, whose end the door sees
+        wall.act(answering(deeds.act, walled), outputs=wall, **quick)
+        wall.bring(answering(deeds.bring, brought), outputs=[shelf, wall], **quick).then(look, outputs=wall, **look_on)
+        wall.fetch(answering(deeds.fetch, fetched), outputs=purse, **fetch)
+        easel.fetch(answering(deeds.fetch, fetched), outputs=purse, **fetch)
+        easel.paint(paint, outputs=[shelf, easel], **slow)
+        easel.on(go_on, outputs=[shelf, easel], **slow)
+        easel.stop(stop, **quick)
+        easel.restore(opened, outputs=[shelf, wall, easel], **look_on | {"trigger_mode": "multiple"})
+    turns = Turns(page, visits)
     return page
 
 
@@ -165,13 +181,14 @@ def serve(visits: Visits, host: str, port: int, wait: bool = True) -> gr.Blocks:
         InputError: the port is taken.
     """
     os.environ["GRADIO_TEMP_DIR"] = visits.root.name
-    page = build(visits).queue(max_size=MOST_WAITING, api_open=False)
+    page = build(visits)
     try:
         page.launch(
             server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True,
             show_error=False, ssr_mode=False, pwa=False, mcp_server=False, run_history=False, enable_monitoring=False,
             max_file_size=1, allowed_paths=[], footer_links=[], state_session_capacity=500,
-            app_kwargs={"middleware": [Middleware(Door)], "docs_url": None, "redoc_url": None, "openapi_url": None},
+            app_kwargs={"middleware": [Middleware(Door, visits=visits)],
+                        "docs_url": None, "redoc_url": None, "openapi_url": None},
             css=(FRONT / "studio.css").read_text(encoding="utf-8"),
             theme=gr.themes.Base(font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"]),
         )  # fmt: skip

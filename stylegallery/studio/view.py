@@ -5,17 +5,20 @@ from functools import cache
 from typing import Any
 
 from stylegallery.contract import Energy, Match
-from stylegallery.images import read_image, resize
+from stylegallery.decoding import read_pixels
+from stylegallery.errors import InputError
+from stylegallery.images import to_pixels
 from stylegallery.studio.choices import Choices, named
 from stylegallery.studio.drawing import as_jpeg, in_words, outlined, palette
 from stylegallery.studio.easel import Moment, Result
-from stylegallery.studio.limits import MOST_BYTES
+from stylegallery.studio.limits import MOST_BYTES, MOST_TOGETHER
 from stylegallery.studio.samples import samples
 from stylegallery.studio.visit import Shown, Visit
 from stylegallery.studio.visits import Guest
 from stylegallery.studio.wishes import Wishes
 
-THUMB = 160  # pixels
+THUMB, PREVIEW = 160, 2048  # pixels of the longer side of a bundled picture, and of a result
+FILES = {"one": MOST_BYTES, "together": MOST_TOGETHER}  # bytes of a file, and of those that come at once
 
 
 @cache
@@ -23,28 +26,24 @@ def bundled() -> tuple[dict[str, str], dict[str, list[dict[str, str]]]]:
     """The pictures of the samples by key, and their names by kind."""
     named_by_kind = {kind: samples(kind) for kind in ("content", "style")}
     pictures = {f"sample-{name}": path for known in named_by_kind.values() for name, path in known.items()}
-    shown = {key: as_jpeg(read_image(path), THUMB) for key, path in pictures.items()}
-    return shown, {kind: [{"name": n, "key": f"sample-{n}"} for n in known] for kind, known in named_by_kind.items()}
+    small = {key: as_jpeg(read_pixels(path), THUMB) for key, path in pictures.items()}
+    return small, {kind: [{"name": n, "key": f"sample-{n}"} for n in known] for kind, known in named_by_kind.items()}
 
 
 def pictures_of(guest: Guest) -> dict[str, str]:
     """The visitor's pictures by key."""
-    return {picture.sha256: on_page(guest.visit, picture) for picture in guest.visit.pictures if picture}
-
-
-def on_page(visit: Visit, picture: Shown) -> str:
-    """The address of a picture for the page, made once."""
-    if picture.sha256 not in visit.shown_as:
-        visit.shown_as[picture.sha256] = as_jpeg(read_image(picture.path), 768)
-    return visit.shown_as[picture.sha256]
+    return {picture.sha256: picture.address for picture in guest.visit.given()}
 
 
 def wall(guest: Guest, text: str = "", kind: str = "info") -> dict[str, Any]:
     """Pictures, their regions, matches, and what the visitor may do now; `text` is what is said."""
     visit = guest.visit
     with visit.lock:
-        unknown = set(visit.unknown())
-        matches: list[Match] = visit.plan().matches if visit.ready and not unknown else []
+        unknown, matches = set(visit.unknown()), list[Match]()
+        try:
+            matches += visit.plan().matches if visit.ready and not unknown else []
+        except InputError as error:  # a painting was taken away, and nothing that is left may be used
+            text, kind = guest.explain(error), "error"
         pictures = [
             picture
             and {
@@ -76,7 +75,7 @@ def wall(guest: Guest, text: str = "", kind: str = "info") -> dict[str, Any]:
             "undo": bool(visit.past),
             "decided": visit.choices != Choices(),
             "samples": bundled()[1],
-            "limit": MOST_BYTES,
+            "files": FILES,
         }
 
 
@@ -87,39 +86,37 @@ def sized(visit: Visit, number: int, picture: Shown, unknown: bool) -> dict[str,
         return {"width": width, "height": height, "regions": None}
     key = visit.key(number, visit.look.resolution, visit.choices.masks.get(number))
     if key not in visit.outlines:
-        analysis = visit.analysis(number)
-        larger = resize(read_image(picture.path), 512, "keep", 8)
-        visit.outlines[key] = outlined(larger, analysis.labels)
+        visit.outlines[key] = outlined(picture.small, visit.labels(number))
     found = visit.outlines[key]
     return {"width": found.width, "height": found.height, "regions": found.regions}
 
 
-def easel(guest: Guest, moment: Moment | None = None, text: str = "", kind: str = "info",
-          restored: Wishes | None = None) -> dict[str, Any]:  # fmt: skip
-    """A painting on its way, and the visitor's results, the newest first."""
-    usual, own = guest.visit.workshop.defaults, guest.easel
-    shown = {
+def easel(guest: Guest, text: str = "", kind: str = "info", restored: Wishes | None = None) -> dict[str, Any]:
+    """The painting on its way, and the visitor's results, the newest first."""
+    usual, own, moment = guest.visit.workshop.defaults, guest.easel, guest.moment
+    return {
         "said": {"kind": kind, "text": text},
-        "painting": moment is not None and moment.result is None,
-        "moment": None,
+        "moment": moment and shown(moment),
         "going": own.going is not None,
         "quick": guest.visit.workshop.quick_resolution,
-        "limit": MOST_BYTES,
+        "files": FILES,
+        "limits": Wishes.limits(),
         "usual": usual.given(),
         "restored": restored.given() if restored else None,
         "results": [summary(result) for result in reversed(own.results)],
     }
-    if moment:
-        picture = as_jpeg(moment.picture) if moment.picture is not None else None
-        shown["moment"] = {
-            "doing": moment.doing,
-            "done": moment.done,
-            "of": moment.of,
-            "left": moment.seconds_left,
-            "energies": plotted(moment.energies),
-            "picture": picture,
-        }
-    return shown
+
+
+def shown(moment: Moment) -> dict[str, Any]:
+    """A moment of a painting."""
+    return {
+        "doing": moment.doing,
+        "done": moment.done,
+        "of": moment.of,
+        "left": moment.seconds_left,
+        "energies": plotted(moment.energies),
+        "picture": as_jpeg(to_pixels(moment.picture)) if moment.picture is not None else None,
+    }
 
 
 def plotted(energies: Sequence[Energy]) -> list[list[float]]:
@@ -136,6 +133,7 @@ def summary(result: Result) -> dict[str, Any]:
         "before": f"before-{result.number}",
         "width": width,
         "height": height,
+        "reduced": max(result.size) > PREVIEW,
         "updates": result.updates,
         "of": result.of,
         "seconds": result.seconds,
@@ -151,6 +149,6 @@ def result_pictures(result: Result) -> dict[str, str]:
     """The pictures of a result by key."""
     made = result.stylization
     return {
-        f"result-{result.number}": as_jpeg(made.image, 2048),
-        f"before-{result.number}": as_jpeg(made.content, 2048),
+        f"result-{result.number}": as_jpeg(to_pixels(made.image), PREVIEW),
+        f"before-{result.number}": as_jpeg(to_pixels(made.content), PREVIEW),
     }

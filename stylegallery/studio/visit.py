@@ -4,14 +4,17 @@ import hashlib
 import io
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 
+import numpy as np
 from torch import Tensor
 
 from stylegallery.analysis import Analysis
 from stylegallery.constraints import region_at
+from stylegallery.contract import MatchConstraints, Region
 from stylegallery.errors import InputError
 from stylegallery.pipeline import StyleGallery
 from stylegallery.plan import Plan
@@ -19,7 +22,7 @@ from stylegallery.region_pictures import write_indexed_png
 from stylegallery.regions import override, region_count, resize_labels
 from stylegallery.studio import brush
 from stylegallery.studio.choices import At, Choices, Pair, Point, point_in
-from stylegallery.studio.drawing import Outlined
+from stylegallery.studio.drawing import Outlined, as_jpeg, shrunk
 from stylegallery.studio.limits import MOST_REFERENCES, keep_picture, put, require_picture, require_size, safe_stem
 from stylegallery.studio.wishes import Wishes
 from stylegallery.studio.workshop import Workshop
@@ -27,15 +30,22 @@ from stylegallery.studio.workshop import Workshop
 MOST_STEPS_BACK = 100
 MOST_SETTINGS = 4  # beside those that regions are shown with
 LARGEST_MASK = 2048  # pixels of its longer side
+ON_WALL = 768  # pixels of the longer side of a picture as it is shown
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture of the visitor."""
+    """A picture of the visitor, and how it looks on the page: uint8 (h, w, 3), so that it is not decoded again."""
 
     path: Path
     sha256: str
     size: tuple[int, int]  # height and width as it was given, upright
+    small: np.ndarray = field(compare=False, repr=False)
+
+    @cached_property
+    def address(self) -> str:
+        """For the page."""
+        return as_jpeg(self.small)
 
 
 class Visit:
@@ -44,12 +54,13 @@ class Visit:
     def __init__(self, workshop: Workshop, folder: Path) -> None:
         """`folder` is the visitor's alone, and goes with the visitor."""
         self.workshop, self.folder = workshop, folder
-        self.lock = RLock()  # of the pictures, the choices and what is known
+        # Of the pictures, the choices and what is known. Who has the networks never waits for it.
+        self.lock = RLock()
         self.look = Wishes(resolution=workshop.quick_resolution)  # at which regions are shown and changed
         self.pictures: list[Shown | None] = [None]
         self.choices, self.past, self.seed = Choices(), list[Choices](), 0
         self.known: dict[tuple[Wishes, int, str, str], Analysis] = {}
-        self.shown_as: dict[str, str] = {}  # SHA-256 -> address of a picture for the page
+        self.matched: tuple[list[Analysis], MatchConstraints[Region], Plan] | None = None  # the last, and of what
         self.outlines: dict[tuple[Wishes, int, str, str], Outlined] = {}
         self.methods: dict[Wishes, StyleGallery] = {}
 
@@ -79,14 +90,26 @@ class Visit:
 
     def forget(self) -> None:
         """What is known of pictures that are no longer here; the store has their analyses."""
-        here = {picture.sha256 for picture in self.pictures if picture}
+        here = {picture.sha256 for picture in self.given()}
         self.known = {key: found for key, found in self.known.items() if key[2] in here}
         self.outlines = {key: found for key, found in self.outlines.items() if key[2] in here}
-        self.shown_as = {sha256: found for sha256, found in self.shown_as.items() if sha256 in here}
+        self.matched = None
 
     def shown(self, name: str, data: bytes) -> Shown:
-        path, size = keep_picture(self.folder, name, data)
-        return Shown(path, hashlib.sha256(data).hexdigest(), size)
+        path, pixels = keep_picture(self.folder, name, data)
+        size = pixels.shape[0], pixels.shape[1]
+        return Shown(path, hashlib.sha256(data).hexdigest(), size, shrunk(pixels, ON_WALL))
+
+    def become(self, other: "Visit") -> None:
+        """Take the state of another visit that has its files in the same folder."""
+        with self.lock:
+            self.pictures, self.choices, self.seed, self.past = other.pictures, other.choices, other.seed, []
+            self.known |= other.known
+            self.forget()
+
+    def given(self) -> tuple[Shown, ...]:
+        """The pictures that are here now."""
+        return tuple(picture for picture in self.pictures if picture)
 
     @property
     def ready(self) -> bool:
@@ -129,39 +152,42 @@ class Visit:
         """Analyse what is not known, one picture at a time; tells the number of the next before it begins."""
         while unknown := self.unknown(wishes):  # pictures may come and go meanwhile
             yield unknown[0]
-            with self.lock:
-                if unknown[0] in self.unknown(wishes):
-                    self.analysis(unknown[0], wishes)
+            if unknown[0] in self.unknown(wishes):
+                self.analysis(unknown[0], wishes)
 
     def key(self, number: int, size: int | None, mask: Path | None = None) -> tuple[Wishes, int, str, str]:
         return Wishes(resolution=size), self.seed, self.picture(number).sha256, mask.name if mask else ""
 
     def analysis(self, number: int, wishes: Wishes | None = None, choices: Choices | None = None) -> Analysis:
         """What is known of a picture, found now where it was not: with the visitor's regions where it has a mask."""
-        wishes, masks = wishes or self.look, (choices or self.choices).masks
-        method, picture, mask = self.method(wishes), self.picture(number), masks.get(number)
-        plain, own = (self.key(number, wishes.resolution, one) for one in (None, mask))
-        if own in self.known:
-            return self.known[own]
+        with self.lock:
+            wishes, masks, seed = wishes or self.look, (choices or self.choices).masks, self.seed
+            method, picture, mask = self.method(wishes), self.picture(number), masks.get(number)
+            plain, own = (self.key(number, wishes.resolution, one) for one in (None, mask))
+            if own in self.known:
+                return self.known[own]
         with self.workshop.networks:
-            if plain not in self.known:
-                self.known[plain] = method.analyse(picture.path, seed=self.seed)
+            found = {plain: self.known.get(plain) or method.analyse(picture.path, seed=seed)}
             if mask:
-                found = self.known[plain]
-                given = method.analyser.read(picture.path, mask, self.seed).labels
-                assert given is not None
-                height, width = found.labels.shape
-                labels = override(found.labels, resize_labels(given, (height, width)))
-                self.known[own] = method.with_regions(found, labels)
-        return self.known[own]
+                given = method.analyser.read_mask(mask, picture.size, found[plain].image.shape[-2:])
+                height, width = found[plain].labels.shape
+                labels = override(found[plain].labels, resize_labels(given, (height, width)))
+                found[own] = method.with_regions(found[plain], labels)
+        with self.lock:
+            self.known |= found
+        return found[own]
 
     def plan(self, wishes: Wishes | None = None, choices: Choices | None = None) -> Plan:
         """Which region takes its style from which. Raises InputError where a choice leaves one without any."""
         if not self.ready:
             raise InputError("a photo and a painting are needed; choose both")
         content, *references = (self.analysis(number, wishes, choices) for number in range(len(self.pictures)))
-        constraints = (choices or self.choices).constraints()
-        return self.method(wishes or self.look).match(content, references, constraints)
+        analyses, constraints = [content, *references], (choices or self.choices).constraints()
+        if self.matched and self.matched[:2] == (analyses, constraints):
+            return self.matched[2]
+        found = self.method(wishes or self.look).match(content, references, constraints)
+        self.matched = analyses, constraints, found
+        return found
 
     def labels(self, number: int) -> Tensor:
         """The regions of a picture as they are shown, (h, w)."""

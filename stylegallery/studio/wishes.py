@@ -31,6 +31,12 @@ class Wishes(BaseModel):
     output_size: Literal["model", "content"] | None = None
 
     @classmethod
+    def limits(cls) -> dict[str, tuple[float, float]]:
+        """The least and the most that a visitor may set, by name."""
+        kinds = {name: one["anyOf"][0] for name, one in cls.model_json_schema()["properties"].items()}
+        return {name: (one["minimum"], one["maximum"]) for name, one in kinds.items() if "minimum" in one}
+
+    @classmethod
     def of(cls, given: object) -> "Wishes":
         """Raises InputError where they are no such settings."""
         try:
@@ -49,7 +55,7 @@ class Wishes(BaseModel):
             found = {name: method[name] for name in ("resolution", "recolouring", "output_size")}
             found |= {"content_weight": float(guidance["content_weight"]), "steps": guidance["steps"]}
             found |= {"updates": guidance["extras"]["updates"], "recolouring": float(found["recolouring"])}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"these are no settings of StyleGallery ({error} is missing or of another kind); open a result of it"
             ) from error

@@ -28,28 +28,59 @@ const refill = (place, ...content) => {
   if (name) place.querySelector(`[data-name="${CSS.escape(name)}"]`)?.focus({ preventScroll: true });
 };
 
+const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 const read = (file) =>
   new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve({ name: file.name, data: reader.result.slice(reader.result.indexOf(",") + 1) });
-    reader.onerror = reject;
+    reader.onerror = () => reject(new Error(`${file.name} cannot be read; choose it again`));
     reader.readAsDataURL(file);
   });
 
-// A button that lets a visitor choose files; `send` gets them once they are read.
-const chooser = (text, name, accept, several, send, limit) => {
+// What of chosen or dropped files cannot be taken, in a sentence; null where all can.
+const problem = (files, several, most) => {
+  if (!files.length) return "That was no file: save the picture first, then choose its file.";
+  if (!several && files.length > 1) return `These are ${files.length} files, and one is wanted here; choose one.`;
+  const large = files.filter((file) => file.size > most.one).map((file) => `${file.name} (${mebibytes(file.size)})`);
+  if (large.length) return `${large.join(", ")}: a file may have ${mebibytes(most.one)}; make it smaller. Nothing was taken.`;
+  const all = files.reduce((sum, file) => sum + file.size, 0);
+  if (all > most.together) return `Together these have ${mebibytes(all)}, and ${mebibytes(most.together)} may come at once; bring a part of them. Nothing was taken.`;
+  return null;
+};
+
+// Read files and send them, or say why not: to `say(kind, text)`.
+const deliver = async (files, several, most, send, say) => {
+  const wrong = problem(files, several, most);
+  if (wrong) return say("error", wrong);
+  try {
+    send(await Promise.all(files.map(read)));
+  } catch (error) {
+    say("error", error.message);
+  }
+};
+
+// A button that lets a visitor choose files.
+const chooser = (text, name, accept, several, most, send, say) => {
   const input = el("input", {
     type: "file", accept, multiple: several, class: "unseen", "data-name": name, "aria-label": text,
-    onchange: async () => {
+    onchange: () => {
       const files = [...input.files];
-      const large = files.find((file) => file.size > limit);
-      if (large) return studio.say?.("error", `${large.name} has more than ${limit / 2 ** 20} MiB; make it smaller`);
-      const content = await Promise.all(files.map(read));
-      input.value = "";
-      if (content.length) send(content);
+      input.value = ""; // so that the same file can be chosen again
+      if (files.length) deliver(files, several, most, send, say);
     },
   });
   return el("label", { class: "button" }, text, input);
+};
+
+// Copy what stands in a node, or select it where the browser allows no more.
+const copy = async (button, node) => {
+  try {
+    await navigator.clipboard.writeText(node.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(node);
+    button.textContent = "Selected: now press Ctrl and C";
+  }
 };
 
 const download = ({ name, address }) => {

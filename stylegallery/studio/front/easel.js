@@ -5,7 +5,7 @@ const plot = (energies) => {
   if (energies.length < 2) return null;
   const most = Math.max(...energies.flat()), line = (part) =>
     energies.map((values, i) => `${(100 * i) / (energies.length - 1)},${38 - (36 * values[part]) / most}`).join(" ");
-  const names = ["all of it", "not yet like the paintings", "no longer like the photo"];
+  const names = ["both together", "unlike the paintings", "unlike the photo"];
   return el("div", { class: "plot" },
     svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `how far there is to go, now ${energies.at(-1)[0].toFixed(2)}, at first ${energies[0][0].toFixed(2)}` },
       names.map((_, part) => svg("polyline", { points: line(part), class: `curve curve-${part}` }))),
@@ -14,8 +14,8 @@ const plot = (energies) => {
 
 const inWords = ({ wishes, width, height, updates, of, seconds: took, pins }) => {
   const parts = [`${width} × ${height}`];
-  if (wishes.content_weight !== undefined) parts.push(`photo ${wishes.content_weight}`);
-  if (wishes.recolouring !== undefined) parts.push(`colours ${Math.round(100 * wishes.recolouring)} %`);
+  if (wishes.content_weight !== undefined) parts.push(`photo stays: ${wishes.content_weight}`);
+  if (wishes.recolouring !== undefined) parts.push(`their colours: ${Math.round(100 * wishes.recolouring)} %`);
   if (wishes.steps !== undefined) parts.push(`${wishes.steps} steps`);
   if (pins) parts.push(`${pins} pinned`);
   parts.push(updates < of ? `stopped after ${updates} of ${of}` : `${of} updates`, `${took} s`);
@@ -39,35 +39,43 @@ const easel = (element, trigger, props, watch) => {
     return Object.fromEntries(Object.entries(all).filter(([name, value]) => value !== view.usual[name]));
   };
 
-  const slider = (name, title, low, high, note) => {
+  // As far as is of use, within what the studio takes.
+  const slider = (name, title, top, note) => {
+    const [least, most] = view.limits[name];
     const output = el("output", {}, note(wished()[name]));
     return el("label", { class: "wish" }, el("span", {}, title),
-      el("input", { type: "range", min: low, max: high, step: name === "steps" ? 1 : 0.01, value: wished()[name], "data-name": `wish-${name}`,
+      el("input", { type: "range", min: least, max: Math.min(most, Math.max(top, wished()[name])), step: name === "steps" ? 1 : 0.01, value: wished()[name], "data-name": `wish-${name}`,
         oninput: (event) => { wished()[name] = Number(event.target.value); output.textContent = note(wished()[name]); } }), output);
   };
 
   const wishes = () => {
-    const usual = view.usual;
-    return el("div", { class: "wishes" },
-      slider("content_weight", "How much of the photo stays", 0, Math.min(4, 4 * usual.content_weight || 1), (value) => `λc ${value}`),
-      slider("recolouring", "How much of their colours", 0, 1, (value) => `recolouring ${value}`),
-      slider("steps", "How long it is worked on", 1, Math.min(300, 3 * usual.steps), (value) => `${value} steps`),
+    const { usual, limits } = view, [least, most] = limits.resolution;
+    const sizes = [...new Set([...SIZES, wished().resolution])].filter((size) => size >= least && size <= most).sort((a, b) => a - b);
+    return [
+      slider("content_weight", "How much of the photo stays", 4 * usual.content_weight || 1, (value) => `λc ${value}`),
+      slider("recolouring", "How much of their colours", 1, (value) => `recolouring ${value}`),
+      slider("steps", "How long it is worked on", 3 * usual.steps, (value) => `${value} steps`),
       el("label", { class: "wish" }, el("span", {}, "How large"),
         el("select", { "data-name": "wish-resolution", onchange: (event) => { wished().resolution = Number(event.target.value); } },
-          [...new Set([...SIZES, wished().resolution])].sort((a, b) => a - b).map((size) => el("option", { value: size, selected: size === wished().resolution }, `about ${size} × ${size}`))),
+          sizes.map((size) => el("option", { value: size, selected: size === wished().resolution }, `about ${size} × ${size}`))),
         el("output", {}, "resolution")),
       el("label", { class: "check" }, el("input", { type: "checkbox", checked: wished().output_size === "content", "data-name": "wish-size",
-        onchange: (event) => { wished().output_size = event.target.checked ? "content" : "model"; } }), "as large as the photo, with its fine detail"));
+        onchange: (event) => { wished().output_size = event.target.checked ? "content" : "model"; } }), "as large as the photo, with its fine detail")];
   };
 
-  const buttons = () => el("div", { class: "buttons" },
-    el("button", { type: "button", class: "primary", "data-name": "quick", disabled: view.painting, title: "a small picture with half the work",
-      onclick: () => trigger("paint", changed({ resolution: view.quick, steps: Math.max(1, Math.round(wished().steps / 2)), output_size: "model" })) }, "Quick look"),
-    el("button", { type: "button", class: "primary", "data-name": "paint", disabled: view.painting, onclick: () => trigger("paint", changed()) }, "Paint"),
-    el("button", { type: "button", "data-name": "stop", disabled: !view.painting, onclick: () => trigger("stop", {}) }, "Stop and keep"),
-    view.going && !view.painting ? el("button", { type: "button", "data-name": "on", onclick: () => trigger("on", {}) }, "Go on") : null,
-    el("span", { class: "gap" }),
-    chooser("Open a result", "open", ".png,.json,image/*", true, (files) => trigger("restore", { files }), view.limit));
+  // These stay the same nodes while it is painted: one that is being pressed or dragged must not be replaced.
+  const said = el("p", { class: "said", role: "status" });
+  const say = (kind, text) => { said.className = `said ${kind}`; said.textContent = text; };
+  const button = (name, title, press, rest = {}) => el("button", { type: "button", "data-name": name, onclick: press, ...rest }, title);
+  const buttons = {
+    quick: button("quick", "Quick look", () => trigger("paint", changed({ resolution: view.quick, steps: Math.max(1, Math.round(wished().steps / 2)), output_size: "model" })), { class: "primary", title: "a small picture with half the work" }),
+    paint: button("paint", "Paint", () => trigger("paint", changed()), { class: "primary" }),
+    stop: button("stop", "Stop and keep", () => { say("info", "Stopping after this update …"); trigger("stop", {}); }),
+    on: button("on", "Go on", () => trigger("on", {})),
+  };
+  const places = { wishes: el("div", { class: "wishes" }), open: el("span"), rest: el("div") };
+  root.append(el("h2", {}, "Paint"), places.wishes,
+    el("div", { class: "buttons" }, Object.values(buttons), el("span", { class: "gap" }), places.open), said, places.rest);
 
   const progress = () => {
     const { doing, done, of, left } = view.moment;
@@ -102,11 +110,11 @@ const easel = (element, trigger, props, watch) => {
       [["picture", "Picture"], ["overview", "Overview"], ["all", "Everything (.zip)"]].map(([what, title]) =>
         el("button", { type: "button", "data-name": `fetch-${what}`, onclick: () => trigger("fetch", { what, result: result.number }) }, title)),
       el("label", { class: "check" }, el("input", { type: "checkbox", checked: state.whole, "data-name": "whole",
-        onchange: (event) => { state.whole = event.target.checked; render(); } }), "strokes at 100 %")),
+        onchange: (event) => { state.whole = event.target.checked; render(); } }), result.reduced ? "full size; sharper in the file" : "full size, to see the strokes")),
     el("details", { "data-name": "command" }, el("summary", {}, "The same on the command line"),
       el("p", { class: "note" }, "Unpack “Everything” beside run.py; this gives the same file, to the byte:"),
       el("pre", { tabindex: 0 }, el("code", { class: "command" }, result.command)),
-      el("button", { type: "button", class: "plain", onclick: () => navigator.clipboard?.writeText(result.command) }, "Copy"),
+      el("button", { type: "button", class: "plain", "data-name": "copy", onclick: ({ target }) => copy(target, target.parentElement.querySelector(".command")) }, "Copy"),
       el("p", { class: "note" }, "or these settings, as YAML:"), el("pre", { tabindex: 0 }, el("code", {}, result.yaml))));
 
   const history = () => el("div", { class: "history", role: "group", "aria-label": "results of this session" },
@@ -119,22 +127,30 @@ const easel = (element, trigger, props, watch) => {
         "data-name": `beside-${result.number}`, onchange: (event) => { state.beside = event.target.checked ? result.number : null; render(); } }), "side by side") : null)));
 
   const render = () => {
+    const { moment } = view;
     const result = view.results.find((one) => one.number === state.chosen), other = view.results.find((one) => one.number === state.beside);
-    const energies = view.painting ? view.moment.energies : (result?.energies ?? []);
-    const shown = view.painting
+    const energies = moment ? moment.energies : (result?.energies ?? []);
+    const shown = moment
       ? [state.last ? el("figure", { class: "result" }, el("div", { class: "frame" }, el("img", { src: state.last, alt: "the painting so far" }))) : null]
       : result ? [el("div", { class: other ? "pair" : "" }, other ? [plain(result), plain(other)] : slide(result)), home(result)] : [];
-    refill(root, el("h2", {}, "Paint"), wishes(), buttons(),
-      el("p", { class: `said ${view.said.kind}`, role: "status" }, view.said.text), view.painting ? progress() : null,
-      el("div", { class: "canvas" }, shown), plot(energies), view.results.length ? [el("h3", {}, "This session"), history()] : null);
+    for (const name of ["quick", "paint"]) buttons[name].disabled = Boolean(moment);
+    buttons.stop.disabled = !moment;
+    buttons.on.hidden = !view.going || Boolean(moment);
+    if (!places.wishes.children.length) refill(places.wishes, wishes());
+    if (!places.open.children.length) refill(places.open, chooser("Open a result", "open", ".png,.json,image/*", true, view.files, (files) => trigger("restore", { files }), say));
+    refill(places.rest, moment ? progress() : null, el("div", { class: "canvas" }, shown), plot(energies), view.results.length ? [el("h3", {}, "This session"), history()] : null);
   };
 
   watch("value", () => {
     const before = view?.results?.[0]?.number;
     view = props.value;
+    say(view.said.kind, view.said.text);
     if (view.moment?.picture) state.last = view.moment.picture;
-    if (!view.painting) state.last = null;
-    if (view.restored) state.wishes = { ...view.usual, ...view.restored };
+    if (!view.moment) state.last = null;
+    if (view.restored) {
+      state.wishes = { ...view.usual, ...view.restored };
+      places.wishes.replaceChildren();
+    }
     if (view.results[0] && view.results[0].number !== before) state.chosen = view.results[0].number;
     render();
   });

@@ -79,12 +79,16 @@ const brush = (layer, view, state, number, act) => {
   const surface = svg("rect", {
     width, height, class: "surface", tabindex: 0, role: "application", "data-name": `brush-${number}`,
     "aria-label": "brush: arrow keys move it, space paints, enter is done, escape clears",
-    onpointerdown: (event) => { event.preventDefault(); surface.setPointerCapture(event.pointerId); at = place(event); painting = true; dab(); },
+    onpointerdown: (event) => {
+      if (event.button) return; // of a mouse, the first one paints
+      event.preventDefault(); surface.setPointerCapture(event.pointerId); at = place(event); painting = true; dab();
+    },
     onpointermove: (event) => {
       at = place(event); move(at);
       if (painting) { strokes.at(-1).points.push(at); redraw(); }
     },
     onpointerup: () => { painting = false; },
+    onpointercancel: () => { painting = false; },
     onkeydown: (event) => {
       const step = { ArrowLeft: [-0.03, 0], ArrowRight: [0.03, 0], ArrowUp: [0, -0.03], ArrowDown: [0, 0.03] }[event.key];
       if (step) { at = at.map((part, axis) => Math.min(1, Math.max(0, part + step[axis]))); move(at); }

@@ -10,11 +10,11 @@ const TOOLS = {
 const wall = (element, trigger, props, watch) => {
   const root = el("div", { class: "wall" });
   element.replaceChildren(root);
-  const state = { tool: "pin", chosen: null, strokes: {}, radius: 0.06, lines: true };
+  const state = { tool: "pin", chosen: null, strokes: {}, applied: [], radius: 0.06, lines: true };
   let view = props.value, stage = null, lines = null;
   const told = el("p", { class: "told", "aria-live": "polite" });
   const said = el("p", { class: "said", role: "status" });
-  studio.say = (kind, text) => { said.className = `said ${kind}`; said.textContent = text; };
+  const say = (kind, text) => { said.className = `said ${kind}`; said.textContent = text; };
 
   const act = {
     send: (what) => trigger("act", what),
@@ -23,7 +23,8 @@ const wall = (element, trigger, props, watch) => {
     apply: (number) => {
       const strokes = state.strokes[number];
       if (!strokes?.length) return;
-      trigger("act", { do: state.tool, picture: number, strokes: strokes.splice(0) });
+      state.applied.push(number); // the strokes stay until they were of use
+      trigger("act", { do: state.tool, picture: number, strokes });
     },
     choose: (number, region) => {
       const first = state.chosen;
@@ -55,15 +56,15 @@ const wall = (element, trigger, props, watch) => {
       class: "zone",
       ondragover: (event) => { event.preventDefault(); zoneNode.classList.add("over"); },
       ondragleave: () => zoneNode.classList.remove("over"),
-      ondrop: async (event) => {
+      ondrop: (event) => {
         event.preventDefault();
+        event.stopPropagation();
         zoneNode.classList.remove("over");
-        const files = [...event.dataTransfer.files].filter((file) => file.size <= view.limit);
-        if (files.length) bring(await Promise.all((several ? files : files.slice(0, 1)).map(read)));
+        deliver([...event.dataTransfer.files], several, view.files, bring, say);
       },
     },
       el("h2", {}, title), el("p", { class: "note" }, note),
-      chooser(several ? "Add paintings" : "Choose a photo", `choose-${kind}`, "image/*", several, bring, view.limit),
+      chooser(several ? "Add paintings" : "Choose a photo", `choose-${kind}`, "image/*", several, view.files, bring, say),
       el("p", { class: "note" }, "or try one of these"), samples(kind, (name) => trigger("bring", { kind, sample: name })));
     return zoneNode;
   };
@@ -73,7 +74,7 @@ const wall = (element, trigger, props, watch) => {
       el("div", { class: "sheet" },
         el("button", { type: "button", onclick: () => act.send({ do: "blank", picture: number }) }, "Draw from scratch"),
         el("button", { type: "button", disabled: !view.pictures[number].own, onclick: () => act.send({ do: "as_found", picture: number }) }, "Back to those found"),
-        chooser("Load a mask", `mask-${number}`, ".png,.json,image/*", false, ([file]) => act.send({ do: "load_mask", picture: number, file }), view.limit),
+        chooser("Load a mask", `mask-${number}`, ".png,.json,image/*", false, view.files, ([file]) => act.send({ do: "load_mask", picture: number, file }), say),
         el("button", { type: "button", onclick: () => trigger("fetch", { what: "mask_png", picture: number }) }, "Save as PNG"),
         el("button", { type: "button", onclick: () => trigger("fetch", { what: "mask_labelme", picture: number }) }, "Save for labelme")));
 
@@ -131,20 +132,28 @@ const wall = (element, trigger, props, watch) => {
     stage = el("div", { class: "stage" }, shown[0] ?? null, el("div", { class: "paintings" }, shown.slice(1)), lines);
     refill(root,
       el("div", { class: `zones ${view.pictures[0] && view.pictures.length > 1 ? "small" : ""}` },
-        zone("content", "Your photo", `PNG, JPEG, WebP, AVIF, TIFF; up to ${view.limit / 2 ** 20} MiB`, false),
+        zone("content", "Your photo", `PNG, JPEG, WebP, AVIF, TIFF; up to ${mebibytes(view.files.one)}`, false),
         zone("style", "Paintings", "one or many; every region of the photo finds its own", true)),
-      said, matched ? toolbar() : null, shown.some(Boolean) ? stage : null, matched ? told : null, view.matches.length ? list() : null);
+      said, matched ? toolbar() : null, shown.some(Boolean) ? stage : null, matched ? told : null, view.matches.length || view.forbidden.length ? list() : null);
     requestAnimationFrame(() => drawLines(stage, lines, view, state.lines));
   };
 
   watch("value", () => {
     view = props.value;
-    studio.say(view.said.kind, view.said.text);
+    say(view.said.kind, view.said.text);
+    const applied = state.applied.shift();
+    if (view.said.kind !== "error") delete state.strokes[applied];
     const { number, region } = state.chosen ?? {};
     if (state.chosen && !(view.pictures[number]?.regions?.length >= region)) state.chosen = null;
     render();
   });
   studio.render = render;
   new ResizeObserver(() => stage && drawLines(stage, lines, view, state.lines)).observe(root);
-  if (view) { studio.say(view.said.kind, view.said.text); render(); }
+  // A file that is dropped beside the zones would be opened in place of this page.
+  for (const kind of ["dragover", "drop"])
+    window.addEventListener(kind, (event) => {
+      event.preventDefault();
+      if (kind === "drop") say("error", "Drop pictures on “Your photo” or on “Paintings”.");
+    });
+  if (view) { say(view.said.kind, view.said.text); render(); }
 };

@@ -154,9 +154,11 @@ def test_the_whole_story(browser: Any, address: str, tmp_path: Path) -> None:
     page.do("[data-name='wish-steps']", "it.value = 12; it.dispatchEvent(new Event('input', {bubbles: true}))")
     page.do("[data-name='wish-resolution']", "it.value = 256; it.dispatchEvent(new Event('change', {bubbles: true}))")
     page.named("paint")
+    stop = page.one("[data-name='stop']")
     page.until(lambda: "painting: 2" in page.one(".progress").text)
+    assert stop.is_enabled()  # the same as before the first update: one that is pressed is not replaced meanwhile
     page.named("stop")
-    page.one("[data-name='on']")
+    page.one("[data-name='on']:not([hidden])")
     page.until(lambda: "stopped after" in page.one(".result figcaption").text)
     page.named("fetch-all", "fetch-picture")
     archive, picture = downloaded(tmp_path, "studio-*.zip"), downloaded(tmp_path, "stylised.png")
@@ -215,6 +217,52 @@ def test_two_visitors_and_the_keyboard_alone(browser: Any, address: str) -> None
     regions = page.regions()
     press(Keys.ARROW_LEFT, Keys.ARROW_UP, " ", Keys.ENTER)
     page.until(lambda: page.regions() != regions)
+
+
+DROP = """
+const [selector, files] = arguments, data = new DataTransfer();
+for (const [name, bytes] of files) data.items.add(new File([new ArrayBuffer(bytes)], name, {type: 'image/png'}));
+const event = new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data});
+document.querySelector(selector).dispatchEvent(event);
+return event.defaultPrevented;
+"""
+
+
+def test_what_cannot_be_done_is_said(browser: Any, address: str, tmp_path: Path) -> None:
+    """Files that are dropped or chosen, and a brush that is of no use, whose strokes stay."""
+    page = Page(browser, address)
+    drops = [
+        (".zone", [["huge.png", 25 * 2**20]], "huge.png (25 MiB): a file may have 24 MiB"),
+        (".zone", [["a.png", 10], ["b.png", 10]], "2 files"),
+        (".zone:nth-child(2)", [[f"{number}.png", 20 * 2**20] for number in range(3)], "60 MiB, and 48 MiB may"),
+        (".zone", [], "no file"),
+        ("h1", [["a.png", 10]], "Drop pictures on"),
+    ]
+    for selector, files, said in drops:
+        assert browser.execute_script(DROP, selector, files)  # or the browser opens the file in place of the page
+        page.says(said)
+    large = tmp_path / "large.png"
+    large.write_bytes(b"0" * (25 * 2**20))
+    for _ in range(2):  # also a second time
+        browser.execute_script("document.querySelector('.said').textContent = ''")
+        page.one("[data-name='choose-content']").send_keys(str(large))
+        page.says("large.png (25 MiB)")
+    page.named("sample-coffee")
+    page.one("[data-layer='0'] path.region")
+    page.tool("cut")
+    page.do("[data-name='radius']", "it.value = 0.01; it.dispatchEvent(new Event('change', {bubbles: true}))")
+    page.do("[data-name='brush-0']", """
+      it.setPointerCapture = () => {};
+      const box = it.getBoundingClientRect();
+      const at = (kind, x, button) => it.dispatchEvent(new PointerEvent(kind, {bubbles: true, pointerId: 1, button,
+        clientX: box.left + x * box.width, clientY: box.top + 0.5 * box.height}));
+      at('pointerdown', 0.9, 2); at('pointerdown', 0.5, 0); at('pointercancel', 0.5, 0); at('pointermove', 0.9, -1);
+    """)  # fmt: skip
+    points = page.do(".strokes", "return [...it.children].map((line) => line.getAttribute('points').split(' ').length)")
+    assert points == [2]  # neither another button nor a touch that was taken away paints on
+    page.named("apply")
+    page.says("the brush covered nothing")
+    assert len(page.all(".strokes polyline")) == 1
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -20,6 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from stylegallery.contract import Stylization
+from stylegallery.decoding import read_pixels
 from stylegallery.errors import InputError
 from stylegallery.figures import overview
 from stylegallery.provenance import weights_digests
@@ -28,10 +29,12 @@ from stylegallery.studio import brush
 from stylegallery.studio.__main__ import main
 from stylegallery.studio.brush import Stroke
 from stylegallery.studio.bundle import bundle, overview_png
+from stylegallery.studio.deeds import act, bring
 from stylegallery.studio.easel import Easel, Moment
 from stylegallery.studio.opening import open_result
 from stylegallery.studio.papers import read_asked
-from stylegallery.studio.view import pictures_of
+from stylegallery.studio.samples import sample
+from stylegallery.studio.view import pictures_of, wall
 from stylegallery.studio.visit import Visit
 from stylegallery.studio.visits import Guest
 from stylegallery.studio.wishes import Wishes
@@ -112,6 +115,85 @@ def test_regions_are_joined_cut_and_drawn_without_another_look(visit: Visit, mon
     assert int(visit.labels(1).max()) == 3
     visit.as_found(0)
     assert torch.equal(visit.labels(0), found)
+
+
+def test_what_was_done_is_said(visit: Visit) -> None:
+    """Of what is done and taken back by the same click, which of the two."""
+    guest, veto = Guest(visit, Easel(visit)), {"do": "forbid", "region": 1, "reference": 1, "target": 1}
+    visit.plan()
+    assert act(guest, veto).startswith("Forbidden: region 1")
+    assert act(guest, veto).startswith("Allowed again: region 1")
+    assert act(guest, {"do": "leave_out", "reference": 2, "out": True}) == "Painting 2 is left out."
+    assert act(guest, {"do": "leave_out", "reference": 2, "out": False}) == "Painting 2 is used again."
+
+
+def test_a_click_matches_once(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stylegallery.pipeline import best_matches
+
+    guest, calls = Guest(visit, Easel(visit)), []
+    visit.plan()
+
+    def counted(*given: Any) -> Any:
+        calls.append(given)
+        return best_matches(*given)
+
+    monkeypatch.setattr("stylegallery.pipeline.best_matches", counted)
+    reference, target = another(visit, 1)
+    act(guest, {"do": "pin", "region": 1, "reference": reference, "target": target})
+    shown = wall(guest)["matches"][0]
+    assert (shown["reference"], shown["target"], shown["pinned"]) == (reference, target, True) and len(calls) == 1
+    act(guest, {"do": "undo"})
+    assert not wall(guest)["matches"][0]["pinned"] and len(calls) == 2
+
+
+def test_a_picture_is_decoded_twice(new_visit: Callable[[], Visit], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it comes, and when it is analysed, which wants all of its pixels; for no decision again."""
+    visit, decoded = new_visit(), []
+
+    def counted(path: Any) -> Any:
+        decoded.append(Path(path).name)
+        return read_pixels(path)
+
+    for module in ("studio.limits", "studio.view", "images"):
+        monkeypatch.setattr(f"stylegallery.{module}.read_pixels", counted)
+    guest = Guest(visit, Easel(visit))
+    visit.take_photo(*sample("content", "coffee"))
+    visit.take_reference(*sample("style", "ink_mountains"))
+    pictures_of(guest)
+    assert len(decoded) == 2
+    assert [*visit.analyse()] == [0, 1]
+    wall(guest)
+    visit.draw(0, [DOT])
+    visit.join(1, 1, 2)
+    visit.pin(1, 1, 1)
+    wall(guest)
+    names = [name for name in decoded if name in ("coffee.jpg", "ink_mountains.jpg")]
+    assert sorted(names) == ["coffee.jpg"] * 2 + ["ink_mountains.jpg"] * 2
+
+
+def test_a_picture_that_is_analysed_keeps_nobody_waiting(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = []
+
+    def looked(*_: object, **__: object) -> None:
+        with ThreadPoolExecutor(1) as other:
+            free.append(other.submit(visit.lock.acquire, timeout=1).result())
+        raise InputError("seen")
+
+    monkeypatch.setattr("stylegallery.pipeline.StyleGallery.analyse", looked)
+    with pytest.raises(InputError, match="seen"):
+        list(visit.analyse())
+    assert free == [True]
+
+
+def test_when_nothing_may_be_used_it_is_said(visit: Visit) -> None:
+    """The only painting that was not left out is taken away; it can be mended from the page."""
+    guest = Guest(visit, Easel(visit))
+    visit.leave_out(1, True)
+    bring(guest, {"remove": 2})
+    shown = wall(guest, "whatever")
+    assert shown["said"]["kind"] == "error" and "no region left" in shown["said"]["text"] and not shown["matches"]
+    act(guest, {"do": "leave_out", "reference": 1, "out": False})
+    assert wall(guest)["matches"]
 
 
 def test_of_pins_in_joined_regions_the_later_stays(visit: Visit) -> None:
@@ -250,6 +332,7 @@ def test_ten_references_come_in_their_order(visit: Visit) -> None:
         ({"constraints": {"excluded": [9]}}, "reference 9"),
         ({"inputs": {"mask of everything": "0"}}, "other inputs"),
         ({"inputs": {"signature": "0"}}, "other inputs"),
+        ({"config": {"resolution": 64, "guidance": {"content_weight": 10**400}}}, "no settings of StyleGallery"),
     ],
 )
 def test_a_record_that_cannot_be_opened_changes_nothing(visit: Visit, others: dict[str, Any], said: str) -> None:
@@ -316,7 +399,7 @@ def test_the_networks_work_for_one_at_a_time(visit: Visit, monkeypatch: pytest.M
 def test_stopped_before_the_first_stroke(visit: Visit, moment: int) -> None:
     """While the first picture is looked at, or the last one was."""
     easel, seen = Easel(visit), []
-    doing = ["looking at the photo, for a picture of this size", "mixing the colours"]
+    doing = ["looking at the photo, for a picture of this size", "matching the regions"]
     for one in easel.paint(Wishes(resolution=80)):
         seen.append(one.doing)
         if one.doing == doing[moment]:
@@ -440,6 +523,15 @@ def test_hostile_records(visit: Visit, data: bytes) -> None:
 def test_hostile_wishes(wishes: object) -> None:
     with pytest.raises(InputError):
         Wishes.of(wishes)
+
+
+def test_the_page_is_told_the_limits() -> None:
+    for name, (least, most) in Wishes.limits().items():
+        assert Wishes.of({name: least}) and Wishes.of({name: most})
+        for beyond in (least - 1, most + 1):
+            with pytest.raises(InputError, match=name):
+                Wishes.of({name: beyond})
+    assert {"steps", "content_weight", "recolouring", "resolution"} <= Wishes.limits().keys()
 
 
 def test_a_missing_gradio_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
