@@ -6,10 +6,6 @@ Pictures lie in inert JSON blocks, one per item, which the scripts of `report_pa
 """
 
 import argparse
-import base64
-import hashlib
-import html
-import json
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +18,7 @@ from rich.progress import track
 from evaluation.annotation_files import MOST_REFERENCES
 from evaluation.calibration import CALIBRATION, out_of_order
 from evaluation.generated import require_own
+from evaluation.inline_page import as_block, embed, page_parts
 from evaluation.metric import ANNOTATORS
 from evaluation.records import Records, read_records
 from evaluation.registry import metric_info
@@ -181,7 +178,7 @@ def write_report(out: Path, side: int, root: str | None = None, without: Collect
         "above": above(results),
         "notes": page_notes(results, table, models),
     }
-    head, middle, tail = page_parts(f"StyleGallery-Bench · {out.resolve().name}")
+    head, middle, tail = page_parts(PAGE, "page", SCRIPTS, f"StyleGallery-Bench · {out.resolve().name}")
     with (
         writable(path, "make room or fix its rights"),
         replacing(path) as temporary,
@@ -247,28 +244,6 @@ def blocks(records: Records, items: Sequence[str], pictures: dict[Input, int], s
         own = pool.map(lambda item: item_block(records, item, side), items)
         for index, found in enumerate(track(own, "items", len(items), console=plain_console(stderr=True))):
             yield as_block(f"item-{index}", found)
-
-
-def as_block(name: str, content: dict[str, Any]) -> str:
-    return f'<script type="application/json" id="{name}">{embed(content)}</script>\n'
-
-
-def embed(content: dict[str, Any]) -> str:
-    """JSON that no file name or error can break out of: nothing in it reads as a tag."""
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def page_parts(title: str) -> tuple[str, str, str]:
-    """The page before its data, between data and blocks, and after them."""
-    script = "\n".join((PAGE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
-    script, style = f'"use strict";\n{script}', (PAGE / "page.css").read_text(encoding="utf-8")
-    page = (PAGE / "page.html").read_text(encoding="utf-8")
-    for name, text in (("style", style), ("script", script)):
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        page = page.replace(f"{{{{{name}_digest}}}}", f"sha256-{digest}").replace(f"{{{{{name}}}}}", text)
-    head, rest = page.split("{{data}}")
-    middle, tail = rest.split("{{blocks}}")
-    return head.replace("{{title}}", html.escape(title)), middle, tail
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@
     OUT/cells/<label>/sets.json             the scores of all results of a label together
     OUT/annotations/<annotator>/<item>/     regions and matches that regional scores ask about
     OUT/tables/  OUT/report.html  OUT/docs/ what is made from all these
+    OUT/study/                              a user study: its page, the key to it, and what the votes say
     OUT/.locks/  OUT/jobs/  OUT/wandb/      locks of processes, logs of launched tasks, the tracker's files
 
 The result of a single picture lies in a folder of its own, which the user names, with its lock in .locks beside it.
@@ -167,6 +168,10 @@ class RunFolder:
     @property
     def docs(self) -> Path:
         return self.path / "docs"
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study"
 
     # --- processes ---
 
