@@ -60,7 +60,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with long tests first: as the last ones they would keep one worker busy and the others idle."""
     long = [
         f"test_{name}.py"
-        for name in ("launchers", "released", "notebooks", "experiments", "diffusion", "embedded", "cli", "models")
+        for name in (
+            "launchers",
+            "released",
+            "notebooks",
+            "experiments",
+            "diffusion",
+            "embedded",
+            "cli",
+            "models",
+            "walkthrough",
+            "extending",
+        )
     ]
     items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 

@@ -1,6 +1,5 @@
-"""README's lines of Python run as they are printed, and what cannot work is refused in one sentence."""
+"""The lines of Python in README and docs run as they are printed, and what cannot work is refused in one sentence."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from composing import ROOT, configured
 from conftest import Pictures
+from documented import blocks
 from PIL import Image
 
 import stylegallery
@@ -23,17 +23,35 @@ from stylegallery.images import to_pixels
 from stylegallery.pipeline import StyleGallery
 
 
+def printed(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names that the lines of Python on a page leave, run in a folder on a smaller size."""
+    (block,) = blocks(ROOT / page, "python")
+    fast = ("resolution=64", "method.segmentation.clusters=[3,4]", "method.guidance.iterations=1")
+    small = block.replace("from_config()", f"from_config{fast}")
+    assert small != block
+    (folder / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    exec(small, names)
+    return names
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each result without one of the references."""
+    printed("docs/python.md", tmp_path, monkeypatch)
+    pictures = []
+    for number in (1, 2):
+        with Image.open(tmp_path / f"without_{number}.png") as image:
+            pictures.append(np.asarray(image))
+    assert pictures[0].shape == pictures[1].shape and not np.array_equal(*pictures)
+
+
 @pytest.mark.slow
 def test_the_lines_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a smaller size than printed; what they save is what a method makes of an item with that pin."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    fast = ("resolution=64", "method.segmentation.clusters=[3,4]", "method.guidance.iterations=1")
-    small = block.replace("from_config()", f"from_config{fast}")
-    assert small != block and len(block.splitlines()) <= 10
-    (tmp_path / "data").symlink_to(ROOT / "data")
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    exec(small, names)
+    names = printed("README.md", tmp_path, monkeypatch)
+    assert len(blocks(ROOT / "README.md", "python")[0].splitlines()) <= 10
     references = [f"data/samples/style/{name}.jpg" for name in ("mosaic_bay", "ink_mountains")]
     item = Item("coffee", "data/samples/content/coffee.jpg", references, constraints=MatchConstraints({1: (2, 1)}))  # type: ignore[arg-type]
     expected = names["gallery"].stylize(item, item_generator(0, item))

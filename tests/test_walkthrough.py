@@ -1,0 +1,117 @@
+"""The commands of README, docs/pictures.md and docs/reproduce.md, one after the other as a reader would run them: on a
+tiny model, small pictures and the first item of each benchmark. What downloads or installs is left out here."""
+
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from composing import ROOT
+from conftest import paint
+from documented import Command, commands, has_bash
+from hydra.core.hydra_config import HydraConfig
+from PIL import Image
+
+from data.benchmark import MANIFESTS, read_manifest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not has_bash, reason="bash reads the commands"),
+    pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning"),  # modules are run twice in one process
+]
+
+RUN = {
+    "harness.status", "evaluation.annotations", "evaluation.score", "evaluation.tables", "evaluation.report",
+    "evaluation.publish", "stylegallery.gallery",
+}  # fmt: skip
+TINY = (
+    "device=cpu", "resolution=64", "method.segmentation.inversion_steps=2", "method.segmentation.restarts=1",
+    "method.guidance.steps=2", "method.guidance.iterations=1", "limit=1",
+)  # fmt: skip
+SOME = "only=[identity,reference_copy,color_transfer,stylegallery]"
+NOT_SMALL = ("model=", "resolution=", "launcher", "data.root=")  # replaced by what is tiny, or left out
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the pictures that the pages name, and the benchmark's first items."""
+    folder = tmp_path / "desk"
+    for name in ("photos", "paintings", "sets/oil", "sets/ink"):
+        (folder / name).mkdir(parents=True)
+    for number, name in enumerate(
+        ["photo.jpg", "other.jpg", "a.png", "b.jpg", "photos/boat.png", "paintings/1.png", "paintings/2.png",
+         "paintings/3.png", "sets/oil/one.png", "sets/oil/two.png", "sets/ink/one.png"]
+    ):  # fmt: skip
+        paint(folder / name, 10 + number)
+    mask = np.ones((64, 64), dtype=np.uint8)
+    mask[:, 32:] = 2
+    Image.fromarray(mask).save(folder / "mask.png")
+    (folder / "data").symlink_to(ROOT / "data")
+    benchmark = folder / ".cache" / "stylegallery" / "benchmarks" / "stylegallery"
+    rows = [read_manifest(path)[0] for path in MANIFESTS.glob("*.csv") if path.stem != "styleid"]
+    names = {name for row in rows for name in [row["content"], *row["references"].split()]}
+    names |= {"content/0011.png", "style/OilPainting/OP003.png", "style/Sketch/S008.png"}
+    for number, name in enumerate(sorted(names)):
+        (benchmark / name).parent.mkdir(parents=True, exist_ok=True)
+        paint(benchmark / name, 100 + number)
+    monkeypatch.setenv("STYLEGALLERY_DATA", str(benchmark))
+    monkeypatch.setattr("data.benchmark.check_files", lambda *_: None)  # these pictures are not the benchmark's
+    monkeypatch.chdir(folder)
+    before = torch.get_deterministic_debug_mode()
+    yield folder
+    torch.set_deterministic_debug_mode(before)
+    HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/pictures.md", "docs/reproduce.md"])
+def test_a_reader_runs_the_page(
+    name: str, desk: Path, small: tuple[str, ...], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    blank_figures: None,
+) -> None:  # fmt: skip
+    done: list[Command] = []
+    for command in commands(ROOT / name, tmp_path / "read", home=desk, sentences=False):
+        program, *words = command.words
+        if program != "python":
+            continue
+        if words[0] == "run.py":
+            call([str(ROOT / "run.py"), *tiny(words[1:], small, tiny_model)], command, monkeypatch)
+        elif words[1] in RUN:
+            more = [one for one in small if one != "store=null"] if words[2:3] == ["build"] else []
+            call([*words[1:], *more], command, monkeypatch)
+        elif words[1:] == ["stylegallery.weights", "status"]:
+            call(words[1:], command, monkeypatch)
+        else:
+            continue
+        done.append(command)
+    assert len(done) >= 3
+    if name == "docs/reproduce.md":
+        assert (desk / "outputs/table1/tables/table.tex").is_file()
+        assert (desk / "outputs/table1/docs/claims.md").is_file()
+
+
+def tiny(words: list[str], small: tuple[str, ...], model: Path) -> list[str]:
+    """The same command on the tiny model. The paper's encoder becomes another block of the shipped one, so that a
+    command that forgets it is another method's."""
+    flags = [word for word in words if word.startswith("-")]
+    kept = [word for word in words if not word.startswith((*NOT_SMALL, "-"))]
+    kept = [word.replace("encoder=dinov2", "encoder.block=3") for word in kept]
+    if any(word.startswith(("experiment=", "data=")) for word in words):
+        some = [SOME] if any(word.startswith("experiment=") for word in words) else []
+        return [*flags, "model=sd15", f"model.path={model}", *kept, *TINY, *some]
+    return [*flags, *(one for one in small if one != "store=null"), *kept]
+
+
+def call(argv: list[str], command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    code: object = 0
+    try:
+        if argv[0].endswith(".py"):
+            runpy.run_path(argv[0], run_name="__main__")
+        else:
+            runpy.run_module(argv[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    assert not code, f"{command} ends with {code}"
