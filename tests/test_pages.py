@@ -133,6 +133,12 @@ def test_sections_with_measured_figures_name_a_command(page: Path) -> None:
             assert source, f"{section.splitlines()[0]}: {MEASURED.search(section)}"
 
 
+def test_every_row_of_table_1_has_its_costs_or_none() -> None:
+    section = text_of(DOCS / "reproduce.md").partition("### Time and memory")[2].partition("###")[0]
+    runs = yaml.safe_load(text_of(ROOT / "conf/experiment/table1.yaml"))["experiment"]["runs"]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.M)) == sorted(runs)
+
+
 def test_sizes_of_downloads_are_those_of_the_table() -> None:
     """Of every row of docs/reproduce.md with a command and GB."""
     rows = re.findall(r"weights fetch ([\w ]+)` \| (\d+)( more)? \|", text_of(DOCS / "reproduce.md"))
