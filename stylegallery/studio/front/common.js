@@ -79,7 +79,7 @@ const copy = async (button, node) => {
     button.textContent = "Copied";
   } catch {
     getSelection().selectAllChildren(node);
-    button.textContent = "Selected: now press Ctrl and C";
+    button.textContent = "Selected: copy it now";
   }
 };
 

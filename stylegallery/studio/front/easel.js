@@ -5,7 +5,7 @@ const plot = (energies) => {
   if (energies.length < 2) return null;
   const most = Math.max(...energies.flat()), line = (part) =>
     energies.map((values, i) => `${(100 * i) / (energies.length - 1)},${38 - (36 * values[part]) / most}`).join(" ");
-  const names = ["both together", "unlike the paintings", "unlike the photo"];
+  const names = ["the two, weighed together", "unlike the paintings", "unlike the photo"];
   return el("div", { class: "plot" },
     svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `how far there is to go, now ${energies.at(-1)[0].toFixed(2)}, at first ${energies[0][0].toFixed(2)}` },
       names.map((_, part) => svg("polyline", { points: line(part), class: `curve curve-${part}` }))),
