@@ -1,7 +1,7 @@
 """Does stage 1 find regions whose borders are known? Composites of 3-4 materials, cut from the photographs and textures
 that scikit-image and scikit-learn bundle, scored by the adjusted Rand index against K-means on raw colour.
 
-    python benchmarks/regions.py [--count 24] [--seed 0] [--show outputs/regions.png]
+    python benchmarks/regions.py [--count 24] [--seed 0] [--show outputs/regions.png] [NAME=VALUE ...]
 
 Both sides choose K by silhouette. A composite's region shows one material (fur, wood, leaves, petals, brick, ...),
 whose colours vary within and overlap with its neighbours'.
@@ -96,8 +96,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--show", type=Path, help="write the composites with the regions found")
+    parser.add_argument("settings", nargs="*", help="of the method, as on the command line of run.py")
     args = parser.parse_args()
-    method, generator = StyleGallery.from_config(), np.random.default_rng(args.seed)
+    method, generator = StyleGallery.from_config(*args.settings), np.random.default_rng(args.seed)
     settings = method.segmentation
     ours, plain, rows = [], [], []
     for index in range(args.count):

@@ -232,7 +232,7 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept = {
         key: value
         for key, value in settings.items()
-        if key not in ("guidance", "recolouring", "time_budget", "batch", "device")
+        if key not in ("guidance", "recolouring", "contrast", "time_budget", "batch", "device")
     }
     return {key: deciding(value) if isinstance(value, Mapping) else value for key, value in kept.items()}
 

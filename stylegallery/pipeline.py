@@ -16,6 +16,7 @@ from stylegallery.decoding import Picture
 from stylegallery.descriptors import described
 from stylegallery.draws import generator_of, seed_of_run
 from stylegallery.errors import InputError, require
+from stylegallery.extras.contrast import match_contrast
 from stylegallery.extras.detail import enlarge
 from stylegallery.extras.recolouring import recolour
 from stylegallery.extras.time_budget import steps_within
@@ -69,6 +70,7 @@ class StyleGallery:
         resizing: Literal["square", "keep"],
         # Extras; all but depth are not in the paper, and each has its file in extras/.
         recolouring: Share,
+        contrast: Share,
         output_size: Literal["model", "content"],
         detail: Share,
         batch: Count,  # items whose latents share the network's calls, where a benchmark runs many
@@ -94,7 +96,7 @@ class StyleGallery:
         if guidance.extras.initial == "inverted" and not model.paints_from_noise:
             notice("this model cannot paint from noise: StyleGallery.from_config() has the settings it needs")
         self.model, self.segmentation, self.matching, self.guidance = model, segmentation, matching, guidance
-        self.recolouring, self.output_size, self.detail = recolouring, output_size, detail
+        self.recolouring, self.contrast, self.output_size, self.detail = recolouring, contrast, output_size, detail
         self.time_budget = None if time_budget is None else float(str(time_budget).removesuffix("s"))
         self.shared = SharedAttention(model, guidance.shared_mib)
         self.analyser = Analyser(model, encoder, segmentation, matching, resolution, resizing, depth, segmenter, store)
@@ -237,9 +239,9 @@ class StyleGallery:
             advances = [progress.stage("3 energy", self.updates(guidance)) for _ in plans]
             found = optimise_together(self.model, scenes, guidance, advances, self.shared)
             images = [self.model.decode(latent).cpu() for latent, _ in found]
-        if self.output_size == "content":
+        if self.contrast > 0 or self.output_size == "content":
             with watch("detail", others):
-                images = [self.enlarged(plan, image) for plan, image in zip(used, images, strict=True)]
+                images = [self.detailed(plan, image) for plan, image in zip(used, images, strict=True)]
         return [
             plan.with_image(image, energies, own, guidance.steps)
             for plan, image, (_, energies), own in zip(plans, images, found, watches, strict=True)
@@ -285,14 +287,18 @@ class StyleGallery:
         return guidance.extras.most(len(guidance_timesteps(self.model, guidance)) * guidance.iterations)
 
     def decoded(self, plan: Plan, latent: Tensor) -> Tensor:
-        """The picture (1, 3, H, W) of a stylised latent, in the size that was asked for."""
-        image = self.model.decode(latent).cpu()
-        return self.enlarged(plan, image) if self.output_size == "content" else image
+        """The picture (1, 3, H, W) of a stylised latent, as `render` gives it."""
+        return self.detailed(plan, self.model.decode(latent).cpu())
 
-    def enlarged(self, plan: Plan, image: Tensor) -> Tensor:
-        """A result (1, 3, H, W) as large as the photo, and with its fine detail."""
-        carried = self.model.decode(plan.content.segmentation.latent).cpu()
-        return enlarge(image, read_image(plan.content.source), carried, self.detail)
+    def detailed(self, plan: Plan, image: Tensor) -> Tensor:
+        """A decoded result (1, 3, H, W) with the contrast of its references, and in the size that was asked for."""
+        if self.contrast > 0:
+            references = [analysis.image for analysis in plan.references]
+            image = match_contrast(image, plan.content.labels, references, plan.matches, self.contrast)
+        if self.output_size == "content":
+            carried = self.model.decode(plan.content.segmentation.latent).cpu()
+            image = enlarge(image, read_image(plan.content.source), carried, self.detail)
+        return image
 
     def recoloured(self, plan: Plan) -> Tensor:
         """The content's picture with the colours of its matches."""

@@ -1,0 +1,94 @@
+"""Contrast of the references in every octave: what changes, how far, and that colours do not."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from stylegallery.colour_statistics import luminance
+from stylegallery.contract import Match
+from stylegallery.extras.contrast import GAINS, OCTAVES, match_contrast, octaves_of
+
+
+def matched_to(region: int, reference: int) -> Match:
+    return Match(region, reference, 1, 1.0, 1.0, 1.0, 1.0, False)
+
+
+LABELS = torch.ones(8, 8, dtype=torch.long)
+ONE = [matched_to(1, 1)]
+
+
+def noise(seed: int, spread: float = 0.05, side: int = 64) -> Tensor:
+    """Around 0.5, so that nothing is clamped."""
+    values = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(seed)) * spread
+    return (values + 0.5).clamp(0.05, 0.95)
+
+
+def detail(image: Tensor) -> Tensor:
+    """What all octaves have together."""
+    return torch.stack(octaves_of(image)).sum(0)
+
+
+def spreads(image: Tensor) -> list[float]:
+    return [float(octave.std()) for octave in octaves_of(image)]
+
+
+def test_octaves_and_what_they_leave_are_the_luminance_and_each_has_its_own_scale() -> None:
+    image = noise(0)
+    rest = luminance(image) - detail(image)
+    assert float(rest.std()) < 0.1 * float(luminance(image).std())
+    waves = torch.stack([torch.sin(torch.arange(64.0) * torch.pi / period).expand(64, 64) for period in (1.6, 12)])
+    fine, coarse = (spreads(wave.expand(1, 3, 64, 64)) for wave in waves)
+    assert fine.index(max(fine)) == 0 and coarse.index(max(coarse)) == OCTAVES - 1
+
+
+def test_a_result_that_has_the_contrast_of_its_reference_stays() -> None:
+    image = noise(0)
+    assert torch.allclose(match_contrast(image, LABELS, [image], ONE, 1.0), image, atol=1e-6)
+    turned = image.flip(-1)  # another picture of the same contrast
+    assert torch.allclose(match_contrast(image, LABELS, [turned], ONE, 1.0), image, atol=1e-4)
+
+
+@pytest.mark.parametrize("gain", [0.7, 1.3])
+def test_all_detail_gets_the_factor_that_the_reference_has_more(gain: float) -> None:
+    image = noise(0)
+    result = match_contrast(image, LABELS, [0.5 + gain * (image - 0.5)], ONE, 1.0)
+    assert torch.allclose(result, image + (gain - 1) * detail(image), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("reference", "gain"), [(torch.full((1, 3, 64, 64), 0.5), GAINS[0]), (noise(1, 0.4), GAINS[1])]
+)
+def test_gains_are_bounded(reference: Tensor, gain: float) -> None:
+    image = noise(0)
+    result = match_contrast(image, LABELS, [reference], ONE, 1.0)
+    assert torch.allclose(result, image + (gain - 1) * detail(image), atol=1e-5)
+
+
+def test_strength_fades_and_colours_stay() -> None:
+    image, reference = noise(0), noise(1, 0.07)
+    none, half, whole = (match_contrast(image, LABELS, [reference], ONE, strength) for strength in (0.0, 0.5, 1.0))
+    assert torch.equal(none, image)
+    assert torch.allclose(half, (image + whole) / 2, atol=1e-6)
+    assert torch.allclose(whole - luminance(whole), image - luminance(image), atol=1e-6)
+    assert (whole - image).abs().max() > 0.02
+
+
+def test_each_region_has_the_contrast_of_its_own_reference_and_a_flat_picture_stays_flat() -> None:
+    image = noise(0, side=128)
+    labels = torch.ones(16, 16, dtype=torch.long)
+    labels[:, 8:] = 2
+
+    def matched(left: float, right: float, matches: Sequence[Match]) -> Tensor:
+        references = [0.5 + gain * (image - 0.5) for gain in (left, right)]
+        return match_contrast(image, labels, references, matches, 1.0) - image
+
+    both = matched(1.4, 0.6, [matched_to(1, 1), matched_to(2, 2)])
+    for half, gain in ((slice(0, 56), 1.4), (slice(72, None), 0.6)):
+        expected = (gain - 1) * detail(image)[..., half]
+        assert float((both[..., half] - expected).square().mean() / expected.square().mean()) < 0.01
+    several = matched(1.4, 0.6, [matched_to(1, 1), matched_to(1, 2), matched_to(2, 2)])
+    assert float(several[..., :56].square().mean()) < 0.05 * float(both[..., :56].square().mean())
+    flat = torch.full((1, 3, 128, 128), 0.5)
+    assert torch.allclose(match_contrast(flat, labels, [noise(1, 0.4)], [matched_to(1, 1)], 1.0), flat, atol=1e-6)
