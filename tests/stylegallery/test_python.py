@@ -127,10 +127,10 @@ def test_a_size_that_no_memory_holds_is_refused_before_anything_is_computed(monk
         r"^the distances between all 1,024 cells of a picture need 0\.0 GiB of memory, and this machine has 0\.0 GiB "
     )
     with pytest.raises(InputError, match=says):
-        StyleGallery.from_config()
-    StyleGallery.from_config("method.segmentation.clusters=[3,3]")  # without silhouettes nobody asks for them
+        StyleGallery.from_config("resolution=256")
+    StyleGallery.from_config("resolution=256", "method.segmentation.clusters=[3,3]")  # without silhouettes nobody asks for them
     monkeypatch.setattr(memory, "memory_left", lambda: 4 * 2**20)
-    StyleGallery.from_config()
+    StyleGallery.from_config("resolution=256")
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"need 4,096\.0 GiB of memory, and this machine has \S+ GiB left"):
         StyleGallery.from_config("resolution=8192")
