@@ -139,6 +139,8 @@ def sentence(error: Exception, overrides: Sequence[str]) -> str:
 def nearest(name: str, overrides: Sequence[str]) -> str:
     """A hint which setting was meant: one that ends alike, or is spelled alike."""
     known = names(overrides)
+    if name in known:  # of a sweep over a group the first job may have it and another not
+        return "not every choice of this sweep has it"
     alike = [other for other in known if other.endswith(f".{name}")]
     close = alike[:3] or difflib.get_close_matches(name, known, n=1)
     return f"did you mean {' or '.join(close)}?" if close else "python run.py --help lists all"

@@ -9,6 +9,10 @@ CASES = {
     "unknown name": (["foo=1"], "foo is not a setting; python run.py --help lists all"),
     "misspelled name": (["method.guidance.stps=3"], "stps is not a setting; did you mean method.guidance.steps?"),
     "misspelled group": (["methd=identity"], "methd is not a setting; did you mean method?"),
+    "of another choice of a sweep": (
+        ["-m", "method=stylegallery,identity", "method.guidance.steps=3"],
+        "method.guidance.steps is not a setting; not every choice of this sweep has it",
+    ),
     "forgotten prefix": (["content_weight=3"], "did you mean method.guidance.content_weight?"),
     "of what is chosen": (["encoder=dinov2", "encoder.paht=a"], "is not a setting; did you mean encoder.path?"),
     "unknown option": (["method=nobody"], "method=nobody does not exist; pass one of attention_distillation, "),
@@ -72,5 +76,5 @@ def test_help_explains_what_is_asked_most(run_script: RunCli) -> None:
     assert max(map(len, own.splitlines())) <= 80
     words = " ".join(own.split())
     assert "data=folder are square unless you pass resizing=keep" in words
-    assert "512 looks better than 256" in words
+    assert "256 is a draft of the embedded model's 512" in words
     assert "method: attention_distillation, " in printed and "HYDRA_FULL_ERROR=1" in printed
