@@ -128,7 +128,7 @@ def test_a_size_that_no_memory_holds_is_refused_before_anything_is_computed(monk
     )
     with pytest.raises(InputError, match=says):
         StyleGallery.from_config("resolution=256")
-    StyleGallery.from_config("resolution=256", "method.segmentation.clusters=[3,3]")  # without silhouettes nobody asks for them
+    StyleGallery.from_config("resolution=256", "method.segmentation.clusters=[3,3]")  # nobody asks for them
     monkeypatch.setattr(memory, "memory_left", lambda: 4 * 2**20)
     StyleGallery.from_config("resolution=256")
     monkeypatch.undo()
