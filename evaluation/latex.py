@@ -1,69 +1,101 @@
-"""The page as LaTeX: one float per handful of columns, for a document that loads booktabs and graphicx."""
+"""The page as LaTeX that compiles where booktabs and graphicx are loaded: chosen columns as one float, else one float
+per handful of columns of a kind."""
+
+import re
 
 import pandas as pd
 
-from evaluation.table_page import Page, Section
+from evaluation.table_page import CALIBRATED, INTERVAL, REPORTED, Page, Section
 
-COLUMNS, ROWS = 4, 34  # of a float, so that it fits on a page beside its caption
+COLUMNS, ROWS = 4, 34  # of a float, so that it fits on a page beside its caption; more columns span two of text
 CHARACTERS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "^": r"\^{}", "~": r"\~{}", "_": r"\_", "%": r"\%",
-    "&": r"\&", "#": r"\#", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "λ": r"$\lambda$", "−": "$-$",
+    "&": r"\&", "#": r"\#", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": r"\textendash{}", "λ": r"$\lambda$",
     "±": r"$\pm$", "×": r"$\times$", "§": r"\S{}", "…": r"\dots{}", "°": r"$^\circ$", "·": r"$\cdot$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "“": "``", "”": "''", "’": "'",
+    "→": r"$\to$", "−": "$-$",
 }  # fmt: skip
+LETTERS = re.compile(r"[ -~À-ÖØ-öø-ÿ]")  # what the fonts of LaTeX have, whatever a document loads
 COMMANDS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
-LEGEND = (
-    "Means with 95 % intervals over contents; the arrow points to the better side, the best method is bold, the second "
-    "underlined, calibration and reported rows are not ranked."
-)
+COUNT = re.compile(r" \((N=[^()]*)\)$")  # at the end of a heading
+MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 
 
 def latex(page: Page) -> str:
     """Every section in as many floats as it needs, narrowed to the width of a line; the notes follow as comments."""
-    head = ["% \\usepackage{booktabs,graphicx}", *(f"% {note.replace('**', '')}" for note in page.notes)]
-    return "\n".join(head) + "\n" + "".join(table for section in page.sections for table in floats(section, page))
+    comments = [r"\usepackage{booktabs,graphicx} % in the head of the document", *map(escape, page.notes)]
+    tables = [table for section in page.sections for table in floats(section, page)]
+    return "".join(f"% {line.replace('**', '')}\n" for line in comments) + "".join(tables)
 
 
 def floats(section: Section, page: Page) -> list[str]:
     cells, size = section.cells, section.cells.shape
-    corners = [(row, column) for column in range(0, size[1], COLUMNS) for row in range(0, size[0], ROWS)]
+    columns = size[1] if section.chosen else COLUMNS
+    corners = [(row, column) for column in range(0, size[1], columns) for row in range(0, size[0], ROWS)]
     return [
-        one_float(section, cells.iloc[row : row + ROWS, column : column + COLUMNS], place, len(corners), page)
+        one_float(section, cells.iloc[row : row + ROWS, column : column + columns], place, len(corners), page)
         for place, (row, column) in enumerate(corners, 1)
     ]
 
 
 def one_float(section: Section, cells: pd.DataFrame, place: int, count: int, page: Page) -> str:
-    """One float. Its caption names benchmark and model; items, mixtures and reasons stand below."""
-    part = f" ({place} of {count})" if count > 1 else ""
-    caption = " ".join([f"{section.title}{part}.", page.above[0], LEGEND])
+    """One float. Its caption names benchmark and model; names of metrics, items, mixtures and reasons stand below."""
+    cells = cells[(cells != "").any(axis=1)]  # reported rows have gaps
+    counts = {found[1] if (found := COUNT.search(column)) else "" for column in cells.columns}
+    shared = counts.pop() if len(counts) == 1 else ""
+    part, of_items = (f" ({place} of {count})" if count > 1 else ""), f" ({shared})" if shared else ""
+    caption = (
+        f"{section.title}{part}. {page.above[0]} Means with 95 % intervals over contents{of_items}; the arrow points "
+        "to the better side, the best method is bold, the second underlined, calibration and reported rows are not "
+        "ranked."
+    )
+    name = "-".join([*re.findall("[a-z0-9]+", section.title.lower()), *([str(place)] if count > 1 else [])])
     used = {text.removeprefix("– ") for text in cells.to_numpy().ravel() if text.startswith("– [")}
     below = [*page.above[1:], *(note for note in page.notes if note.partition(" ")[0] in used)]
-    cells = cells[(cells != "").any(axis=1)]  # reported rows have gaps
-    rows = [
-        " & ".join([escape(str(label)), *(marked(section, str(label), column, cells) for column in cells.columns)])
-        for label in cells.index
-    ]
+    kind = "table*" if len(cells.columns) > COLUMNS else "table"
     lines = [
-        r"\begin{table}[tp]", r"\centering\footnotesize", rf"\caption{{{escape(caption)}}}",
+        rf"\begin{{{kind}}}[tp]", r"\centering\footnotesize", rf"\caption{{{escape(caption)}}}",
+        rf"\label{{tab:{name}}}", r"\par\smallskip",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(cells.columns)}}}", r"\toprule",
-        " & ".join(["", *(heading(str(column)) for column in cells.columns)]) + r" \\", r"\midrule",
-        *(f"{row} \\\\" for row in rows), r"\bottomrule", r"\end{tabular}}",
-        *(rf"\par {escape(note)}" for note in below), r"\end{table}", "",
+        " & ".join(["", *(heading(str(column), not shared) for column in cells.columns)]) + r" \\",
+        *rows(section, cells), r"\bottomrule", r"\end{tabular}}",
+        r"\par\smallskip{\scriptsize\raggedright", *(rf"{escape(note)}\par" for note in below), "}",
+        rf"\end{{{kind}}}", "",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def marked(section: Section, label: str, column: str, cells: pd.DataFrame) -> str:
-    return COMMANDS[section.marks.loc[label, column]] % escape(cells.loc[label, column])
+def rows(section: Section, cells: pd.DataFrame) -> list[str]:
+    """Methods, calibration rows and reported rows, a line above each kind."""
+    lines, before = [], ""
+    for label in map(str, cells.index):
+        kind = next((end for end in (CALIBRATED, REPORTED) if label.endswith(end)), "methods")
+        lines += [r"\midrule"] if kind != before else []
+        before = kind
+        marked = [marked_cell(cells.loc[label, column], section.marks.loc[label, column]) for column in cells.columns]
+        first = "{}" + escape(label) if label.startswith(("[", "*")) else escape(label)  # no option of the line above
+        lines.append(" & ".join([first, *marked]) + r" \\")
+    return lines
 
 
-def heading(column: str) -> str:
-    r"""`\shortstack{lpips\_alex v1 $\downarrow$\\(N=30)}`."""
-    name, count = column.split(" (N=")[0], column.partition(" (N=")[2]
-    return rf"\shortstack{{{escape(name)}\\(N={escape(count)}}}" if count else escape(name)
+def marked_cell(text: str, mark: str) -> str:
+    r"""`\textbf{0.3716} {\scriptsize [0.36, 0.38]}`."""
+    text = MINUS.sub("−", text)
+    interval = found[0] if (found := INTERVAL.search(text)) else ""
+    value, _, rest = text.partition(interval) if interval else (text, "", "")
+    small = rf" {{\scriptsize {escape(interval.strip() + rest)}}}" if interval else ""
+    return COMMANDS[mark] % escape(value) + small
+
+
+def heading(column: str, counted: bool) -> str:
+    r"""`\shortstack{lpips\_alex v1 $\downarrow$\\(N=30)}`; the number of items where columns differ in it."""
+    found = COUNT.search(column)
+    name = escape(COUNT.sub("", column))
+    return rf"\shortstack{{{name}\\({escape(found[1])})}}" if found and counted else name
 
 
 def escape(text: str) -> str:
-    return "".join(CHARACTERS.get(character, character) for character in text)
+    """A text as LaTeX sets it; characters that no usual font has become question marks."""
+    escaped = "".join(CHARACTERS.get(one) or (one if LETTERS.fullmatch(one) else "?") for one in text)
+    return escaped.replace("--", "-{}-")  # no dash of an option

@@ -2,9 +2,10 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -15,6 +16,9 @@ TITLES = {  # kinds of metrics in the order of their sections
     "structure": "Structure", "style": "Style", "regional": "Style by region", "set": "Sets", "cost": "Cost",
 }  # fmt: skip
 KINDS = tuple(TITLES)
+ALL: Mapping[str, str] = MappingProxyType({})  # where no rows or columns are chosen
+CHOSEN = "Results"  # title of the section of columns that somebody chose, whatever their kinds
+CALIBRATED, REPORTED = " (calibration)", " (reported)"  # ends of the names of rows that are not ranked
 ARROWS = {"up": "↑", "down": "↓"}
 UNITS = {"seconds": "s", "peak_memory_mib": "MiB"}
 INTERVAL = re.compile(r" \[[^\]]*, [^\]]*\]")
@@ -28,16 +32,17 @@ def number(value: float) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """Metrics of one kind: texts of cells and marks (best, second or nothing) with the same axes."""
+    """Metrics of one kind, or chosen ones: texts of cells and marks (best, second or nothing) with the same axes."""
 
     title: str
     cells: pd.DataFrame
     marks: pd.DataFrame
+    chosen: bool = False
 
 
 @dataclass(frozen=True)
 class Page:
-    """above: lines to read first, such as benchmark and models; notes: explanations. Metrics without any value
+    """above: lines to read first, the first of benchmark and models; notes: explanations. Metrics without any value
     are named in a note only."""
 
     above: list[str]
@@ -45,20 +50,29 @@ class Page:
     notes: list[str]
 
     @classmethod
-    def of(cls, table: pd.DataFrame, calibration: Sequence[str], above: Sequence[str], notes: Sequence[str]) -> "Page":
-        """Of a long table, see `tables.build`."""
+    def of(
+        cls, table: pd.DataFrame, calibration: Sequence[str], above: Sequence[str], notes: Sequence[str],
+        rows: Mapping[str, str] = ALL, columns: Mapping[str, str] = ALL, title: str = CHOSEN,
+    ) -> "Page":  # fmt: skip
+        """Of a long table, see `tables.build`.
+
+        rows, columns: labels and metrics -> the names they are shown by; these alone and in this order where there are
+        any. Chosen columns stand in one section with the title.
+        """
+        table = table[table["label"].isin(rows or table["label"]) & table["metric"].isin(columns or table["metric"])]
         silent = unmeasured(table)
         measured = table[~table["metric"].isin([metric for metrics in silent.values() for metric in metrics])]
         sections: list[Section] = []
         reasons: list[str] = []
-        for kind, title in TITLES.items():
-            part = measured[[metric_info(metric).kind == kind for metric in measured["metric"]]]
+        for kind, name in {"": title}.items() if columns else TITLES.items():
+            part = measured[[bool(columns) or metric_info(metric).kind == kind for metric in measured["metric"]]]
             if len(part):
-                sections.append(Section(title, *lay_out(part, calibration, reasons)))
+                cells = lay_out(part, calibration, reasons, rows, columns)
+                sections.append(Section(name, *cells, chosen=bool(columns)))
         lines = [*notes, *reported_notes(measured)]
         lines += [f"No column for {', '.join(metrics)}: {reason}." for reason, metrics in sorted(silent.items())]
         lines += [f"[{number}] {reason}" for number, reason in enumerate(reasons, 1)]
-        return cls(flat(above), sections, flat(lines))
+        return cls(flat([*above, *renamed(measured, columns)]), sections, flat(lines))
 
     def markdown(self) -> str:
         blocks = ["\n".join(f"- {line}" for line in self.above)]
@@ -140,35 +154,53 @@ def unmeasured(table: pd.DataFrame) -> dict[str, list[str]]:
     return silent
 
 
-def lay_out(table: pd.DataFrame, calibration: Sequence[str], reasons: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cells and marks (same axes); the footnotes that dashes point to by their number are added to `reasons`."""
+def renamed(table: pd.DataFrame, columns: Mapping[str, str]) -> list[str]:
+    """Which metrics the columns are that go by other names; one sentence, or none."""
+    versions = table.groupby("metric")["version"].max().dropna()
+    full = {metric: f"{metric} v{versions[metric]}" if metric in versions else metric for metric in table["metric"]}
+    found = [
+        f"{name} is {full[metric]}" for metric, name in columns.items() if metric in full and name.lower() != metric
+    ]
+    return [f"{', '.join(found)}."] if found else []
+
+
+def lay_out(
+    table: pd.DataFrame, calibration: Sequence[str], reasons: list[str],
+    rows: Mapping[str, str] = ALL, columns: Mapping[str, str] = ALL,
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """Cells and marks (same axes); the footnotes that dashes point to by their number are added to `reasons`. rows,
+    columns: as of `Page.of`."""
     ours, papers = table[table["source"] == "ours"], table[table["source"] != "ours"]
     metrics = sorted(set(table["metric"]), key=lambda metric: (KINDS.index(metric_info(metric).kind), metric))
+    metrics = [metric for metric in columns or metrics if metric in metrics]
     labels = sorted(set(ours["label"]), key=lambda label: (label in calibration, label))
-    headers = {metric: header(table[table["metric"] == metric]) for metric in metrics}
+    labels = [label for label in rows or labels if label in labels]
+    headers = {metric: header(table[table["metric"] == metric], columns.get(metric)) for metric in metrics}
     cells, styles = {}, {}
     for label in labels:
         own = ours[ours["label"] == label].set_index("metric")
-        name = f"{label} (calibration)" if label in calibration else label
+        name = rows.get(label, label) + (CALIBRATED if label in calibration else "")
         cells[name] = {headers[m]: cell(own.loc[m] if m in own.index else None, reasons, headers[m]) for m in metrics}
         styles[name] = {headers[m]: own["mark"].get(m) or "" for m in metrics}
     for (_, reported), group in papers.groupby(["source", "reported"], sort=False):
         values = group.set_index("metric")
-        name = f"{reported} (reported)"
+        name = f"{reported}{REPORTED}"
         cells[name] = {headers[m]: paper_cell(values.loc[m]) if m in values.index else "" for m in metrics}
         styles[name] = dict.fromkeys(headers.values(), "")
     frame, marks = (pd.DataFrame.from_dict(content, orient="index").fillna("") for content in (cells, styles))
     return frame, marks
 
 
-def header(rows: pd.DataFrame) -> str:
-    """`lpips_alex v1 ↓ (N=30 of 15 contents)`; N only where all methods have the same."""
+def header(rows: pd.DataFrame, name: str | None = None) -> str:
+    """`lpips_alex v1 ↓ (N=30 of 15 contents)`, `LPIPS ↓ (N=30)` of a column by another name; N only where all methods
+    have the same."""
     measured = rows[(rows["source"] == "ours") & rows["value"].notna()]
     version = f" v{measured['version'].max()}" if measured["version"].notna().any() else ""
     count = f" ({items_of(measured.iloc[0])})" if measured["n"].nunique() == 1 else ""
     metric = str(rows["metric"].iloc[0])
     unit = f" ({UNITS[metric]})" if metric in UNITS else ""
-    return f"{metric}{unit}{version} {ARROWS[rows['direction'].iloc[0]]}{count}"
+    shown = f"{metric}{unit}{version}" if name in (None, metric) else name
+    return f"{shown} {ARROWS[rows['direction'].iloc[0]]}{count}"
 
 
 def items_of(row: pd.Series) -> str:

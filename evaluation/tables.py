@@ -1,14 +1,14 @@
 """`python -m evaluation.tables OUT [--against METHOD]`: OUT/tables/ from records and scores alone.
 
-table.{csv,parquet} (one row per method and metric), table.{md,tex} (the page: all rows and columns or some),
-items.{csv,parquet} (one row per score), tests.csv (paired tests against one method). The same records give the same
-bytes.
+table.{csv,parquet} (one row per method and metric), table.{md,tex} (the page: all rows and columns, or some as one
+table for a paper), items.{csv,parquet} (one row per score), tests.csv (paired tests against one method). The same
+records give the same bytes.
 """
 
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -118,29 +118,28 @@ def paired_table(results: Results, against: str) -> pd.DataFrame:
 
 
 def write_tables(
-    out: Path, against: str, without: Collection[str] = (), rows: Collection[str] = (), columns: Collection[str] = ()
+    out: Path, against: str, without: Collection[str] = (), rows: Sequence[str] = (), columns: Sequence[str] = ()
 ) -> tuple[list[str], Page]:
     """Write OUT/tables; returns what contradicts itself, and the page.
 
-    `without`: labels that are not read; rows, columns: labels and metrics of the page (table.md, table.tex), all where
-    none are named.
+    `without`: labels that are not read; rows, columns: labels and metrics of the page (table.md, table.tex), each
+    perhaps with a name after a colon, all where none are given.
 
     Raises:
-        InputError: no records, damaged files, an unknown label or metric, or the folder cannot be written.
+        InputError: no records, damaged files, an unknown label or metric, two of one name, or the folder cannot be
+            written.
     """
     require_known(without, labels_with_results([out]), "label")
     results = read_results(out, without)
     table = build(results)
-    require_known(rows, set(table["label"]), "label")
-    require_known(columns, set(table["metric"]), "metric")
-    chosen = table[table["label"].isin(rows or table["label"]) & table["metric"].isin(columns or table["metric"])]
+    chosen = named(rows, set(table["label"]), "label"), named(columns, set(table["metric"]), "metric")
     complaints = out_of_order(table) + wrong_artfid(table)
     items = results.items.sort_values(["metric", "label", "item"], ignore_index=True)
     folder = RunFolder(out).tables
     lines = notes(results, table, complaints)
     if against not in set(items["label"]):
         lines.append(f"No paired tests: there are no results of {against}; pass --against with another method.")
-    page = Page.of(chosen, CALIBRATION, above(results), lines)
+    page = Page.of(table, CALIBRATION, above(results), lines, *chosen)
     writers: dict[str, Callable[[Path], object]] = {
         PAGE: lambda path: path.write_text(
             f"{GENERATED}\n\n{page.markdown()}", encoding="utf-8", errors="backslashreplace"
@@ -162,6 +161,19 @@ def write_tables(
     return complaints, page
 
 
+def named(chosen: Sequence[str], known: Collection[str], what: str) -> dict[str, str]:
+    """`lpips_alex:LPIPS` or `lpips_alex` -> by which name each is shown, in their order.
+
+    Raises:
+        InputError: one is unknown, or two have one name.
+    """
+    names = {one: name or one for one, _, name in (text.partition(":") for text in chosen)}
+    require_known(names, known, what)
+    if len(set(names.values())) < len(chosen):
+        raise InputError(f"{' '.join(chosen)}: pass every {what} once, by a name of its own")
+    return names
+
+
 def require_known(names: Collection[str], known: Collection[str], what: str) -> None:
     """Raises InputError where a name is none of the known ones."""
     if unknown := sorted(set(names) - set(known)):
@@ -173,8 +185,9 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder of a benchmark run")
     parser.add_argument("--against", default="stylegallery", help="method that the paired tests compare with")
     parser.add_argument("--without", action="append", default=[], metavar="LABEL", help="a label to leave out")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="LABEL", help="labels of the page (default: all)")
-    parser.add_argument("--columns", nargs="+", default=[], metavar="METRIC", help="metrics of the page (default: all)")
+    for option, what in (("rows", "label"), ("columns", "metric")):
+        about = f"{what}s of the page in this order, each perhaps with a name to show (default: all)"
+        parser.add_argument(f"--{option}", nargs="+", default=[], metavar=f"{what.upper()}[:NAME]", help=about)
     arguments = parser.parse_args()
     with explained_errors():
         complaints, page = write_tables(

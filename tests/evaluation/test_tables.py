@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -274,16 +275,78 @@ def test_latex_names_model_benchmark_and_units_and_fits_a_page(out: Path) -> Non
 
 @pytest.mark.slow
 def test_a_page_shows_the_rows_and_columns_that_are_chosen(out: Path) -> None:
-    chosen = {"rows": ["styleid", "cast"], "columns": ["lpips_alex", "fid_art"]}
+    """In one table, in their order, by the names they are given."""
+    chosen = {"rows": ["stytr2", "styleid:Ours", "cast"], "columns": ["fid_art", "lpips_alex:LPIPS (Alex)"]}
     write_tables(out, "stylegallery", **chosen)
     text = (out / "tables" / "table.md").read_text()
-    shown = ["styleid", "CAST (reported)", "StyleID (reported)"]
-    assert re.findall(r"^\| (\w[^|]*?) +\|", text, re.MULTILINE) == shown * 2
-    assert "lpips_alex" in text and "fid_art" in text and "style_blocks" not in text.partition("## Notes")[0]
+    shown = ["stytr2", "Ours", "CAST (reported)", "StyTR-2 (reported)", "StyleID (reported)"]
+    assert re.findall(r"^\| (\w[^|]*?) +\|", text, re.MULTILINE) == shown
+    assert re.search(r"\| fid_art v2 ↓ \(N=12\) +\| LPIPS \(Alex\) ↓ \(N=12\) +\|", text)
+    assert "- LPIPS (Alex) is lpips_alex v1.\n" in text and text.count("\n## ") == 2
+    assert "style_blocks" not in text.partition("## Notes")[0]
     assert set(pd.read_csv(out / "tables" / "table.csv")["label"]) > set(VALUES)  # the frames hold everything
-    for wrong, says in (({"rows": ["nobody"]}, "nobody is no label here"), ({"columns": ["x"]}, "x is no metric here")):
+    for wrong, says in (
+        ({"rows": ["nobody:Ours"]}, "nobody is no label here"), ({"columns": ["x"]}, "x is no metric here"),
+        ({"rows": ["styleid:A", "stytr2:A"]}, "styleid:A stytr2:A: pass every label once, by a name of its own"),
+        ({"columns": ["fid_art", "fid_art:FID"]}, "pass every metric once"),
+    ):  # fmt: skip
         with pytest.raises(InputError, match=says):
             write_tables(out, "stylegallery", **wrong)
+
+
+CHOSEN = {
+    "rows": ["stylegallery:[Ours] *50 %* {a}_b", "stytr2:--3 # ~é北", "styleid", "identity", "reference_copy", "cast"],
+    "columns": ["lpips_alex:LPIPS", "style_blocks_efficientnet:Style & co.", "fid_art", "artfid:Art^FID", "seconds:s"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_latex_of_chosen_columns_is_one_float_of_whole_rows(out: Path) -> None:
+    rescore(out, "styleid", "lpips_alex", score(None, "failed: C:\\tmp\\ä_100%_北.png"))
+    write_tables(out, "stylegallery", **CHOSEN)
+    text = (out / "tables" / "table.tex").read_text()
+    assert text.count(r"\begin{table*}[tp]") == text.count(r"\end{table*}") == 1 and r"\label{tab:results}" in text
+    table = text[text.index(r"\begin{tabular}{lrrrrr}") : text.index(r"\end{tabular}")]
+    rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+    assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [5] * len(rows)
+    assert [row.partition(" & ")[0] for row in rows[:7]] == [
+        "", r"{}[Ours] *50 \%* \{a\}\_b", r"-{}-3 \# \~{}é?", "styleid", "identity (calibration)",
+        r"reference\_copy (calibration)", "CAST (reported)",
+    ]  # fmt: skip
+    assert table.count(r"\midrule") == 3  # methods, calibration rows, reported rows
+    assert rows[0].startswith(
+        r" & LPIPS $\downarrow$ & Style \& co. $\uparrow$ & fid\_art v2 $\downarrow$ & Art\^{}FID"
+    )
+    assert re.search(r"\\textbf\{0\.3\d+\} \{\\scriptsize \[0\.3\d+, 0\.3\d+\]\} &", rows[1])
+    assert rows[3].startswith(r"styleid & \textendash{} [1] & ") and r"[1] failed: C:\textbackslash{}tmp" in text
+    assert "(N=12); the arrow" in text and "(N=" not in table and "LPIPS is lpips\\_alex v1, Style" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="needs pdflatex: apt-get install texlive-latex-recommended"
+)
+@pytest.mark.parametrize("chosen", [{}, CHOSEN], ids=["all", "chosen"])
+@pytest.mark.parametrize("style", ["", "twocolumn"])
+def test_latex_compiles_into_a_paper(out: Path, tmp_path: Path, style: str, chosen: dict[str, list[str]]) -> None:
+    rescore(out, "styleid", "lpips_alex", score(-1.5))
+    rescore(out, "stytr2", "lpips_alex", score(None, "failed: <a> | {\\x} ä_100%_北.png $&#^~"))
+    write_tables(out, "stylegallery", **chosen)
+    paper = rf"""\documentclass[{style}]{{article}}
+\usepackage{{booktabs,graphicx}}
+\begin{{document}}
+Table~\ref{{tab:results}}.
+\input{{{out}/tables/table.tex}}
+\end{{document}}
+"""
+    (tmp_path / "paper.tex").write_text(paper)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    for _ in range(2):
+        process = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120)
+        said = process.stdout.decode(errors="replace")
+        assert process.returncode == 0, said[-3000:]
+    assert "Overfull" not in said and "Missing character" not in said and "Output written on paper.pdf" in said
+    assert ("LaTeX Warning: Reference" in said) == (not chosen)
 
 
 @pytest.mark.slow
