@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from stylegallery.contract import SHOWN_REFERENCES, Energy, Match, Stylization
 from stylegallery.images import to_pixels
-from stylegallery.region_pictures import colours, deepest_point
+from stylegallery.region_pictures import colours, deepest_point, overlaid
 from stylegallery.regions import region_count, resize_labels
 
 if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not need
@@ -29,16 +28,10 @@ DPI, THUMBNAIL, DETAIL, GAP, APART, TEXT, LEAST_RESULT, MOST_RESULT = 100, 260, 
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
-def overlay(image: Tensor, labels: Tensor, palette: np.ndarray, strength: float = 0.55) -> np.ndarray:
-    """Picture (1, 3, H, W) tinted by region with white borders, uint8 (H, W, 3); palette (R, 3) in [0, 1]."""
-    pixels = to_pixels(image) / 255
-    labels_large = resize_labels(labels, (pixels.shape[0], pixels.shape[1])).numpy()
-    tint = np.vstack([np.zeros((1, 3)), palette])[labels_large]
-    grey = pixels.mean(-1, keepdims=True)
-    mixed = (1 - strength) * (0.5 * pixels + 0.5 * grey) + strength * tint
-    border = ndimage.grey_dilation(labels_large, 3) != ndimage.grey_erosion(labels_large, 3)
-    mixed[border] = 1
-    return (mixed * 255).round().clip(0, 255).astype(np.uint8)
+def overlay(image: Tensor, labels: Tensor, palette: np.ndarray) -> np.ndarray:
+    """Picture (1, 3, H, W) tinted by region, see `overlaid`; labels (h, w)."""
+    pixels = to_pixels(image)
+    return overlaid(pixels, resize_labels(labels, (pixels.shape[0], pixels.shape[1])).numpy(), palette)
 
 
 def show(axes: Axes, pixels: np.ndarray, title: str = "") -> None:

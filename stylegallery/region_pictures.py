@@ -25,6 +25,17 @@ def deepest_point(labels: ArrayLike, label: int, shape: Sequence[int]) -> tuple[
     return float(column - 0.5) * shape[1] / inside.shape[1], float(row - 0.5) * shape[0] / inside.shape[0]
 
 
+def overlaid(pixels: np.ndarray, labels: np.ndarray, palette: np.ndarray, strength: float = 0.55) -> np.ndarray:
+    """A picture (H, W, 3) uint8 tinted by region with white borders; labels (H, W), palette (R, 3) in [0, 1]."""
+    picture = pixels / 255
+    tint = np.vstack([np.zeros((1, 3)), palette])[labels]
+    grey = picture.mean(-1, keepdims=True)
+    mixed = (1 - strength) * (0.5 * picture + 0.5 * grey) + strength * tint
+    border = ndimage.grey_dilation(labels, 3) != ndimage.grey_erosion(labels, 3)
+    mixed[border] = 1
+    return (mixed * 255).round().clip(0, 255).astype(np.uint8)
+
+
 def write_indexed_png(path: Path | BinaryIO, labels: ArrayLike, size: tuple[int, int]) -> None:
     """The label map, of at most `regions.MOST_REGIONS`, by nearest neighbour at picture size (H, W) as palette PNG;
     index = label.

@@ -31,6 +31,8 @@ from stylegallery.regions import named_regions
 from stylegallery.weights.download import fetch
 
 if TYPE_CHECKING:
+    from made_sweeps import Maker
+
     from stylegallery.models.diffusion import DiffusionModel
     from stylegallery.studio.visit import Visit
     from stylegallery.studio.workshop import Workshop
@@ -459,6 +461,32 @@ def job(out: Path, gallery: Gallery) -> Job:
     from running import job_of
 
     return job_of(out, "fake", gallery.contents.parent, {})
+
+
+# --- published pages ---
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Maker":
+    """Makes sweeps of scores that a test names."""
+    from made_sweeps import Maker
+
+    monkeypatch.setattr("evaluation.results.annotation_digest", lambda folder: "d")  # of every annotation
+    return Maker(tmp_path)
+
+
+@pytest.fixture
+def table1(make: "Maker") -> Path:
+    from made_sweeps import table1_of
+
+    return table1_of(make)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without the seconds that their figures take."""
+    files = lambda name, draw: {f"{name}{end}": b"drawn" for end in (".png", "_dark.png", ".pdf")}  # noqa: E731
+    monkeypatch.setattr("evaluation.publish.plots.drawn", files)
 
 
 # --- the studio ---

@@ -17,6 +17,7 @@ from evaluation.report import warning
 from evaluation.results import Results, read_results
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
+from stylegallery.contract import Item
 from stylegallery.errors import InputError
 from stylegallery.overrides import CONFIGS
 from stylegallery.provenance import nodes
@@ -42,7 +43,8 @@ class Experiment:
 
     about: the comment at its head; benchmarks: those it is published on; against: the label that paired tests hold the
     others against; runs: label -> overrides, in order; oracle: the score by which a row takes the best run of every
-    item; pictures: whether its items are shown.
+    item; pictures: whether its items are shown; groups: by what its scores are broken down; cost: whether its runs are
+    compared by what they cost.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -56,6 +58,8 @@ class Experiment:
     reported: Reported | None = None
     oracle: str | None = None
     pictures: bool = False
+    groups: tuple[Literal["references", "family"], ...] = ()
+    cost: bool = False
 
 
 EXPERIMENT = TypeAdapter(Experiment)
@@ -105,11 +109,14 @@ class Study:
         frozen = self.sweep.frozen[label]
         return json.dumps([frozen["method"], frozen["data"]], sort_keys=True), frozen["seed"]
 
-    def items(self) -> list[str]:
+    def planned(self) -> list[Item]:
         """The planned items, in the order of the benchmark."""
         frozen = [self.sweep.frozen[label] for label in self.ran]
-        lists = [[item.id for item in load_items(one["data"], check=False)[: one["limit"]]] for one in frozen]
-        return max(lists, key=len)
+        return max((load_items(one["data"], check=False)[: one["limit"]] for one in frozen), key=len)
+
+    def items(self) -> list[str]:
+        """The ids of the planned items."""
+        return [item.id for item in self.planned()]
 
     def shared_items(self) -> list[str]:
         """The planned items that every run with results has finished."""

@@ -8,13 +8,14 @@ import pandas as pd
 
 from evaluation.calibration import CALIBRATION, different_items, out_of_order, wrong_artfid
 from evaluation.publish.commands import commands
+from evaluation.publish.headlines import headlines
 from evaluation.publish.studies import Study, model_lines, same_but_seed
 from evaluation.publish.text import bullets, page, pipe_table
 from evaluation.registry import COSTS, metric_info
 from evaluation.reported import other_scales, read_reported
 from evaluation.statistics import ALPHA, common_items, estimate, side
 from evaluation.table_notes import above, notes
-from evaluation.table_page import MARKS, cell, header, paper_cell
+from evaluation.table_page import MARKS, Page, cell, header, paper_cell
 from evaluation.tables import build, mean_cells, paired_table
 
 SECTIONS = {  # title -> kinds of metrics; ArtFID is the paper's summary of style and structure
@@ -112,7 +113,8 @@ def study_page(sheet: Sheet) -> str:
         bullets(above(study.results)[1:]),
         f"Benchmark {study.manifest}: {len(study.items())} items planned, {len(study.shared_items())} that all runs "
         "with results have. "
-        f"[Table as CSV]({experiment.name}.csv), [scores of every item]({experiment.name}_items.csv).",
+        f"[Table as CSV]({experiment.name}.csv), [scores of every item]({experiment.name}_items.csv), "
+        f"[few columns in LaTeX]({experiment.name}.tex).",
         "```sh\n" + "\n".join(commands(study)) + "\n```",
         *tables,
         "## Notes\n\n" + bullets(sheet_notes(sheet)),
@@ -121,6 +123,16 @@ def study_page(sheet: Sheet) -> str:
         runs_block(study),
     ]
     return page(experiment.reproduces, *blocks)
+
+
+def paper_page(sheet: Sheet) -> Page:
+    """The table of a study as a paper shows it: the runs with results, and a column for each thing that is asked."""
+    rivals = sheet.table[sheet.table["label"] != oracle_name(sheet)]
+    found = headlines(rivals[rivals["source"] == "ours"])
+    columns = {metric: f"{asked[0].upper()}{asked[1:]}" for asked, metric in found.items()} | {"seconds": "Seconds"}
+    rows = {label: label for label in sheet.study.ran}
+    title = f"Results of {sheet.study.experiment.name}"
+    return Page.of(rivals, CALIBRATION, above(sheet.study.results), [], rows, columns, title)
 
 
 def section(sheet: Sheet, title: str) -> str:

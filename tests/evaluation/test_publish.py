@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, paint, result_record
+from conftest import ROOT
+from made_sweeps import CALIBRATION, MISSING, REGIONAL, STEP, STRUCTURE, STYLE, Maker, N, Scores, ids, listed
 from omegaconf import OmegaConf
 from PIL import Image
 
-from data.benchmark import load_items
 from evaluation.latex import escape
 from evaluation.publish.__main__ import main, publish
 from evaluation.publish.claims import PATH as CLAIMS
@@ -33,116 +33,8 @@ from evaluation.statistics import compare, estimate
 from evaluation.table_notes import INFERENCE
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
 from stylegallery.errors import InputError
-from stylegallery.provenance import file_digest
 
-N = 12
-STYLE, STRUCTURE, REGIONAL = "style_blocks_efficientnet", "structure_efficientnet", "regional_style_efficientnet"
-MISSING = "missing: python -m stylegallery.weights fetch lpips_alex"
-STEP = np.arange(N) / 1000  # differences of distinct size: Wilcoxon's test is exact
-Scores = dict[str, Sequence[float]]
-CALIBRATION: dict[str, Scores] = {
-    "identity": {STYLE: [0.2] * N, STRUCTURE: [0.0] * N, REGIONAL: [0.3] * N},
-    "reference_copy": {STYLE: [1.0] * N, STRUCTURE: [0.5] * N, REGIONAL: [0.9] * N},
-}
-
-
-def data_of(manifest: str) -> dict[str, Any]:
-    return {"_target_": "data.benchmark.manifest_items", "manifest": manifest, "files": "stylegallery"}
-
-
-def ids(manifest: str) -> list[str]:
-    return [item.id for item in load_items(data_of(manifest), check=False)[:N]]
-
-
-class Maker:
-    """Writes sweeps as run.py and evaluation.score leave them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.content, self.reference = paint(root / "content.png", 1), paint(root / "reference.png", 2)
-        self.result = paint(root / "result.png", 3)
-
-    def content_of(self, item: str) -> Path:
-        """A content of its own for every item: nothing resembles anything."""
-        path = self.root / "contents" / f"{item}.png"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(self.content.read_bytes() + item.encode())
-        return path
-
-    def label(
-        self, out: Path, manifest: str, label: str, scores: Scores | None, seed: int = 0,
-        method: Mapping[str, Any] | None = None, items: Sequence[str] | None = None,
-    ) -> None:  # fmt: skip
-        """A label with its scores in the order of the items; None: frozen settings only."""
-        target = f"baselines.{re.sub(r'[^a-z0-9_]', '_', label)}.Fake"
-        method = {"_target_": target, "model": {"path": "embedded"}} if method is None else method
-        frozen = {"label": label, "limit": N, "seed": seed, "data": data_of(manifest), "method": dict(method)}
-        (out / "config").mkdir(parents=True, exist_ok=True)
-        (out / "config" / f"{label}.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(frozen)))
-        made_of = {}
-        for index, item in enumerate((items or ids(manifest)) if scores is not None else ()):
-            folder = out / "cells" / label / item
-            folder.mkdir(parents=True)
-            shutil.copyfile(self.result, folder / "stylised.png")
-            content = self.content_of(item)
-            inputs = {
-                "content": {"path": str(content), "sha256": file_digest(content)},
-                "reference 1": {"path": str(self.reference), "sha256": file_digest(self.reference)},
-            }
-            record = result_record(
-                folder, seed=seed, config=method, inputs=inputs, seconds={"regions": 1.0, "guidance": 2.0 + index},
-                peak_memory_mib=100.0 + index, environment={"torch": "9.9"},
-            )  # fmt: skip
-            rows = {
-                name: {"value": v[index], "version": metric_info(name).version, "reason": None}
-                | ({"annotation": "d"} if metric_info(name).kind == "regional" else {})
-                for name, v in (scores or {}).items()
-            }
-            rows["lpips_alex"] = {"value": None, "version": 1, "reason": MISSING}
-            made_of[item] = record.depends_on(folder)
-            about = {"pictures": made_of[item], "size": None}
-            (folder / "scores.json").write_text(json.dumps({"metrics": rows, **about}))
-        if scores is not None:
-            fid = {"identity": 30.0, "reference_copy": 5.0}.get(label, 10.0)
-            sets = {
-                "fid_efficientnet": {"value": fid, "version": metric_info("fid_efficientnet").version, "reason": None}
-            }
-            about = {"pictures": made_of, "size": None, "n": N, "items": "all"}
-            (out / "cells" / label / "sets.json").write_text(json.dumps({"metrics": sets, **about}))
-
-    def sweep(self, name: str, manifest: str, labels: Mapping[str, Scores | None]) -> Path:
-        for label, scores in {**CALIBRATION, **labels}.items():
-            self.label(self.root / name, manifest, label, scores)
-        return self.root / name
-
-
-def listed(values: np.ndarray) -> list[float]:
-    return [float(value) for value in values]
-
-
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
-    monkeypatch.setattr("evaluation.results.annotation_digest", lambda folder: "d")  # of every annotation
-    return Maker(tmp_path)
-
-
-@pytest.fixture
-def table1(make: Maker) -> Path:
-    """StyleGallery: style above styleid and below latent_adain on every item, above and below gatys by turns."""
-    base, signs = 0.6 + 0 * STEP, np.where(np.arange(N) % 2, 1, -1)
-    ours = {STYLE: listed(base), STRUCTURE: listed(0.10 + STEP), REGIONAL: listed(base)}
-    make_style = {
-        "styleid": {STYLE: listed(base - 0.1 - STEP), STRUCTURE: listed(0.2 + 3 * STEP)},
-        "latent_adain": {STYLE: listed(base + 0.1 + STEP)},
-        "gatys": {STYLE: listed(base + signs * (0.1 + STEP))},
-        "styleshot": None,
-    }
-    out = make.sweep("one", "stylegallery60", {"stylegallery": ours, **make_style})
-    frozen = OmegaConf.load(out / "config" / "styleshot.yaml")
-    frozen.method = {"_target_": "baselines.styleshot.StyleShot", "base": "sd15", "path": "styleshot"}
-    (out / "config" / "styleshot.yaml").write_text(OmegaConf.to_yaml(frozen))
-    return out
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def studies(*outs: Path) -> list[Study]:
@@ -675,7 +567,7 @@ def test_the_same_records_give_the_same_bytes(table1: Path, tmp_path: Path) -> N
     found = []
     docs = tmp_path / "a"
     for _ in range(2):
-        assert main([str(table1), "--docs", str(docs), "--grids", "4", "--side", "48"]) == 0
+        assert main([str(table1), "--docs", str(docs), "--grids", "4", "--side", "48", "--gallery", "3"]) == 0
         found.append({str(path.relative_to(docs)): path.read_bytes() for path in docs.rglob("*") if path.is_file()})
     assert found[0] == found[1]
     assert set(found[0]) >= {"README.md", "claims.md", "claims.csv", "costs.md", "grids.md", "table1.md", "table1.csv"}
@@ -693,8 +585,11 @@ def test_the_printed_command_makes_the_same_pages_in_the_same_place(
     odd = tmp_path / "two (old) runs"
     shutil.copytree(table1, odd)
     first, docs = tmp_path / "my docs", odd / "docs"
-    assert main([str(odd), "--docs", str(first), "--grids", "3", "--side", "48", "--machine", "2 cores"]) == 0
-    assert main([str(odd), "--grids", "0", "--without", "gatys"]) == 0
+    assert (
+        main([str(odd), "--docs", str(first), "--grids", "3", "--side", "48", "--gallery", "2", "--machine", "2 cores"])
+        == 0
+    )
+    assert main([str(odd), "--grids", "0", "--gallery", "0", "--without", "gatys"]) == 0
     monkeypatch.chdir(ROOT)
     for place in (first, docs):
         before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
