@@ -99,9 +99,8 @@ def build(visits: Visits) -> gr.Blocks:
         try:
             for moment in moments:
                 guest.seen = time.monotonic()
-                long = (
-                    guest.easel.going and guest.seen - began >= TURN
-                )  # what was only looked at cannot be gone on with
+                # Where pictures were only looked at, there is nothing yet to go on with.
+                long = guest.easel.going and guest.seen - began >= TURN
                 if long and not text and turns.wanted("paint", session):
                     text = "Stopped, as another visitor is waiting: Go on takes the next turn."
                     guest.easel.stop()

@@ -332,7 +332,6 @@ def test_ten_references_come_in_their_order(visit: Visit) -> None:
         ({"constraints": {"excluded": [9]}}, "reference 9"),
         ({"inputs": {"mask of everything": "0"}}, "other inputs"),
         ({"inputs": {"signature": "0"}}, "other inputs"),
-        ({"config": {"resolution": 64, "guidance": {"content_weight": 10**400}}}, "no settings of StyleGallery"),
     ],
 )
 def test_a_record_that_cannot_be_opened_changes_nothing(visit: Visit, others: dict[str, Any], said: str) -> None:
@@ -532,6 +531,14 @@ def test_the_page_is_told_the_limits() -> None:
             with pytest.raises(InputError, match=name):
                 Wishes.of({name: beyond})
     assert {"steps", "content_weight", "recolouring", "resolution"} <= Wishes.limits().keys()
+
+
+def test_a_weight_that_no_number_holds(workshop: Workshop) -> None:
+    settings = workshop.settings(Wishes())
+    assert Wishes.in_config(settings) == workshop.defaults
+    settings["guidance"]["content_weight"] = 10**400
+    with pytest.raises(InputError, match="no settings of StyleGallery"):
+        Wishes.in_config(settings)
 
 
 def test_a_missing_gradio_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
