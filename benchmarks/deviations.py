@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--items", type=int, default=12)
     arguments = parser.parse_args()
-    method = StyleGallery.from_config("resizing=square")
+    method = StyleGallery.from_config("resizing=square", "resolution=256")
     rows = []
     for item in items(arguments.data, arguments.items):
         seeds = [derived(0, read_image(path)) for path in (item.content, *item.references)]

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=3)
     options = parser.parse_args()
     time.perf_counter = time.process_time
-    method = StyleGallery.from_config("resizing=square", "store=null")
+    method = StyleGallery.from_config("resizing=square", "store=null", "resolution=256")
     method.guidance = replace(method.guidance, steps=150, iterations=1)
     every = manifest_items("mixed60", "stylegallery", options.data)
     rows = []

@@ -21,7 +21,7 @@ from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.models.factory import from_directory
 
 CROP, CHECK = 128, 256  # pixels: sides of the crops that train and that measure
-PROJECTION_TIMESTEP = 60  # that of the preset
+PROJECTION_TIMESTEP = 100  # that of the preset
 
 
 def initialise_with_patch_pca(model: LappedAutoencoder, photos: list[Tensor], art: list[Tensor]) -> None:
