@@ -69,7 +69,9 @@ def asked(store: Entries, keys: Sequence[str], monkeypatch: pytest.MonkeyPatch) 
         patch.setattr(
             Entries,
             "get",
-            lambda self, key, forms: (forms is DESCRIPTORS and read.append(key)) or whole(self, key, forms),
+            lambda self, key, forms, **how: (
+                (forms is DESCRIPTORS and read.append(key)) or whole(self, key, forms, **how)
+            ),
         )
         assert expected(store, keys)
     return len(read)
