@@ -11,6 +11,7 @@ run at once.
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 
 from stylegallery.command import explained_errors, listing, plain_console
-from stylegallery.errors import InputError, MachineError, SettingsError
-from stylegallery.gallery_table import Row, Table, tables
+from stylegallery.errors import InputError, MachineError, SettingsError, printable
+from stylegallery.files import unreachable, writable
+from stylegallery.gallery_table import OTHER, Row, Table, tables
 from stylegallery.overrides import composed
 from stylegallery.picture_files import list_images
 from stylegallery.progress import Bars
@@ -43,6 +45,9 @@ class Gallery(NamedTuple):
     seed: int
     store: "AnalysisStore"
 
+    def __str__(self) -> str:
+        return printable(str(self.folder))
+
     @property
     def place(self) -> Path:
         """Of the tables of all galleries."""
@@ -61,9 +66,10 @@ class Gallery(NamedTuple):
         return sum(path.stat().st_size for path in paths if path.is_file())
 
     def forget(self, names: Iterable[str]) -> None:
-        """Remove entries of the store that no gallery has any more."""
-        for name in set(names) - entries_of(tables(self.place)):
-            self.store.analyses.path(name).unlink(missing_ok=True)
+        """Remove entries of the store that no gallery has any more. Raises MachineError where that cannot be done."""
+        with writable(self.store.analyses.folder, OTHER):
+            for name in set(names) - entries_of(tables(self.place)):
+                self.store.analyses.path(name).unlink(missing_ok=True)
 
 
 def gallery(folder: Path, given: Sequence[str], store: str | None) -> Gallery:
@@ -71,20 +77,28 @@ def gallery(folder: Path, given: Sequence[str], store: str | None) -> Gallery:
     from stylegallery.store import PARTS, SIZES, AnalysisStore
 
     seeds = [setting.removeprefix("seed=") for setting in given if setting.startswith("seed=")] or ["0"]
-    if not seeds[-1].isdecimal():
-        raise InputError(f"seed is {seeds[-1]}; pass a whole number from 0")
+    if not seeds[-1].isdecimal() or int(seeds[-1]) >= 2**63:
+        raise InputError(f"seed is {seeds[-1]}; pass a whole number from 0, below 2^63")
+    try:
+        resolved = folder.resolve()
+    except (OSError, RuntimeError) as error:  # a link that leads to itself
+        raise unreachable(str(folder), error) from error
     overrides = [setting for setting in given if not setting.startswith("seed=")]
     settings = [f"seed={int(seeds[-1])}", *sorted(one for one in overrides if not one.startswith("store."))]
-    if store:
-        quoted = str(Path(store).expanduser().absolute()).replace("\\", "\\\\").replace("'", "\\'")
-        overrides.append(f"store.folder='{quoted}'")
     method, of_store = composed(overrides)
     if of_store is None:
         raise InputError("store=null keeps nothing; leave it out")
     if not {*PARTS, *SIZES, "matching"} <= method.keys():
         raise InputError(f"{method['_target_']} analyses no pictures; pass method=stylegallery or a variant of it")
     limit, place = of_store["limit"], of_store["folder"]
-    return Gallery(folder.resolve(), overrides, settings, int(seeds[-1]), AnalysisStore(method, place, limit))
+    if store:
+        try:
+            place = str(Path(store).expanduser().absolute())
+        except RuntimeError as error:
+            raise InputError(f"--store {store} begins with a user who has no home; pass the whole path") from error
+        quoted = place.replace("\\", "\\\\").replace("'", "\\'")
+        overrides.append(f"store.folder='{quoted}'")
+    return Gallery(resolved, overrides, settings, int(seeds[-1]), AnalysisStore(method, place, limit))
 
 
 def entries_of(found: Iterable[Table]) -> set[str]:
@@ -125,17 +139,24 @@ def build(gallery: Gallery, console: Console) -> bool:
     new, left_out = len(table.rows.keys() & {path.name for path in waiting}), len(paths) - len(table.rows)
     gone = len(before.keys() - {path.name for path in paths})
     console.print(
-        f"{gallery.folder}: {new} analysed now, {len(paths) - len(waiting)} before, {left_out} left out, {gone} gone"
+        f"{gallery}: {new} analysed now, {len(paths) - len(waiting)} before, {left_out} left out, {gone} gone"
     )
-    if made_room := sum(not entries.has(row.key) for row in table.rows.values()):
-        console.print(f"{made_room} made room for others; pass a larger store.limit= here and to runs", style="red")
-    return not left_out and not made_room
+    if lost := sum(not entries.has(row.key) for row in table.rows.values()):
+        console.print(
+            f"{lost} made room for others or were removed meanwhile; build again, with a larger store.limit= here "
+            "and in runs if the store is full",
+            style="red",
+        )
+    return not left_out and not lost
 
 
 def pictures_of(folder: Path) -> list[Path]:
     """Raises InputError where `folder` is none or holds no picture."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; pass one of pictures")
+    try:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder; pass one of pictures")
+    except OSError as error:  # its name is too long
+        raise unreachable(str(folder), error) from error
     return list_images(str(folder))
 
 
@@ -175,6 +196,14 @@ def analyse(gallery: Gallery, table: Table, paths: Sequence[Path], console: Cons
             table.write()
 
 
+def stat_of(path: Path) -> os.stat_result:
+    """Raises InputError where a picture cannot be reached: it was removed meanwhile, or a link leads nowhere."""
+    try:
+        return path.stat()
+    except OSError as error:
+        raise unreachable(str(path), error) from error
+
+
 def rows_of(gallery: Gallery, analyser: "Analyser", paths: Sequence[Path]) -> dict[str, Row]:
     """Rows of pictures by their names; they are analysed, unless the store has them.
 
@@ -183,7 +212,7 @@ def rows_of(gallery: Gallery, analyser: "Analyser", paths: Sequence[Path]) -> di
         MachineError: the store could not keep what was found.
     """
     rows, store = {}, gallery.store
-    stats = [path.stat() for path in paths]  # first, so that a file that changes meanwhile does not look as it did
+    stats = [stat_of(path) for path in paths]  # first, so that a file that changes meanwhile does not look as it did
     digests = [file_digest(path) for path in paths]
     analyses = analyser([(path, None) for path in paths], gallery.seed)
     for path, sha256, stat, analysis in zip(paths, digests, stats, analyses, strict=True):
@@ -202,7 +231,7 @@ def info(gallery: Gallery, console: Console) -> None:
     paths, found = {path.name: path for path in pictures_of(gallery.folder)}, gallery.tables()
     require_any(gallery, found)
     columns = ("settings", "state", "pictures", "regions", "MiB", "missing", "changed", "gone")
-    shown = listing(*columns, title=f"{gallery.folder}: {len(paths)} pictures, analyses in {gallery.place.parent}")
+    shown = listing(*columns, title=f"{gallery}: {len(paths)} pictures, analyses in {gallery.place.parent}")
     mine, has = gallery.table(), gallery.store.analyses.has
     for table in found:
         rows = table.rows
@@ -234,7 +263,7 @@ def remove(gallery: Gallery, console: Console) -> None:
         table.remove()
     gallery.forget(names)
     freed = (size - gallery.bytes_of(names)) / 2**20
-    console.print(f"{gallery.folder}: {len(keys)} analyses removed, {freed:.1f} MiB; entries of other galleries stay")
+    console.print(f"{gallery}: {len(keys)} analyses removed, {freed:.1f} MiB; entries of other galleries stay")
 
 
 def require_any(gallery: Gallery, found: Sequence[Table]) -> None:

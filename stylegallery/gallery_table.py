@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from stylegallery.files import require_file, writable
 
+OTHER = "make room or pass another --store"  # where a store cannot be written
+
 
 @dataclass(frozen=True)
 class Row:
@@ -27,8 +29,11 @@ class Row:
     regions: int
 
     def is_of(self, path: Path) -> bool:
-        """Whether a file looks as it did then."""
-        found = path.stat()
+        """Whether a file looks as it did then; one that cannot be reached does not."""
+        try:
+            found = path.stat()
+        except OSError:
+            return False
         return (found.st_size, found.st_mtime_ns) == (self.size, self.modified)
 
 
@@ -67,7 +72,7 @@ class Table:
             [pa.array(names, pa.binary()), *map(pa.array, columns)],
             schema=SCHEMA.with_metadata({"gallery": json.dumps(says)}),
         )
-        with writable(self.path, "make room or pass another --store"):
+        with writable(self.path, OTHER):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(".tmp", f".{self.path.stem}-", self.path.parent)
             try:
@@ -78,9 +83,10 @@ class Table:
                 Path(temporary).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """The table, and what killed processes left of it."""
-        for path in (self.path, *self.path.parent.glob(f".{self.path.stem}-*.tmp")):
-            path.unlink(missing_ok=True)
+        """The table, and what killed processes left of it. Raises MachineError where that cannot be done."""
+        with writable(self.path, OTHER):
+            for path in (self.path, *self.path.parent.glob(f".{self.path.stem}-*.tmp")):
+                path.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Table | None:

@@ -1,5 +1,6 @@
 """Galleries: built bit by bit, by several, through kills; a run finds what a build made."""
 
+import errno
 import io
 import os
 import shutil
@@ -147,6 +148,8 @@ def test_what_cannot_be_read_is_named_and_left_out(command: Command, folder: Pat
         ("build", "empty", "empty holds no picture"),
         ("build", "missing", "missing is no folder; pass one of pictures"),
         ("build", "paintings/0.png", "0.png is no folder; pass one of pictures"),
+        ("build", "loop", "/loop "),  # Python before 3.13 resolves no such link
+        ("build", 300 * "x", "cannot be read (File name too long)"),
         ("info", "paintings", "store holds nothing of {}; fill it with: python -m stylegallery.gallery build {}"),
         ("remove", "paintings", "store holds nothing of"),
     ],
@@ -155,17 +158,63 @@ def test_what_is_not_there_is_said(
     command: Command, folder: Path, tmp_path: Path, name: str, place: str, says: str
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
     code, said = command(name, tmp_path / place)
     assert code == 2 and said.startswith("error: ") and says.format(folder, folder) in said
 
 
 @pytest.mark.parametrize(
     ("setting", "says"),
-    [("seed=one", "seed is one; pass a whole number from 0"), ("pins={1:[1,1]}", "pins= has no effect here")],
+    [
+        ("seed=one", "seed is one; pass a whole number from 0, below 2^63"),
+        (f"seed={2**63}", "pass a whole number from 0, below 2^63"),  # runs take none above
+        ("pins={1:[1,1]}", "pins= has no effect here"),
+        ("store=null", "store=null keeps nothing; leave it out"),
+    ],
 )
 def test_settings_that_cannot_be(command: Command, folder: Path, setting: str, says: str) -> None:
     code, said = command("build", folder, setting)
     assert code == 2 and says in said
+
+
+def test_links_that_lead_nowhere_are_left_out(command: Command, folder: Path) -> None:
+    """One at first, one of a picture that was analysed before, and one that leads to itself."""
+    (folder / "1a.png").symlink_to(folder.parent / "nowhere.png")
+    (folder / "1b.png").symlink_to("1b.png")
+    shutil.move(folder / "2.png", folder.parent / "2.png")
+    (folder / "2.png").symlink_to(folder.parent / "2.png")
+    code, says = command("build", folder)
+    assert code == 1 and "3 analysed now, 0 before, 2 left out, 0 gone" in says
+    assert "1a.png cannot be read (No such file or directory)" in says
+    (folder.parent / "2.png").unlink()
+    _, says = command("info", folder)
+    assert says.split()[-3:] == ["2", "1", "0"]
+    code, says = command("build", folder)
+    assert code == 1 and "0 analysed now, 2 before, 3 left out, 0 gone" in says
+
+
+def test_a_name_that_is_no_text_is_said(command: Command, folder: Path) -> None:
+    odd = folder.parent / os.fsdecode(b"\xff\n")
+    folder.rename(odd)
+    for name in ("build", "info", "remove"):
+        code, says = command(name, odd)
+        assert code == 0 and "\\udcff\\n: 3 " in says
+
+
+def test_a_store_that_may_only_be_read(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command("build", folder)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    code, says = command("remove", folder)
+    assert code == 2 and "cannot be written (Read-only file system); make room or pass another --store" in says
+
+
+def test_a_store_in_the_home_of_nobody(folder: Path) -> None:
+    with pytest.raises(InputError, match="begins with a user who has no home; pass the whole path"):
+        module.gallery(folder, [], "~of-nobody/store")
 
 
 def test_a_method_that_analyses_nothing_has_no_galleries(folder: Path, tmp_path: Path) -> None:
@@ -200,7 +249,9 @@ def test_entries_that_made_room_are_missed_and_made_again(command: Command, fold
     assert gone.is_file()
     shutil.rmtree(store)
     code, says = command("build", folder, f"store.limit={2 * 2.6 * size / 2**30}")  # two fit into half of it
-    assert code == 1 and "made room for others; pass a larger store.limit= here and to runs" in says
+    assert (
+        code == 1 and "made room for others or were removed meanwhile; build again, with a larger store.limit=" in says
+    )
 
 
 def test_without_its_table_a_gallery_is_found_by_its_entries(
