@@ -8,51 +8,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from stylegallery.embedded.checkpoint import save_checkpoint
+from stylegallery.embedded.checkpoint import save_whole
 from stylegallery.embedded.painting import painted_over
+from stylegallery.errors import InputError
 from stylegallery.imagenet import EfficientNetLite
-from stylegallery.images import resize
+from stylegallery.images import read_image, resize, to_pixels
+from stylegallery.picture_files import list_images
 
 T = TypeVar("T")
 
 STRIDE = 8  # pixels of a latent cell
+HELD_OUT = 20  # every twentieth picture
 ART_SHARE, PAINTED_SHARE = 0.5, 0.15  # of what is drawn; the rest are photographs
 RECOLOURED_SHARE = 0.35
 
 
-def load_pictures(folder: Path) -> list[Tensor]:
-    """All pictures of a folder as uint8 (3, H, W): their middle, at most half longer than wide, sides cut to multiples
-    of 16."""
+def load_pictures(folders: Sequence[Path], least: int) -> list[Tensor]:
+    """All pictures of those folders that are there, as uint8 (3, H, W): their middle, at most half longer than wide,
+    sides cut to multiples of 16.
+
+    Raises InputError where one has a side below `least` pixels, or where there are too few to hold one out.
+    """
     pictures = []
-    for path in sorted(folder.glob("*.jpg")):
-        image = Image.open(path).convert("RGB")
-        longest = min(image.size) * 3 // 2
-        height, width = (min(side, longest) // 16 * 16 for side in (image.height, image.width))
-        top, left = (image.height - height) // 2, (image.width - width) // 2
-        pixels = np.array(image)[top : top + height, left : left + width]
-        pictures.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+    for path in [path for folder in folders if folder.is_dir() for path in list_images(str(folder))]:
+        pixels = torch.from_numpy(to_pixels(read_image(path))).permute(2, 0, 1)
+        shortest = min(pixels.shape[1:])
+        height, width = (min(side, shortest * 3 // 2) // 16 * 16 for side in pixels.shape[1:])
+        if min(height, width) < least:
+            raise InputError(f"{path} has a side of {shortest} px; enlarge it to {-(-least // 16) * 16} or remove it")
+        top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+        pictures.append(pixels[:, top : top + height, left : left + width].contiguous())
+    if len(pictures) < HELD_OUT:
+        where = " and ".join(map(str, folders))
+        raise InputError(
+            f"{where} have {len(pictures)} pictures; put {HELD_OUT} or more there, one of which is held out"
+        )
     return pictures
 
 
-def load_photos(data: Path) -> list[Tensor]:
+def load_photos(data: Path, least: int) -> list[Tensor]:
     """Photographs: those of ImageNet's classes and the open ones."""
-    return load_pictures(data / "photo") + load_pictures(data / "photo_open")
+    return load_pictures([data / "photo", data / "photo_open"], least)
 
 
-def load_art(data: Path) -> list[Tensor]:
+def load_art(data: Path, least: int) -> list[Tensor]:
     """Paintings, drawings, prints and textures."""
-    return load_pictures(data / "art") + load_pictures(data / "art_public_domain")
+    return load_pictures([data / "art", data / "art_public_domain"], least)
 
 
 def split(pictures: list[T]) -> tuple[list[T], list[T]]:
     """Every twentieth picture is held out: (train, held out)."""
-    return [p for i, p in enumerate(pictures) if i % 20 != 19], pictures[19::20]
+    return [p for i, p in enumerate(pictures, 1) if i % HELD_OUT], pictures[HELD_OUT - 1 :: HELD_OUT]
 
 
 @dataclass(frozen=True)
@@ -96,13 +106,13 @@ def padded(values: list[Tensor], height: int, width: int) -> Tensor:
     return bank
 
 
-def load_picture_banks(data: Path, work: Path, device: torch.device) -> tuple[PictureBank, PictureBank]:
-    """Photographs, art, and photographs painted over (to train on, held out).
+def load_picture_banks(data: Path, work: Path, least: int, device: torch.device) -> tuple[PictureBank, PictureBank]:
+    """Photographs, art, and photographs painted over (to train on, held out), of at least `least` pixels a side.
 
     Semantic maps are computed once and kept in `work`. A mosaic of a dog is a dog: what is painted over a photograph
     has the map of the photograph.
     """
-    photos, art = load_photos(data), load_art(data)
+    photos, art = load_photos(data, least), load_art(data, least)
     maps = semantic_maps(photos + art, work / "semantic_maps.pt", device)
     halves = zip(split(photos), split(maps[: len(photos)]), split(art), split(maps[len(photos) :]), strict=True)
     train, held = (
@@ -157,7 +167,7 @@ def semantic_maps(pictures: list[Tensor], path: Path, device: torch.device) -> l
             tokens = F.interpolate(output, (height // STRIDE, width // STRIDE), mode="bilinear")
             maps.append(F.avg_pool2d(tokens, window, 1, window // 2, count_include_pad=False)[0].half().cpu())
     combined = [torch.cat(pair) for pair in zip(*(half_whitened(maps, 48) for maps in levels), strict=True)]
-    save_checkpoint(path, {"pictures": digest.hexdigest(), "maps": combined})
+    save_whole(path, {"pictures": digest.hexdigest(), "maps": combined})
     return combined
 
 

@@ -14,9 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
+from stylegallery.embedded.checkpoint import (
+    Log,
+    average_weights,
+    mixed_precision,
+    resume,
+    save_model,
+    save_parts,
+    step_generators,
+    trained,
+)
 from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, cell_pattern, texture_distance
 from stylegallery.embedded.pictures import STRIDE, load_art, load_photos, random_crops, split
+from stylegallery.errors import InputError
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.models.factory import from_directory
 
@@ -68,8 +78,10 @@ def canonicalise(model: LappedAutoencoder, images: Tensor, exponent: float) -> N
 
 
 def train_encoder(args: argparse.Namespace) -> None:
-    photos, held_out = split(load_photos(args.data))
-    art, _ = split(load_art(args.data))
+    if (args.work / "decoder.pt").exists():
+        raise InputError(f"{args.work} has a decoder of another encoder; pass another --work, or remove its decoder.pt")
+    photos, held_out = split(load_photos(args.data, CHECK))
+    art, _ = split(load_art(args.data, CHECK))
     torch.manual_seed(args.seed)
     model = LappedAutoencoder(latent_channels=args.channels)
     initialise_with_patch_pca(model, photos, art)
@@ -89,7 +101,7 @@ def train_encoder(args: argparse.Namespace) -> None:
             log(step, loss=loss.item(), psnr=psnr(model, check))
     canonicalise(model, random_crops(photos, art, CHECK, 200, draw), args.exponent)
     log(args.steps, psnr=psnr(model, check))
-    model.save_pretrained(args.work / "vae")
+    save_model(args.work / "vae", model)
 
 
 def psnr(model: LappedAutoencoder, images: Tensor, noise: float = 0.0) -> float:
@@ -122,28 +134,25 @@ def spoilt(latents: Tensor, noise: float, model: DiffusionModel | None, generato
 
 
 def train_decoder(args: argparse.Namespace) -> None:
-    photos, held_photos = split(load_photos(args.data))
-    art, held_art = split(load_art(args.data))
+    start_from = trained(args.initial or args.work / "vae", "run the stage encoder first, or check --initial")
+    model = LappedAutoencoder.from_pretrained(start_from, dtype=torch.float32)
+    whole = from_directory(str(args.unet), "cpu", "float32", None, "ddim", False, False) if args.unet else None
+    photos, held_photos = split(load_photos(args.data, CHECK))
+    art, held_art = split(load_art(args.data, CHECK))
     torch.manual_seed(args.seed)
-    model = LappedAutoencoder.from_pretrained(args.initial or args.work / "vae", dtype=torch.float32)
     model.analysis.requires_grad_(False)
     model.to(memory_format=torch.channels_last)
     judge, perception = PatchDiscriminator().to(memory_format=torch.channels_last), Perception()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=args.lr, betas=(0.5, 0.99))
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=args.lr, betas=(0.5, 0.99))
     judge_optimizer = torch.optim.Adam(judge.parameters(), lr=2 * args.lr, betas=(0.5, 0.99))
     average = copy.deepcopy(model)
     parts = {
         "model": model, "judge": judge, "average": average, "optimizer": optimizer, "judge_optimizer": judge_optimizer
     }  # fmt: skip
-    step, path = 0, args.work / "decoder.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        step = state["step"]
+    path = args.work / "decoder.pt"
+    step = resume(path, parts, torch.device("cpu"))
     log, start, running = Log(args.work, "decoder"), time.time(), []
-    whole = from_directory(str(args.unet), "cpu", "float32", None, "ddim", False, False) if args.unet else None
     checks = [random_crops(held, held, CHECK, 24, random.Random(1)) for held in (held_photos, held_art)]
     halved, ended = mixed_precision(torch.device("cpu")), step >= args.steps
     while not ended:
@@ -169,7 +178,7 @@ def train_decoder(args: argparse.Namespace) -> None:
             loss = loss + args.adversarial * balance(distortion, fooled, decoded) * fooled
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
+        nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         told = torch.zeros(())
         if adversary:
@@ -188,8 +197,8 @@ def train_decoder(args: argparse.Namespace) -> None:
             running = []
             photo, painting = (psnr(average, check) for check in checks)
             log(step, **losses, psnr_photo=photo, psnr_art=painting, finest=finest_octave(average, checks[1]))
-            save_checkpoint(path, {name: part.state_dict() for name, part in parts.items()} | {"step": step})
-            average.save_pretrained(args.work / "vae")
+            save_parts(path, parts, step)
+            save_model(args.work / "vae", average)
 
 
 def finest_octave(model: LappedAutoencoder, images: Tensor) -> float:

@@ -10,7 +10,6 @@ import argparse
 import copy
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from stylegallery.devices import pick_device
 from stylegallery.embedded.autoencoder import LappedAutoencoder
-from stylegallery.embedded.checkpoint import Log, average_weights, mixed_precision, save_checkpoint, step_generators
+from stylegallery.embedded.checkpoint import (
+    Log,
+    average_weights,
+    mixed_precision,
+    resume,
+    save_parts,
+    step_generators,
+    trained,
+)
 from stylegallery.embedded.pictures import load_picture_banks, training_batch
 from stylegallery.models.unet import record_self_attention, recorded_features, self_attention_layers
 
@@ -154,14 +161,15 @@ def losses(
 
 def train_unet(args: argparse.Namespace) -> None:
     device = pick_device(args.device, repeatable=False)  # but fast
-    bank, held_bank = load_picture_banks(args.data, args.work, device)
-    autoencoder = LappedAutoencoder.from_pretrained(args.work / "vae", dtype=torch.float32).to(device)
+    vae = trained(args.work / "vae", "run the stages encoder and decoder first")
+    initial = trained(args.initial / "unet", "check --initial") if args.initial else None
+    bank, held_bank = load_picture_banks(args.data, args.work, args.size * 3 // 8, device)
+    autoencoder = LappedAutoencoder.from_pretrained(vae, dtype=torch.float32).to(device)
     alpha_bar = make_scheduler().alphas_cumprod.to(device)
     torch.manual_seed(args.seed)
     model = GuidedUNet(make_text_encoder(args.work))
-    if args.initial:
-        trained = UNet2DConditionModel.from_pretrained(args.initial / "unet", dtype=torch.float32)
-        model.unet.load_state_dict(trained.state_dict())
+    if initial:
+        model.unet.load_state_dict(UNet2DConditionModel.from_pretrained(initial, dtype=torch.float32).state_dict())
     else:
         model.sharpen(3)
     model = model.to(device).to(memory_format=torch.channels_last)
@@ -169,13 +177,8 @@ def train_unet(args: argparse.Namespace) -> None:
     groups = [{"params": heads}, {"params": [*model.unet.parameters()]}]
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
     average = copy.deepcopy(model)
-    step, path = 0, args.work / "unet.pt"
-    parts: dict[str, Any] = {"model": model, "average": average, "optimizer": optimizer}
-    if path.exists():
-        state = torch.load(path, map_location=device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        step = state["step"]
+    parts, path = {"model": model, "average": average, "optimizer": optimizer}, args.work / "unet.pt"
+    step = resume(path, parts, device)
 
     def encode(images: Tensor) -> Tensor:
         with torch.no_grad():
@@ -185,7 +188,7 @@ def train_unet(args: argparse.Namespace) -> None:
     check_latents, halved = encode(check_images), mixed_precision(device)
     names = ("noise", "alignment", "texture")
     log, start, running = Log(args.work, "unet"), time.time(), []
-    warm_up = WARM_UP if args.initial else 0
+    warm_up = WARM_UP if initial else 0
     ended = step >= args.steps
     while not ended:
         batch_generator, generator = step_generators(args.seed, step, device)
@@ -211,4 +214,4 @@ def train_unet(args: argparse.Namespace) -> None:
             log(step, **values, **{f"held_{name}": value for name, value in zip(names, held.tolist(), strict=True)})
             running = []
         if step % args.checkpoint_every == 0 or ended:
-            save_checkpoint(path, {name: part.state_dict() for name, part in parts.items()} | {"step": step})
+            save_parts(path, parts, step)

@@ -1,9 +1,13 @@
 """The shipped model is what the card says, and the scripts that made it run and resume."""
 
 import csv
+import errno
 import json
+import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -17,11 +21,13 @@ from scipy import ndimage
 from benchmarks.subjects import settings as method_settings
 from stylegallery.embedded import train as training
 from stylegallery.embedded.autoencoder import LappedAutoencoder
+from stylegallery.embedded.checkpoint import resume, save_model, save_parts
 from stylegallery.embedded.critics import PatchDiscriminator, Perception, balance, cell_pattern, texture_distance
 from stylegallery.embedded.painting import PAINTERS, painted_over
 from stylegallery.embedded.pictures import STRIDE, PictureBank, recolour, semantic_maps, training_batch
 from stylegallery.embedded.train_autoencoder import canonicalise, psnr, spoilt
 from stylegallery.embedded.train_unet import GuidedUNet, make_text_encoder, surroundings
+from stylegallery.errors import InputError, MachineError
 from stylegallery.images import read_image, resize
 from stylegallery.models.attention import SelfAttention
 from stylegallery.models.factory import from_directory
@@ -173,6 +179,109 @@ def test_every_stage_trains_resumes_and_exports(
     first = torch.load(work / "unet.pt", weights_only=True)["model"]
     assert torch.equal(first["unet.conv_in.weight"], exported.unet.get_parameter("conv_in.weight"))
     assert not torch.equal(first["semantics.weight"], after["semantics.weight"])
+
+
+# --- what training is given, and what becomes of it ---
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a stage in a work folder `work`; the sentence with which it ends, or nothing."""
+
+    def run(stage: str, *options: str) -> str:
+        monkeypatch.setattr("sys.argv", ["train", stage, "--work", str(tmp_path / "work"), *options])
+        try:
+            training.main()
+        except SystemExit as end:
+            assert end.code == 2
+        return capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "sentence"),
+    [
+        ("encoder", ["--steps", "0"], "--steps: it must be 1 or more, not 0"),
+        ("decoder", ["--lr", "0"], "--lr: it must lie between 0 and 1, not 0"),
+        ("unet", ["--batch", "1"], "--batch: it must be 2 or more, not 1"),
+        ("unet", ["--size", "100"], "--size: it must be a multiple of 8 from 64 on, not 100"),
+        (
+            "encoder",
+            ["--data", "nowhere"],
+            r"nowhere/photo and nowhere/photo_open have 0 pictures; put 20 or more there",
+        ),
+        ("encoder", [], r"photo/00\.jpg has a side of 96 px; enlarge it to 256 or remove it"),
+        ("decoder", [], "vae holds no model in diffusers layout; run the stage encoder first"),
+        ("unet", [], "vae holds no model in diffusers layout; run the stages encoder and decoder first"),
+    ],
+)
+def test_training_says_what_it_cannot_use(
+    stage: str, options: list[str], sentence: str, pictures: Path, train: Callable[..., str]
+) -> None:
+    assert re.search(sentence, train(stage, "--data", str(pictures), *options))
+
+
+def test_no_stage_takes_the_work_of_another_run(pictures: Path, tmp_path: Path, train: Callable[..., str]) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    assert "run the stages encoder and decoder first" in train("export", "--out", str(out))
+    LappedAutoencoder(width=8).save_pretrained(work / "vae")
+    assert "has no unet.pt; run the stage unet first" in train("export", "--out", str(out))
+    assert not out.exists()
+    (work / "unet.pt").write_bytes(b"broken")
+    assert "unet.pt is no checkpoint of this model; remove it" in train("export", "--out", str(out))
+    (work / "decoder.pt").touch()
+    assert "has a decoder of another encoder; pass another --work" in train("encoder", "--data", str(pictures))
+
+
+def test_a_model_is_whole_when_its_writer_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, folder = LappedAutoencoder(width=8), tmp_path / "vae"
+    save_model(folder, model)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def killed(place: Path) -> None:
+        place.mkdir()
+        (place / "diffusion_pytorch_model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(model, "save_pretrained", killed)
+        save_model(folder, model)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with torch.no_grad():
+        model.analysis.weight.add_(1)
+    save_model(folder, model)
+    assert torch.equal(LappedAutoencoder.from_pretrained(folder).analysis.weight, model.analysis.weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["vae"]
+
+
+def test_a_checkpoint_is_kept_from_numbers_that_ran_away_and_from_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, path, device = torch.nn.Linear(2, 2), tmp_path / "unet.pt", torch.device("cpu")
+    parts = {"model": layer}
+    assert resume(path, parts, device) == 0
+    save_parts(path, parts, 7)
+    good = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight[0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"step 8: weights are no finite numbers; .*unet\.pt keeps an earlier step"):
+        save_parts(path, parts, 8)
+    assert resume(path, parts, device) == 7 and torch.equal(layer.weight, good)
+
+    def full(state: object, file: BinaryIO) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(MachineError, match="No space left on device"):
+        patch.setattr(torch, "save", full)
+        save_parts(path, parts, 9)
+    assert resume(path, parts, device) == 7 and [found.name for found in tmp_path.iterdir()] == ["unet.pt"]
+    with pytest.raises(InputError, match="no checkpoint of this model"):
+        resume(path, {"model": torch.nn.Linear(3, 3)}, device)
+
+
+# --- parts of training ---
 
 
 def test_a_decoder_meets_latents_as_stage_3_ends_with_them() -> None:
