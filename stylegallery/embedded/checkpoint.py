@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from safetensors import SafetensorError
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, MachineError
 from stylegallery.files import replacing, writable
 
 ROOM = "make room; the same command goes on from the last checkpoint"
@@ -61,12 +63,16 @@ def trained(folder: Path, remedy: str) -> Path:
 def save_model(folder: Path, model: ModelMixin) -> None:
     """A folder of diffusers, file by file in the place of those that are there: after a kill it can still be read."""
     partial = folder.with_name(f".{folder.name}.tmp")
-    with writable(folder, ROOM):
-        model.save_pretrained(partial)
-        folder.mkdir(exist_ok=True)
-        for path in partial.iterdir():
-            path.replace(folder / path.name)
-        partial.rmdir()
+    try:
+        with writable(folder, ROOM):
+            model.save_pretrained(partial)
+            folder.mkdir(exist_ok=True)
+            for path in partial.iterdir():
+                path.replace(folder / path.name)
+    except SafetensorError as error:  # its name of the system's errors
+        raise MachineError(f"{folder} cannot be written ({error}); {ROOM}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
@@ -96,6 +102,6 @@ class Log:
 
     def __call__(self, step: int, **values: float) -> None:
         row = [self.stage, step, round(time.time() - self.start), *(f"{k}={v:.4f}" for k, v in values.items())]
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with writable(self.path, ROOM), self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(row)
         print(*row, flush=True)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from composing import configured
 from conftest import ROOT
 from PIL import Image
+from safetensors import SafetensorError
 from scipy import ndimage
 
 from benchmarks.subjects import settings as method_settings
@@ -234,18 +235,25 @@ def test_no_stage_takes_the_work_of_another_run(pictures: Path, tmp_path: Path, 
     assert "has a decoder of another encoder; pass another --work" in train("encoder", "--data", str(pictures))
 
 
-def test_a_model_is_whole_when_its_writer_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [(KeyboardInterrupt(), KeyboardInterrupt), (SafetensorError("No space left"), MachineError)],
+    ids=["killed", "full"],
+)
+def test_a_model_is_whole_when_its_writer_was_not(
+    broken: BaseException, told: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, folder = LappedAutoencoder(width=8), tmp_path / "vae"
     save_model(folder, model)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def killed(place: Path) -> None:
+    def half(place: Path) -> None:
         place.mkdir()
         (place / "diffusion_pytorch_model.safetensors").write_bytes(b"half")
-        raise KeyboardInterrupt
+        raise broken
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(model, "save_pretrained", killed)
+    with monkeypatch.context() as patch, pytest.raises(told):
+        patch.setattr(model, "save_pretrained", half)
         save_model(folder, model)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     with torch.no_grad():

@@ -112,6 +112,36 @@ def test_regional_texture_weighs_regions_by_their_pixels() -> None:
 
 
 @pytest.mark.slow
+def test_values_are_those_of_version_1() -> None:
+    """Other patches, directions, quantiles or another mean of levels make other values, and are another version."""
+    first, second = picture(0, 160), picture(1, 160, grain=2)  # more patches than are drawn on the finest level
+    values = [Texture(level)([sample(first, first, second)])[0] for level in (None, 1, 2, 3, 4)]
+    assert values == pytest.approx([1.66832, 2.17524, 2.45532, 1.36829, 0.67444], rel=1e-4)
+
+    def halved(seed: int, left: int, right: int) -> Tensor:
+        return torch.cat([picture(seed, grain=left)[..., :48], picture(seed + 1, grain=right)[..., 48:]], dim=-1)
+
+    content, reference, made = halved(2, 8, 4), halved(4, 2, 1), halved(6, 4, 2)
+    (left,) = RegionalTexture(STYLEGALLERY)([sample(made, content, reference, annotation=annotation(2, 1))])
+    assert left == pytest.approx(0.850863, rel=1e-4)
+    assert (Texture().version, RegionalTexture(STYLEGALLERY).version) == (1, 1)
+
+
+def test_regional_texture_asks_no_region_of_a_few_patches() -> None:
+    """A corner of 12 pixels has 36 patches: nothing of its own, on no level."""
+    content, reference = picture(0, grain=8), picture(1, grain=2)
+    labels = torch.ones(8, 8, dtype=torch.int64)
+    labels[0, 0] = 2
+    matches = [Match(region, 1, 1, 0.0, 0.0, 0.0, 0.0, False) for region in (1, 2)]
+    painted = reference.clone()
+    painted[..., :12, :12] = content[..., :12, :12]
+    wanted = Annotation(labels, [torch.ones_like(labels)], matches)
+    (left,) = RegionalTexture(STYLEGALLERY)([sample(painted, content, reference, annotation=wanted)])
+    alone = Annotation(labels, [torch.ones_like(labels)], matches[:1])
+    assert [left] == RegionalTexture(STYLEGALLERY)([sample(painted, content, reference, annotation=alone)])
+
+
+@pytest.mark.slow
 def test_regional_texture_of_pictures_together_is_that_of_each_alone() -> None:
     """They share the content, the references and the annotation, or have regions of their own in the same pictures."""
     content, reference, others = picture(0), picture(1), [picture(seed, grain=2) for seed in (2, 3)]
@@ -138,3 +168,5 @@ def test_pictures_without_a_fourth_octave_are_refused() -> None:
     with pytest.raises(ValueError, match="32x32 px are too small for texture"):
         Texture()([sample(small, small, small)])
     assert Texture(1)([sample(small, small, small)]) == [0.0]
+    enough = picture(0, 49)  # its fourth octave has 7 pixels, as a patch
+    assert Texture()([sample(enough, enough, enough)]) == [0.0]
