@@ -86,13 +86,17 @@ class Visitor:
         status, said = self.join(event, given)
         if status != 200:
             raise ConnectionError(f"{event} was refused: {said.decode()}")
+        return next(self.answers())
+
+    def answers(self) -> Iterator[list[Any]]:
+        """The last answer to each event that is done, one after the other: the values of its outputs."""
         stream = f"{self.address}/gradio_api/queue/data?session_hash={self.session}"
         with urllib.request.urlopen(stream, timeout=600) as lines:
             for line in lines:
                 message = json.loads(line[5:]) if line.startswith(b"data:") else {}
                 if message.get("msg") == "process_completed":
-                    return list(message["output"].get("data", [])) if message["success"] else [message["output"]]
-        raise ConnectionError(f"{event} was not answered")
+                    yield list(message["output"].get("data", [])) if message["success"] else [message["output"]]
+        raise ConnectionError("the connection was closed before everything was answered")
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from stylegallery.picture_files import FORMATS
 MOST_BYTES = 24 * 2**20  # of a file
 MOST_TOGETHER = 48 * 2**20  # bytes of the files of one event
 MOST_PIXELS = 24_000_000  # of a picture or a mask
+MOST_ASPECT = (
+    16  # longer side to shorter: the networks see sides of 32 pixels at least, and of a thin picture the other
+)
 MOST_OF_VISITOR = 2**30  # bytes of all files that a visitor brings or makes
 MOST_REFERENCES = 24
 MOST_RESULTS = 12  # that a visitor's history holds
@@ -51,6 +54,8 @@ def require_picture(data: bytes, name: str) -> str:
         raise InputError(
             f"{name} has {size[0] * size[1] / 1e6:.0f} megapixels, more than {MOST_PIXELS // 10**6}; make it smaller"
         )
+    if max(size) > MOST_ASPECT * min(size):
+        raise InputError(f"{name} is more than {MOST_ASPECT} times as long as it is wide; cut a part out of it")
     return FORMATS.get(kind, (".jpg",))[0]  # MPO, as cameras write it, is read as JPEG
 
 
@@ -73,13 +78,18 @@ def put(folder: Path, name: str, suffix: str, data: bytes) -> Path:
     raise InputError(f"there are a thousand files called {stem}; rename this one")
 
 
+def shown_name(name: str) -> str:
+    """What of a file's name is said again."""
+    return re.sub(r"[^\w .()-]", "_", re.split(r"[\\/]", name)[-1])[:80] or "the picture"
+
+
 def keep_picture(folder: Path, name: str, data: bytes) -> tuple[Path, np.ndarray]:
     """A visitor's picture as a file of ours, and its pixels, uint8 (H, W, 3), decoded as every other input is.
 
     Raises:
         InputError: it cannot be used.
     """
-    shown = re.sub(r"[^\w .()-]", "_", re.split(r"[\\/]", name)[-1])[:80] or "the picture"
+    shown = shown_name(name)
     path = put(folder, name, require_picture(data, shown), data)
     try:
         with DECODING:

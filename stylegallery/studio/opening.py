@@ -33,7 +33,7 @@ def open_result(visit: Visit, files: Sequence[File]) -> tuple[Wishes, list[str]]
     known = contents(visit, others, {sha256 for sha256, _ in inputs.values()})
     missing = [name or role for role, (sha256, name) in inputs.items() if sha256 not in known]
     if missing:
-        raise InputError(f"{', '.join(missing)} is not here; choose it together with the result")
+        raise InputError(f"choose these files together with the result: {', '.join(missing)}")
     other, masks = Visit(visit.workshop, visit.folder), dict[int, Path]()
     pictures: list[Shown] = []
     for role, (sha256, _) in inputs.items():

@@ -1,5 +1,6 @@
 """The page: what it shows, and which event does what. Gradio keeps the queue and carries the events."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ FRONT = Path(__file__).parent / "front"
 TURN = 600.0  # seconds after which a painting is stopped where another visitor waits for the easel
 WELCOME = "Choose a photo and some paintings. Nothing is painted before you ask for it."
 FOUND = "Every region of the photo has found its painting. Change what you like, then paint."
+ENDED = {"finished": "Result {} is finished.", "stopped": "Stopped and kept as result {}: Go on continues from there."}
 SYSTEM_FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
 
 
@@ -45,8 +47,13 @@ def build(visits: Visits) -> gr.Blocks:
         except InputError as error:  # the house is full
             raise gr.Error(str(error), title="Not now", print_exception=False) from error
 
-    def stop(request: gr.Request) -> None:
-        admitted(request).easel.stop()
+    async def stop(request: gr.Request) -> Any:
+        """End the painting that is made, and withdraw one that waits."""
+        guest = await asyncio.to_thread(admitted, request)
+        guest.easel.stop()
+        if turns.withdraw("paint", request.session_hash):
+            return view.easel(guest, "Withdrawn: nothing is painted.")
+        return gr.skip() if guest.moment else view.easel(guest)  # which also says that nothing is asked for
 
     def answering(do: Callable[[Guest, Any], Any], show: Callable[..., Any]) -> Callable[..., Any]:
         """What a handler of the wall answers: the wall, with an error said on it."""
@@ -106,10 +113,12 @@ def build(visits: Visits) -> gr.Blocks:
                     guest.easel.stop()
                 guest.moment = None if moment.result else moment
                 pictures = view.result_pictures(moment.result) if moment.result else gr.skip()
+                if moment.result:
+                    text = text or ENDED[moment.doing].format(moment.result.number)
                 yield pictures, view.easel(guest, text)
-            if guest.easel.going or not guest.easel.stopping:
+            if text or not guest.easel.stopping:
                 return
-            text = text or "Stopped before anything was painted."
+            text = "Stopped before anything was painted."
         except (InputError, FloatingPointError) as error:
             text, kind = guest.explain(error), "error"
         finally:  # also where the page is closed meanwhile
@@ -167,7 +176,7 @@ def build(visits: Visits) -> gr.Blocks:
         easel.fetch(answering(deeds.fetch, fetched), outputs=purse, **fetch)
         easel.paint(paint, outputs=[shelf, easel], **slow)
         easel.on(go_on, outputs=[shelf, easel], **slow)
-        easel.stop(stop, **quick)
+        easel.stop(stop, outputs=easel, **quick)
         easel.restore(opened, outputs=[shelf, wall, easel], **look_on | {"trigger_mode": "multiple"})
     turns = Turns(page, visits)
     return page

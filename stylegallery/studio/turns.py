@@ -4,6 +4,9 @@ import asyncio
 import re
 from typing import Any, NamedTuple
 
+from gradio import skip
+from gradio.server_messages import ProcessCompletedMessage
+
 from stylegallery.errors import InputError
 from stylegallery.studio.door import MOST_HELD
 from stylegallery.studio.visits import Visits
@@ -61,6 +64,17 @@ class Turns:
         waiting = [event.request for lane in LANES for event in self.events(lane)]
         if sum(map(length, [request, *waiting])) > MOST_HELD:
             raise InputError("many pictures are arriving; try again in a moment")
+
+    def withdraw(self, lane: str, session: str | None) -> bool:
+        """Take out of a lane what a visitor waits for there; whether there was anything. In the queue's own thread."""
+        waiting = self.queue.event_queue_per_concurrency_id.get(lane)
+        own = [event for event in (waiting.queue if waiting else []) if event.session_hash == session]
+        for event in own:
+            waiting.queue.remove(event)
+            self.queue.event_ids_to_events.pop(event._id, None)
+            unchanged = {"data": [skip() for _ in event.fn.outputs]}
+            self.queue.send_message(event, ProcessCompletedMessage(output=unchanged, success=True))
+        return bool(own)
 
     def events(self, lane: str) -> list[Any]:
         """Those that wait, and those that are being done."""

@@ -102,6 +102,7 @@ def easel(guest: Guest, text: str = "", kind: str = "info", restored: Wishes | N
         "files": FILES,
         "limits": Wishes.limits(),
         "usual": usual.given(),
+        "updates": {str(steps): updates for steps, updates in guest.visit.workshop.updates.items()},
         "restored": restored.given() if restored else None,
         "results": [summary(result) for result in reversed(own.results)],
     }

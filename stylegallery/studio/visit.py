@@ -23,7 +23,15 @@ from stylegallery.regions import override, region_count, resize_labels
 from stylegallery.studio import brush
 from stylegallery.studio.choices import At, Choices, Pair, Point, point_in
 from stylegallery.studio.drawing import Outlined, as_jpeg, shrunk
-from stylegallery.studio.limits import MOST_REFERENCES, keep_picture, put, require_picture, require_size, safe_stem
+from stylegallery.studio.limits import (
+    MOST_REFERENCES,
+    keep_picture,
+    put,
+    require_picture,
+    require_size,
+    safe_stem,
+    shown_name,
+)
 from stylegallery.studio.wishes import Wishes
 from stylegallery.studio.workshop import Workshop
 
@@ -282,15 +290,19 @@ class Visit:
 
     def load_mask(self, number: int, name: str, data: bytes) -> None:
         """Regions of a mask file on top of those that were found. Raises InputError where it cannot be used."""
-        require_size(data, name)
-        suffix = ".json" if data.lstrip()[:1] == b"{" else require_picture(data, name)
+        shown = shown_name(name)
+        require_size(data, shown)
+        suffix = ".json" if data.lstrip()[:1] == b"{" else require_picture(data, shown)
         self.labels(number)
-        self.use_mask(number, name, suffix, data)
+        self.use_mask(number, shown, suffix, data)
 
     def use_mask(self, number: int, name: str, suffix: str, data: bytes) -> None:
         digest = hashlib.sha256(data).hexdigest()[:8]
         mask = put(self.folder, f"mask_{safe_stem(name)}_{digest}.", suffix, data)
-        self.decide(lambda choices, _: choices.with_mask(number, mask))
+        try:
+            self.decide(lambda choices, _: choices.with_mask(number, mask))
+        except InputError as error:
+            raise InputError(str(error).replace(str(mask), name)) from error
 
     def mask_png(self, number: int, labels: Tensor | None = None) -> bytes:
         """The regions of a picture as a mask in the picture's own aspect, which can be edited and loaded."""

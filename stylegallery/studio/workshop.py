@@ -1,13 +1,14 @@
 """The method of a studio: its weights are loaded once, and every visitor's settings are put around them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any
 
 from hydra.utils import instantiate
 
-from stylegallery.errors import require
+from stylegallery.errors import SettingsError, require
 from stylegallery.overrides import composed
 from stylegallery.pipeline import StyleGallery
 from stylegallery.store import AnalysisStore
@@ -30,6 +31,7 @@ class Workshop:
             name: getattr(first.analyser, name) for name in ("encoder", "depth", "segmenter")
         }
         self.defaults = Wishes.in_config(self.settings(Wishes()))
+        self.updates = updates_by_steps(first)
         self.quick_resolution = min(256, self.defaults.resolution or 256)
 
     def settings(self, wishes: Wishes) -> dict[str, Any]:
@@ -48,3 +50,15 @@ class Workshop:
         make = instantiate(own | {"_partial_": True}, _convert_="all")  # a part handed to Hydra itself would be copied
         made: StyleGallery = make(**self.parts, store=AnalysisStore(settings, str(folder), STORE_LIMIT))
         return made
+
+
+def updates_by_steps(method: StyleGallery) -> dict[int, int]:
+    """How often a painting is updated in so many steps, for all numbers that a visitor may set and the model has."""
+    least, most = Wishes.limits()["steps"]
+    found = {}
+    for steps in range(int(least), int(most) + 1):
+        try:
+            found[steps] = method.updates(replace(method.guidance, steps=steps))
+        except SettingsError:  # the model's schedule has no such number, or all of it is left out
+            continue
+    return found

@@ -12,20 +12,21 @@ const plot = (energies) => {
     el("div", { class: "key" }, names.map((name, part) => el("span", { class: `curve-${part}` }, name)), el("small", {}, "energy over updates")));
 };
 
+const counted = (updates) => (updates === 1 ? "1 update" : `${updates} updates`);
+
 const inWords = ({ wishes, width, height, updates, of, seconds: took, pins }) => {
   const parts = [`${width} × ${height}`];
   if (wishes.content_weight !== undefined) parts.push(`photo stays: ${wishes.content_weight}`);
   if (wishes.recolouring !== undefined) parts.push(`their colours: ${Math.round(100 * wishes.recolouring)} %`);
-  if (wishes.steps !== undefined) parts.push(`${wishes.steps} steps`);
   if (pins) parts.push(`${pins} pinned`);
-  parts.push(updates < of ? `stopped after ${updates} of ${of}` : `${of} updates`, `${took} s`);
+  parts.push(updates < of ? `stopped after ${updates} of ${counted(of)}` : counted(of), `${took} s`);
   return parts.join(" · ");
 };
 
 const easel = (element, trigger, props, watch) => {
   const root = el("div", { class: "easel" });
   element.replaceChildren(root);
-  const state = { chosen: null, beside: null, whole: false, split: 50, wishes: null, last: null };
+  const state = { chosen: null, beside: null, whole: false, split: 50, wishes: null, last: null, asked: false };
   let view = props.value;
 
   const wished = () => {
@@ -40,13 +41,16 @@ const easel = (element, trigger, props, watch) => {
   };
 
   // As far as is of use, within what the studio takes.
-  const slider = (name, title, top, note) => {
-    const [least, most] = view.limits[name];
+  const slider = (name, title, top, note, [least, most] = view.limits[name]) => {
     const output = el("output", {}, note(wished()[name]));
     return el("label", { class: "wish" }, el("span", {}, title),
       el("input", { type: "range", min: least, max: Math.min(most, Math.max(top, wished()[name])), step: name === "steps" ? 1 : 0.01, value: wished()[name], "data-name": `wish-${name}`,
         oninput: (event) => { wished()[name] = Number(event.target.value); output.textContent = note(wished()[name]); } }), output);
   };
+
+  // A model may not have every number of steps.
+  const possible = () => [Math.min, Math.max].map((end) => end(...Object.keys(view.updates)));
+  const ask = (name, what) => { state.asked = true; buttons.stop.disabled = false; buttons.stop.textContent = "Withdraw"; trigger(name, what); };
 
   const wishes = () => {
     const { usual, limits } = view, [least, most] = limits.resolution;
@@ -54,11 +58,11 @@ const easel = (element, trigger, props, watch) => {
     return [
       slider("content_weight", "How much of the photo stays", 4 * usual.content_weight || 1, (value) => `λc ${value}`),
       slider("recolouring", "How much of their colours", 1, (value) => `recolouring ${value}`),
-      slider("steps", "How long it is worked on", 3 * usual.steps, (value) => `${value} steps`),
+      slider("steps", "How long it is worked on", 3 * usual.steps, (value) => counted(view.updates[value]), possible()),
       el("label", { class: "wish" }, el("span", {}, "How large"),
         el("select", { "data-name": "wish-resolution", onchange: (event) => { wished().resolution = Number(event.target.value); } },
           sizes.map((size) => el("option", { value: size, selected: size === wished().resolution }, `about ${size} × ${size}`))),
-        el("output", {}, "resolution")),
+        el("output", {}, "resolution"), el("small", {}, `Beyond ${view.quick}, regions are found anew and finer; what you pinned, forbade or drew holds.`)),
       el("label", { class: "check" }, el("input", { type: "checkbox", checked: wished().output_size === "content", "data-name": "wish-size",
         onchange: (event) => { wished().output_size = event.target.checked ? "content" : "model"; } }), "as large as the photo, with its fine detail")];
   };
@@ -68,10 +72,10 @@ const easel = (element, trigger, props, watch) => {
   const say = (kind, text) => { said.className = `said ${kind}`; said.textContent = text; };
   const button = (name, title, press, rest = {}) => el("button", { type: "button", "data-name": name, onclick: press, ...rest }, title);
   const buttons = {
-    quick: button("quick", "Quick look", () => trigger("paint", changed({ resolution: view.quick, steps: Math.max(1, Math.round(wished().steps / 2)), output_size: "model" })), { class: "primary", title: "a small picture with half the work" }),
-    paint: button("paint", "Paint", () => trigger("paint", changed()), { class: "primary" }),
-    stop: button("stop", "Stop and keep", () => { say("info", "Stopping after this update …"); trigger("stop", {}); }),
-    on: button("on", "Go on", () => trigger("on", {})),
+    quick: button("quick", "Quick look", () => ask("paint", changed({ resolution: view.quick, steps: Math.max(possible()[0], Math.round(wished().steps / 2)), output_size: "model" })), { class: "primary", title: "a small picture with half the work" }),
+    paint: button("paint", "Paint", () => ask("paint", changed()), { class: "primary" }),
+    stop: button("stop", "Stop and keep", () => { say("info", view.moment ? "Stopping after this update …" : "Withdrawing …"); trigger("stop", {}); }),
+    on: button("on", "Go on", () => ask("on", {})),
   };
   const places = { wishes: el("div", { class: "wishes" }), open: el("span"), rest: el("div") };
   root.append(el("h2", {}, "Paint"), places.wishes,
@@ -85,19 +89,26 @@ const easel = (element, trigger, props, watch) => {
 
   const slide = (result) => {
     const before = studio.pictures.get(result.before), after = studio.pictures.get(result.key);
-    const top = el("img", { src: before, alt: "the photo", class: "before", style: `clip-path: inset(0 ${100 - state.split}% 0 0)` });
+    const top = el("img", { src: before, alt: "the photo", class: "before", draggable: "false", style: `clip-path: inset(0 ${100 - state.split}% 0 0)` });
     const edge = el("span", { class: "edge", style: `left: ${state.split}%` });
+    const split = (share) => {
+      state.split = Math.min(100, Math.max(0, share));
+      top.style.clipPath = `inset(0 ${100 - state.split}% 0 0)`;
+      edge.style.left = `${state.split}%`;
+    };
+    const bar = el("input", { type: "range", min: 0, max: 100, value: state.split, "data-name": "split", "aria-label": "how much of the photo is shown over the result",
+      oninput: () => split(Number(bar.value)) });
+    const drag = (event) => {
+      if (!(event.buttons & 1)) return;
+      const box = event.currentTarget.getBoundingClientRect();
+      split((100 * (event.clientX - box.left)) / box.width);
+      bar.value = state.split;
+    };
     const frame = el("div", { class: `frame ${state.whole ? "whole" : ""}`, style: state.whole ? "" : `aspect-ratio: ${result.width} / ${result.height}` },
-      el("div", { class: "sheets", style: state.whole ? `width: ${result.width}px; aspect-ratio: ${result.width} / ${result.height}` : "" },
-        el("img", { src: after, alt: `result ${result.number}` }), top, edge));
+      el("div", { class: "sheets", onpointerdown: drag, onpointermove: drag, style: state.whole ? `width: ${result.width}px; aspect-ratio: ${result.width} / ${result.height}` : "" },
+        el("img", { src: after, alt: `result ${result.number}`, draggable: "false" }), top, edge));
     return el("figure", { class: "result" }, frame,
-      el("label", { class: "split" }, el("span", {}, "photo"),
-        el("input", { type: "range", min: 0, max: 100, value: state.split, "data-name": "split", "aria-label": "how much of the photo is shown over the result",
-          oninput: (event) => {
-            state.split = Number(event.target.value);
-            top.style.clipPath = `inset(0 ${100 - state.split}% 0 0)`;
-            edge.style.left = `${state.split}%`;
-          } }), el("span", {}, "result")),
+      el("label", { class: "split" }, el("span", {}, "photo"), bar, el("span", {}, "result")),
       el("figcaption", {}, `Result ${result.number}: ${inWords(result)}`));
   };
 
@@ -106,7 +117,7 @@ const easel = (element, trigger, props, watch) => {
     el("figcaption", {}, `Result ${result.number}: ${inWords(result)}`));
 
   const home = (result) => el("div", { class: "home" },
-    el("div", { class: "buttons" },
+    el("div", { class: "buttons" }, el("span", {}, "Download"),
       [["picture", "Picture"], ["overview", "Overview"], ["all", "Everything (.zip)"]].map(([what, title]) =>
         el("button", { type: "button", "data-name": `fetch-${what}`, onclick: () => trigger("fetch", { what, result: result.number }) }, title)),
       el("label", { class: "check" }, el("input", { type: "checkbox", checked: state.whole, "data-name": "whole",
@@ -134,7 +145,8 @@ const easel = (element, trigger, props, watch) => {
       ? [state.last ? el("figure", { class: "result" }, el("div", { class: "frame" }, el("img", { src: state.last, alt: "the painting so far" }))) : null]
       : result ? [el("div", { class: other ? "pair" : "" }, other ? [plain(result), plain(other)] : slide(result)), home(result)] : [];
     for (const name of ["quick", "paint"]) buttons[name].disabled = Boolean(moment);
-    buttons.stop.disabled = !moment;
+    buttons.stop.disabled = !moment && !state.asked;
+    buttons.stop.textContent = state.asked ? "Withdraw" : "Stop and keep";
     buttons.on.hidden = !view.going || Boolean(moment);
     if (!places.wishes.children.length) refill(places.wishes, wishes());
     if (!places.open.children.length) refill(places.open, chooser("Open a result", "open", ".png,.json,image/*", true, view.files, (files) => trigger("restore", { files }), say));
@@ -144,6 +156,7 @@ const easel = (element, trigger, props, watch) => {
   watch("value", () => {
     const before = view?.results?.[0]?.number;
     view = props.value;
+    state.asked = false;
     say(view.said.kind, view.said.text);
     if (view.moment?.picture) state.last = view.moment.picture;
     if (!view.moment) state.last = null;

@@ -48,6 +48,12 @@ const regionPicture = (view, state, number, act) => {
       }, svg("title", {}, describe(view, number, region))),
     );
   }
+  // Neighbours are drawn over each other's outlines; these two are drawn over all.
+  const pathOf = (region) => picture.regions[region - 1]?.path ?? "";
+  const focused = svg("path", { class: "focused" });
+  layer.append(svg("path", { class: "chosen", d: state.chosen?.number === number ? pathOf(state.chosen.region) : "" }), focused);
+  layer.addEventListener("focusin", ({ target }) => focused.setAttribute("d", target.matches(":focus-visible") ? pathOf(target.dataset.region) : ""));
+  layer.addEventListener("focusout", () => focused.setAttribute("d", ""));
   const size = Math.max(width, height) / (number ? 13 : 20);
   for (const { region, x, y } of picture.regions) {
     const pinned = !number && view.matches.some((match) => match.region === region && match.pinned);

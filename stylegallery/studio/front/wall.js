@@ -16,6 +16,12 @@ const wall = (element, trigger, props, watch) => {
   const said = el("p", { class: "said", role: "status" });
   const say = (kind, text) => { said.className = `said ${kind}`; said.textContent = text; };
 
+  // What is to be chosen after a region.
+  const next = ({ number, region }) => {
+    const [of, other] = number ? [`painting ${number}`, "the region of the photo"] : ["the photo", "the region of a painting"];
+    return `Region ${region} of ${of} is chosen: now choose ${state.tool === "join" ? "another one of this picture" : other}.`;
+  };
+
   const act = {
     send: (what) => trigger("act", what),
     tell: (text) => { told.textContent = text; },
@@ -30,15 +36,16 @@ const wall = (element, trigger, props, watch) => {
       const first = state.chosen;
       const chosen = number === null ? null : { number, region };
       state.chosen = chosen;
+      say("info", chosen ? next(chosen) : "");
       if (chosen && first) {
         if (state.tool === "join" && first.number === number && first.region !== region) {
-          trigger("act", { do: "join", picture: number, first: first.region, second: region });
+          trigger("act", { do: "join", picture: number, first: Math.min(first.region, region), second: Math.max(first.region, region) });
           state.chosen = null;
         } else if (state.tool !== "join" && !first.number !== !number) {
           const [content, other] = number ? [first, chosen] : [chosen, first];
           trigger("act", { do: state.tool, region: content.region, reference: other.number, target: other.region });
           state.chosen = null;
-        } else if (first.number === number && first.region === region) state.chosen = null;
+        } else if (first.number === number && first.region === region) act.choose(null);
       }
       render();
     },
@@ -69,10 +76,14 @@ const wall = (element, trigger, props, watch) => {
     return zoneNode;
   };
 
+  const closeMenus = (but = null) => {
+    for (const menu of root.querySelectorAll(".menu[open]")) if (menu !== but) menu.open = false;
+  };
   const maskMenu = (number) =>
     el("details", { class: "menu", "data-name": `menu-${number}` }, el("summary", {}, "Regions"),
-      el("div", { class: "sheet" },
-        el("button", { type: "button", onclick: () => act.send({ do: "blank", picture: number }) }, "Draw from scratch"),
+      el("div", { class: "sheet", onclick: ({ target }) => target.closest("button") && closeMenus(), onchange: () => closeMenus() },
+        el("strong", {}, number ? `Regions of painting ${number}` : "Regions of the photo"),
+        el("button", { type: "button", onclick: () => { Object.assign(state, { tool: "draw", chosen: null, strokes: {} }); act.send({ do: "blank", picture: number }); } }, "Draw from scratch"),
         el("button", { type: "button", disabled: !view.pictures[number].own, onclick: () => act.send({ do: "as_found", picture: number }) }, "Back to those found"),
         chooser("Load a mask", `mask-${number}`, ".png,.json,image/*", false, view.files, ([file]) => act.send({ do: "load_mask", picture: number, file }), say),
         el("button", { type: "button", onclick: () => trigger("fetch", { what: "mask_png", picture: number }) }, "Save as PNG"),
@@ -148,6 +159,8 @@ const wall = (element, trigger, props, watch) => {
     render();
   });
   studio.render = render;
+  window.addEventListener("click", ({ target }) => closeMenus(target.closest?.(".menu")));
+  window.addEventListener("keydown", ({ key }) => key === "Escape" && closeMenus());
   new ResizeObserver(() => stage && drawLines(stage, lines, view, state.lines)).observe(root);
   // A file that is dropped beside the zones would be opened in place of this page.
   for (const kind of ["dragover", "drop"])

@@ -160,6 +160,8 @@ def test_the_whole_story(browser: Any, address: str, tmp_path: Path) -> None:
     page.named("stop")
     page.one("[data-name='on']:not([hidden])")
     page.until(lambda: "stopped after" in page.one(".result figcaption").text)
+    worked_on = page.do("[data-name='wish-steps'] + output", "return it.textContent")
+    assert page.one(".result figcaption").text.split(" · ")[-2].endswith(f"of {worked_on}")  # in the same unit
     page.named("fetch-all", "fetch-picture")
     archive, picture = downloaded(tmp_path, "studio-*.zip"), downloaded(tmp_path, "stylised.png")
     page.named("on")
@@ -276,3 +278,14 @@ def test_a_phone(browser: Any, address: str, theme: str) -> None:
     page.until(lambda: browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"))
     contrasts = browser.execute_script(CONTRASTS)
     assert len(contrasts) > 15 and not [found for found in contrasts if found[1] < 4.5]
+    page.named("region-0-1")
+    page.do(".paintings", "it.scrollIntoView()")  # what is said, and what is to be done next, stays in sight
+    page.says("now choose the region of a painting")
+    page.until(lambda: page.do(".wall .said", "return Math.abs(it.getBoundingClientRect().top) < 1"))
+    page.named("region-1-1")
+    page.says("Pinned")
+    page.do("[data-name='menu-1'] summary", "it.click()")
+    page.until(lambda: page.do("[data-name='menu-1'] .sheet", "return it.getBoundingClientRect().width > 300"))
+    page.do("[data-name='menu-1'] button", "it.click()")
+    page.says("One region all over")
+    assert not page.all(".menu[open]") and page.all("[data-name='brush-1']")  # one draws at once

@@ -129,6 +129,54 @@ def test_a_visitor_has_few_places(
 
 
 @pytest.mark.slow
+def test_a_painting_that_waits_is_withdrawn(
+    studio: tuple[Visits, str], easel_is_taken: tuple[list[Easel], Callable[[], None]]
+) -> None:
+    """Its page is told that it is done, and one may ask again; that of another visitor goes on."""
+    one, other = Visitor(studio[1], "painting"), Visitor(studio[1], "changed_mind")
+    begun, end = easel_is_taken
+    assert one.join("paint", {})[0] == 200
+    until(lambda: begun)
+    assert [other.join(event, given)[0] for event, given in (("paint", {}), ("stop", None))] == [200, 200]
+    done = other.answers()
+    answers = [next(done), next(done)]
+    assert [{"__type__": "update"}] * 2 in answers  # of the painting: nothing changes
+    assert any("Withdrawn" in json.dumps(answer) for answer in answers)
+    assert len(begun) == 1 and not begun[0].stopping
+    assert [other.join("paint", {})[0] for _ in range(3)] == [200, 200, 400]
+    end()
+    until(lambda: len(begun) == 3)
+    assert begun[1:] == [studio[0].of("changed_mind").easel] * 2
+    one.leave()
+    other.leave()
+
+
+@pytest.mark.slow
+def test_how_a_painting_ended_is_said(studio: tuple[Visits, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it was to be stopped while the last update was made."""
+    visitor, following = Visitor(studio[1], "ends"), Easel.next_of
+    for kind, name in (("content", "coffee"), ("style", "mosaic_bay")):
+        visitor.ask("bring", {"kind": kind, "sample": name})
+    visitor.ask("look", None)
+    assert visitor.ask("paint", {"steps": 2})[1]["said"]["text"] == "Result 1 is finished."
+    stop_at = {"update": 1}
+
+    def stopping(easel: Easel, updates: Any) -> Any:
+        update = following(easel, updates)
+        if update and len(update.energies) == stop_at["update"]:
+            easel.stop()
+        return update
+
+    monkeypatch.setattr(Easel, "next_of", stopping)
+    shown = visitor.ask("paint", {"steps": 2})[1]
+    assert shown["said"]["text"].startswith("Stopped and kept as result 2") and shown["going"]
+    stop_at["update"] = shown["results"][0]["of"]
+    shown = visitor.ask("on", None)[1]
+    assert shown["said"]["text"] == "Result 3 is finished." and not shown["going"]
+    visitor.leave()
+
+
+@pytest.mark.slow
 def test_places_of_who_does_not_listen_are_free(
     studio: tuple[Visits, str],
     easel_is_taken: tuple[list[Easel], Callable[[], None]],

@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from stylegallery.contract import Stylization
 from stylegallery.decoding import read_pixels
-from stylegallery.errors import InputError
+from stylegallery.errors import InputError, SettingsError
 from stylegallery.figures import overview
 from stylegallery.provenance import weights_digests
 from stylegallery.regions import resize_labels
@@ -38,7 +38,7 @@ from stylegallery.studio.view import pictures_of, wall
 from stylegallery.studio.visit import Visit
 from stylegallery.studio.visits import Guest
 from stylegallery.studio.wishes import Wishes
-from stylegallery.studio.workshop import Workshop
+from stylegallery.studio.workshop import Workshop, updates_by_steps
 
 DOT = Stroke(radius=0.2, points=[(0.5, 0.5)])
 
@@ -453,6 +453,22 @@ def test_a_bomb_is_not_decoded(new_visit: Callable[[], Visit], monkeypatch: pyte
         new_visit().take_photo("bomb.png", stream.getvalue())
 
 
+@pytest.mark.parametrize("size", [(32, 24_000), (24_000, 32)])
+def test_a_thin_picture(new_visit: Callable[[], Visit], size: tuple[int, int]) -> None:
+    """The networks would see 32 pixels by thousands, for hours."""
+    stream = io.BytesIO()
+    Image.new("L", size).save(stream, "png")
+    with pytest.raises(InputError, match="16 times as long"):
+        new_visit().take_photo("thin.png", stream.getvalue())
+
+
+def test_a_mask_has_the_name_that_it_came_with(visit: Visit) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((90, 60), 80).save(stream, "png")
+    with pytest.raises(InputError, match=r"mask my sky\.png has"):
+        visit.load_mask(0, "my sky.png", stream.getvalue())
+
+
 def test_a_huge_mask(visit: Visit) -> None:
     stream = io.BytesIO()
     Image.new("P", (9000, 9000)).save(stream, "png")
@@ -531,6 +547,19 @@ def test_the_page_is_told_the_limits() -> None:
             with pytest.raises(InputError, match=name):
                 Wishes.of({name: beyond})
     assert {"steps", "content_weight", "recolouring", "resolution"} <= Wishes.limits().keys()
+
+
+def test_how_often_a_painting_is_updated_in_so_many_steps(visit: Visit) -> None:
+    """For the page; a model may have fewer steps than a visitor may set."""
+
+    def updates(guidance: Any) -> int:
+        if guidance.steps > 36:
+            raise SettingsError("no such schedule")
+        return int(guidance.steps) // 6 + 1
+
+    method: Any = SimpleNamespace(guidance=visit.method(Wishes()).guidance, updates=updates)
+    assert updates_by_steps(method) == {steps: steps // 6 + 1 for steps in range(1, 37)}
+    assert visit.workshop.updates[4] == 4 and len(visit.workshop.updates) == 300
 
 
 def test_a_weight_that_no_number_holds(workshop: Workshop) -> None:
