@@ -17,9 +17,7 @@ from stylegallery.picture_files import FORMATS
 MOST_BYTES = 24 * 2**20  # of a file
 MOST_TOGETHER = 48 * 2**20  # bytes of the files of one event
 MOST_PIXELS = 24_000_000  # of a picture or a mask
-MOST_ASPECT = (
-    16  # longer side to shorter: the networks see sides of 32 pixels at least, and of a thin picture the other
-)
+MOST_ASPECT = 16  # longer side to shorter; the shorter is enlarged to what networks take, and the other with it
 MOST_OF_VISITOR = 2**30  # bytes of all files that a visitor brings or makes
 MOST_REFERENCES = 24
 MOST_RESULTS = 12  # that a visitor's history holds
