@@ -1,6 +1,6 @@
 """What textures the energy can synthesise without a content: what it cannot paint from noise, it will not transfer.
 
-    python -m benchmarks.synthesis [model.path=FOLDER guidance.attention_scale=3 ...]
+    python -m benchmarks.synthesis [model.path=FOLDER method.guidance.attention_scale=3 ...]
 
 Twelve textures that no model of this repository was trained on: a crop of each bundled reference, bundled photos
 painted over by rules, and the materials of scikit-image. Stage 3 starts from noise with the style loss alone over the

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from conftest import normal
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from benchmarks import flops, gpu_step, matching, published, synthesis
+from benchmarks import flops, gpu_step, learning, matching, published, synthesis
 from benchmarks.speed import require_agreement
 from benchmarks.subjects import Subject, drawn, guidance
 from stylegallery.guidance import Scene, SceneLosses, initial_latent, optimise
@@ -269,3 +270,24 @@ def test_synthesis_starts_at_noise_like_the_latent_and_repeats(model: DiffusionM
     assert noise.shape == latent.shape == one.shape
     assert noise.mean() == pytest.approx(float(latent.mean()), abs=0.2 * float(latent.std()))
     assert not torch.equal(one, noise)
+
+
+# --- curves of a training ---
+
+
+def test_curves_are_those_of_the_log_a_panel_for_every_value_of_a_stage(tmp_path: Path) -> None:
+    logs = {}
+    for name, row in (("unet", "noise=0.5,held_noise=0.25"), ("decoder_1", "grid=0.1"), ("decoder_2", "grid=0.2")):
+        path = tmp_path / f"{name}.csv"
+        path.write_text("".join(f"{name},{step},7,{row}\n" for step in (100, 200)))
+        logs[name] = learning.read_log(path)
+    assert logs["unet"] == {"noise": ([100, 200], [0.5, 0.5]), "held_noise": ([100, 200], [0.25, 0.25])}
+    decoder, unet, *empty = learning.drawn(logs).axes
+    assert (decoder.get_title(), unet.get_title()) == ("decoder: grid", "unet: noise")
+    assert [line.get_ydata()[0] for line in decoder.lines] == [0.1, 0.2]
+    assert [line.get_ydata()[0] for line in unet.lines] == [0.5, 0.25]
+    assert unet.lines[0].get_linewidth() < unet.lines[1].get_linewidth()
+    assert not any(axis.axison for axis in empty)
+    (tmp_path / "other.csv").write_text("a,b\n")
+    with pytest.raises(SystemExit, match=r"other\.csv: a,b is no row of a training's log"):
+        learning.read_log(tmp_path / "other.csv")
