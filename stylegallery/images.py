@@ -23,12 +23,13 @@ def resize(image: Tensor, resolution: int, mode: str, multiple: int) -> Tensor:
     """Bicubic resize of (1, 3, H, W) for a model whose sides must be multiples of `multiple` pixels.
 
     `square`: resolution x resolution up to rounding, the aspect ignored (paper). `keep`: the aspect kept up to
-    rounding, with about resolution² pixels, so that the cost does not depend on the aspect.
+    rounding, with about resolution² pixels, so that the cost does not depend on the aspect. No side is
+    shorter than four multiples or longer than eight times the resolution, which compresses the thinnest pictures.
     """
     height, width = image.shape[-2:]
     scale = resolution / math.sqrt(height * width)
     wanted = (resolution, resolution) if mode == "square" else (height * scale, width * scale)
-    size = [max(4, round(side / multiple)) * multiple for side in wanted]
+    size = [max(4, round(min(side, 8 * resolution) / multiple)) * multiple for side in wanted]
     return F.interpolate(image, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 

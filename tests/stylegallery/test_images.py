@@ -453,6 +453,7 @@ def test_file_name_with_brackets_is_a_file(tmp_path: Path) -> None:
         ((100, 100), "keep", (64, 64)),
         ((64, 80), "keep", (56, 72)),
         ((2000, 32), "keep", (504, 32)),  # the short side never falls below four cells
+        ((32, 200_000), "keep", (32, 512)),  # nor is the long one above eight times the resolution
     ],
 )
 def test_resize_sides(size: tuple[int, int], mode: str, expected: tuple[int, int]) -> None:
