@@ -48,6 +48,10 @@ def require_used(config: DictConfig) -> None:
         raise InputError("this method takes its time; leave out time_budget=")
     if config.batch != 1 and config.experiment is None and "batch" not in config.method:
         raise InputError("this method does one item at a time; leave out batch=")
+    if config.batch != 1 and is_single(config):
+        raise InputError("batch= is for the items of a benchmark, and content= is one alone; leave out batch=")
+    if config.experiment is None and "guidance" in config.method and "segmentation" not in config.method:
+        raise InputError("preset=fast and method.guidance are for method=stylegallery and its variants; leave them out")
     if config.launcher and str(config.shard) != "0/1":
         raise InputError("launcher= shares out all items itself; leave out shard=")
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Gallery
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from rich.console import Console
 
+from harness.experiments import require_used
 from stylegallery.errors import InputError
 
 Compose = Callable[..., DictConfig]
@@ -23,6 +25,22 @@ def test_shard_for_a_launcher(fake_config: Compose, out: Path) -> None:
     with pytest.raises(InputError, match="launcher= shares out all items itself; leave out shard="):
         script.run(fake_config(f"out={out}", "launcher=local", "shard=0/4"), Console(quiet=True))
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["batch=3"], "batch= is for the items of a benchmark, and content= is one alone; leave out batch="),
+        (["batch=3", "data=stylegallery60", "method=styleid"], "this method does one item at a time; leave out batch="),
+        (["time_budget=5s", "method=styleid"], "this method takes its time; leave out time_budget="),
+        (["preset=fast", "method=styleid"], "preset=fast and method.guidance are for method=stylegallery and its"),
+    ],
+)
+def test_settings_without_an_effect(overrides: list[str], says: str) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", overrides=overrides)
+    with pytest.raises(InputError, match=says):
+        require_used(config)
 
 
 @pytest.mark.slow
