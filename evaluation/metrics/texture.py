@@ -20,6 +20,8 @@ from stylegallery.regions import resize_labels
 
 LEVELS, SIDE, PATCHES, DIRECTIONS, QUANTILES = 4, 7, 16384, 128, 1024
 FEWEST = 64  # patches of a region on a level: below, the level says nothing of the region
+SMALLEST = 17  # pixels of a side: below, the blur of the fourth level has nothing to mirror
+FLOOR = 0.1  # a distance between patches of one picture and other patches of it
 SCALE = 100.0
 BINOMIAL = torch.tensor([1.0, 4, 6, 4, 1]) / 16
 
@@ -31,7 +33,12 @@ def blur(image: Tensor) -> Tensor:
 
 
 def laplacian_pyramid(image: Tensor) -> list[Tensor]:
-    """The LEVELS finest octaves of the luminance of (1, 3, H, W), finest first, each (1, 1, h, w)."""
+    """The LEVELS finest octaves of the luminance of (1, 3, H, W), finest first, each (1, 1, h, w).
+
+    Raises ValueError where a side has fewer than SMALLEST pixels.
+    """
+    if min(image.shape[-2:]) < SMALLEST:
+        raise ValueError(f"a picture of {image.shape[-1]}x{image.shape[-2]} px is too small for texture")
     rest = luminance(image)
     levels = []
     for _ in range(LEVELS):
@@ -124,10 +131,11 @@ class RegionalTexture:
 
     Σ_i n_i · d(o_i, s_m(i)) / Σ_i n_i · d(c_i, s_m(i)) on every level, and the mean over the levels: o_i the patches
     inside region i of the output, c_i those of the content, s_m(i) those of its match, n_i its pixels. 1 is the
-    untouched photo, 0 the texture of the matches; above 1 the output is farther from it than the photo was.
+    untouched photo, 0 the texture of the matches; above 1 the output is farther from it than the photo was. A photo
+    that is nearer to its matches than FLOOR counts as that far, since two parts of one picture are no nearer.
     """
 
-    version = 1
+    version = 2
     direction: Direction = "down"
     bounds = (0.0, float("inf"))
     kind = "regional"
@@ -136,7 +144,7 @@ class RegionalTexture:
         self.annotator, self.name = annotator, named("regional_texture", annotator)
 
     def __call__(self, samples: Sequence[Sample]) -> list[float]:
-        """Raises ValueError without annotation, or where all regions are too small or like their matches."""
+        """Raises ValueError without annotation, or where all regions are too small."""
         pyramid, inside = cache(laplacian_pyramid), cache(in_region)  # methods share contents, references, annotations
         return [self.share_left(sample, pyramid, inside) for sample in samples]
 
@@ -149,7 +157,7 @@ class RegionalTexture:
         labels, shares = annotation.content_labels, []
         for index in range(LEVELS):
             own = resize_labels(labels, (output[index].shape[-2], output[index].shape[-1]))
-            left = whole = 0.0
+            left = whole = floor = 0.0
             for match in annotation.matches:
                 style, style_labels = references[match.reference - 1], annotation.reference_labels[match.reference - 1]
                 wanted = inside(style[index], style_labels, match.reference_region, index)
@@ -160,8 +168,9 @@ class RegionalTexture:
                 pixels = float((own == match.content_region).sum())
                 left += pixels * distance(made, wanted)
                 whole += pixels * distance(before, wanted)
-            if whole > 0:
-                shares.append(left / whole)
+                floor += pixels * FLOOR
+            if floor > 0:
+                shares.append(left / max(whole, floor))
         if not shares:
-            raise ValueError("no region is large enough, or differs from its match, on any level")
+            raise ValueError("no region is large enough on any level")
         return sum(shares) / len(shares)

@@ -24,7 +24,7 @@ BINOMIAL = torch.tensor([1.0, 4, 6, 4, 1]) / 16
 def match_contrast(
     image: Tensor, labels: Tensor, references: Sequence[Tensor], matches: Sequence[Match], strength: float
 ) -> Tensor:
-    """A result (1, 3, H, W) in [0, 1] whose octaves have the standard deviation of its references', within GAINS.
+    """A result (1, 3, H, W) in [0, 1] whose octaves have the root mean square of its references', within GAINS.
 
     Regions that are matched to one reference count together, with all of that reference: some cells of a painting say
     little of its hand. `labels` (h, w) are the content's regions on the latent grid; gains change smoothly between

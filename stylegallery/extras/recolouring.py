@@ -49,7 +49,10 @@ def recolour(
 
 
 def lost_contrast(image: Tensor, coloured: Tensor, inside: Tensor) -> Tensor:
-    """Lightness (1, 1, H, W) to add to `coloured` so that the region keeps LEAST_CONTRAST of the image's."""
+    """Lightness (1, 1, H, W) to add to `coloured` so that the region keeps LEAST_CONTRAST of the image's.
+
+    It keeps that much where the lightness of both rises at the same places, and less where it does not.
+    """
     before, after = (picture.mean(1, keepdim=True) for picture in (image, coloured))
     contrast = before[..., inside].std(correction=0)
     lack = LEAST_CONTRAST - after[..., inside].std(correction=0) / contrast.clamp(min=1e-6)

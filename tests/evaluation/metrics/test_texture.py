@@ -124,7 +124,7 @@ def test_values_are_those_of_version_1() -> None:
     content, reference, made = halved(2, 8, 4), halved(4, 2, 1), halved(6, 4, 2)
     (left,) = RegionalTexture(STYLEGALLERY)([sample(made, content, reference, annotation=annotation(2, 1))])
     assert left == pytest.approx(0.850863, rel=1e-4)
-    assert (Texture().version, RegionalTexture(STYLEGALLERY).version) == (1, 1)
+    assert (Texture().version, RegionalTexture(STYLEGALLERY).version) == (1, 2)
 
 
 def test_regional_texture_asks_no_region_of_a_few_patches() -> None:
@@ -159,8 +159,22 @@ def test_regional_texture_refuses_what_it_cannot_tell() -> None:
     content, reference = picture(0), picture(1)
     with pytest.raises(ValueError, match="no annotation"):
         RegionalTexture(STYLEGALLERY)([sample(content, content, reference)])
-    with pytest.raises(ValueError, match="differs from its match"):
-        RegionalTexture(STYLEGALLERY)([sample(content, reference, reference, annotation=annotation(1, 2))])
+    labels, match = torch.arange(1, 9217).view(96, 96), Match(1, 1, 1, 0.0, 0.0, 0.0, 0.0, False)
+    with pytest.raises(ValueError, match="no region is large enough"):
+        RegionalTexture(STYLEGALLERY)(
+            [sample(content, content, reference, annotation=Annotation(labels, [labels], [match]))]
+        )
+
+
+def test_a_photo_like_its_matches_counts_as_one_that_is_a_floor_away() -> None:
+    """Else the rest of an output would be divided by nothing, and one such item would rule the mean of a table."""
+    content, output = picture(0), picture(1)
+    ask = RegionalTexture(STYLEGALLERY)
+    (left,) = ask([sample(output, content, content, annotation=annotation(1, 2))])
+    (nearly,) = ask([sample(output, (content + 1e-6).clamp(0, 1), content, annotation=annotation(1, 2))])
+    (far,) = ask([sample(output, picture(2, grain=4), content, annotation=annotation(1, 2))])
+    assert ask([sample(content, content, content, annotation=annotation(1, 2))]) == [0.0]
+    assert 0 < far < left < 10 and nearly == pytest.approx(left, rel=1e-3)
 
 
 def test_pictures_without_a_fourth_octave_are_refused() -> None:
@@ -168,5 +182,7 @@ def test_pictures_without_a_fourth_octave_are_refused() -> None:
     with pytest.raises(ValueError, match="32x32 px are too small for texture"):
         Texture()([sample(small, small, small)])
     assert Texture(1)([sample(small, small, small)]) == [0.0]
+    with pytest.raises(ValueError, match="16x16 px is too small for texture"):
+        Texture(1)([sample(*[picture(0, 16)] * 3)])
     enough = picture(0, 49)  # its fourth octave has 7 pixels, as a patch
     assert Texture()([sample(enough, enough, enough)]) == [0.0]
