@@ -5,11 +5,11 @@ matched to few.
     python benchmarks/galleries.py --data FOLDER    both formulations on real pictures, in content/ and style/ there
 
 Descriptors are drawn at Stable Diffusion 1.5's and DINOv2's sizes: one content of 10 regions against references of 8 on
-average. `pair by pair` is the formulation from before, `together` is ours with all descriptors in memory, `from the
-store` is ours with descriptors on disk, a file for each reference, `from a gallery` with the blocks of many that a
-build adds. Every measurement is a process of its own, whose memory is the most that it had above what came before.
-Seconds are those of the CPU, so that other work on the machine does not count. The formulations must find the same
-matches.
+average. `pair by pair` scores one reference after the other and compares circles two at a time. `together` is ours with
+all descriptors in memory, `from the store` with descriptors on disk, a file for each reference, `from a gallery` with
+the blocks of many that a build adds. Every measurement is a process of its own, whose memory is the most that it had
+above what came before. Seconds are those of the CPU, so that other work on the machine does not count. The formulations
+must find the same matches.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def config() -> MatchingConfig:
 def pair_by_pair(
     content: RegionDescriptors, references: Sequence[RegionDescriptors], config: MatchingConfig
 ) -> list[Match]:
-    """One reference after the other, their circles pair by pair, and the best of a list: as it was before."""
+    """One reference after the other, their circles pair by pair, and the best of a list."""
     pairs = []
     for number, reference in enumerate(references, 1):
         cosines = [
