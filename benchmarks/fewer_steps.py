@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
@@ -37,11 +37,13 @@ from stylegallery.guidance import (
     optimise,
     regional_style_loss,
 )
+from stylegallery.models.attention import SelfAttention
 from stylegallery.overrides import CONFIGS
 from stylegallery.pipeline import StyleGallery
 from stylegallery.plan import Plan
 from stylegallery.regions import resize_labels
 from stylegallery.segmentation import Segmentation
+from stylegallery.shared_attention import SharedAttention
 
 
 def rules(published: GuidanceConfig) -> dict[str, GuidanceConfig]:
@@ -104,14 +106,19 @@ def coarse_to_fine(method: StyleGallery, plan: Plan, config: GuidanceConfig) -> 
     early, late = replace(config, steps=24), replace(config, steps=12, learning_rate=config.learning_rate / 2)
     latent, _ = optimise(model, coarse[0], coarse[1:], plan.matches, early)
     change = F.interpolate(latent - coarse[0].latent, fine[0].latent.shape[-2:], mode="bilinear")
-    model_attention, photo = model.self_attention_of_each, fine[0].latent
+    photo = fine[0].latent
     started = replace(fine[0], latent=photo + change)
 
-    class Features:  # those of the content are its own, not those of where the optimisation starts
-        def of_each(self, latents: Sequence[Tensor], *rest: Any) -> Any:
-            return model_attention([photo if one is started.latent else one for one in latents], *rest)
+    class Features(SharedAttention):
+        """The content's features are its own, not those of where the optimisation starts."""
 
-    latent, _ = optimise(model, started, fine[1:], plan.matches, late, shared=cast(Any, Features()))
+        def of_each(
+            self, latents: Sequence[Tensor], timestep: int, layers: Sequence[int], batched: bool
+        ) -> list[list[SelfAttention]]:
+            own = [photo if latent is started.latent else latent for latent in latents]
+            return model.self_attention_of_each(own, timestep, layers, batched)
+
+    latent, _ = optimise(model, started, fine[1:], plan.matches, late, shared=Features(model, mebibytes=1))
     return latent, 24 / 4 + 12
 
 

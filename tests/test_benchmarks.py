@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 import torch
 from composing import configured
-from conftest import normal
+from conftest import ROOT, normal
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from benchmarks import flops, gpu_step, learning, matching, published, synthesis
+from benchmarks import fewer_steps, flops, gpu_step, learning, matching, published, synthesis
+from benchmarks.refresh import schedule, true_energy
 from benchmarks.speed import require_agreement
 from benchmarks.subjects import Subject, drawn, guidance
+from stylegallery.contract import Item
 from stylegallery.guidance import Scene, SceneLosses, initial_latent, optimise
 from stylegallery.matching import MatchingConfig, RegionDescriptors, region_semantics
 from stylegallery.models.diffusion import DiffusionModel
 from stylegallery.models.unet import UNetModel
 from stylegallery.optimisation import minimise
+from stylegallery.pipeline import StyleGallery
 from stylegallery.regions import region_count
 from stylegallery.segmentation import SegmentationConfig, cluster
 
@@ -291,3 +294,16 @@ def test_curves_are_those_of_the_log_a_panel_for_every_value_of_a_stage(tmp_path
     (tmp_path / "other.csv").write_text("a,b\n")
     with pytest.raises(SystemExit, match=r"other\.csv: a,b is no row of a training's log"):
         learning.read_log(tmp_path / "other.csv")
+
+
+@pytest.mark.slow
+def test_coarse_to_fine_ends_nearer_to_its_goal_than_it_starts() -> None:
+    """At half the resolution and then at the whole one, with the features of the photo as the content's."""
+    method = StyleGallery.from_config("resizing=square", "resolution=64")
+    picture = ROOT / "data/samples/content/coffee.jpg"
+    style = ROOT / "data/samples/style/mosaic_bay.jpg"
+    plan = method.plan(Item("coffee", picture, (style,)), torch.Generator().manual_seed(0))
+    config = fewer_steps.rules(schedule("noise", method.guidance))["fast"]
+    energy = true_energy(method, fewer_steps.segmentations(method, plan, config), plan, config)
+    latent, updates = fewer_steps.coarse_to_fine(method, plan, config)
+    assert updates == 18 and energy(latent) < energy(fewer_steps.segmentations(method, plan, config)[0].latent)
