@@ -141,6 +141,8 @@ def build(gallery: Gallery, console: Console) -> bool:
     console.print(
         f"{gallery}: {new} analysed now, {len(paths) - len(waiting)} before, {left_out} left out, {gone} gone"
     )
+    if left_out:
+        console.print("a run with references= this folder needs those mended or moved that were left out", style="red")
     if lost := sum(not entries.has(row.key) for row in table.rows.values()):
         console.print(
             f"{lost} made room for others or were removed meanwhile; build again, with a larger store.limit= here "

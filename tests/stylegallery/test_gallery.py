@@ -137,6 +137,7 @@ def test_what_cannot_be_read_is_named_and_left_out(command: Command, folder: Pat
         code, says = command("build", folder, *more)
         assert code == 1 and "left out: " in says and "1a.png is not a picture of PNG" in says
         assert "3 analysed now, 0 before, 1 left out, 0 gone" in says
+        assert "needs those mended or moved that were left out" in says  # or else: "is not a picture of PNG"
     assert [table.rows.keys() for table in tables(tmp_path / "store" / "galleries")] == [
         {"0.png", "1.png", "2.png"}
     ] * 2
