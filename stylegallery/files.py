@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -54,6 +55,20 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_beside_others(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a file that several processes may write at the same time: the last of them stays.
+
+    What a killed process leaves is called `.STEM-*.tmp`. Other users may read the file as far as the umask lets them.
+    """
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         temporary.replace(path)
@@ -119,7 +134,8 @@ def require_file(path: Path, kind: str = "file", largest: int = LARGEST_FILE) ->
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{path} is missing; pass the path of a {kind}") from error
+        what = "a link that leads nowhere" if path.is_symlink() else "missing"
+        raise InputError(f"{path} is {what}; pass the path of a {kind}") from error
     except (OSError, ValueError) as error:
         raise unreachable(str(path), error) from error
     if not stat.S_ISREG(found.st_mode):

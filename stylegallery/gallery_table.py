@@ -4,7 +4,6 @@ not be read again. A Parquet file per folder and settings, beside the entries of
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stylegallery.files import require_file, writable
+from stylegallery.files import replacing_beside_others, require_file, writable
 
 OTHER = "make room or pass another --store"  # where a store cannot be written
 
@@ -74,13 +73,8 @@ class Table:
         )
         with writable(self.path, OTHER):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(".tmp", f".{self.path.stem}-", self.path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    pq.write_table(table, file)
-                Path(temporary).replace(self.path)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            with replacing_beside_others(self.path) as temporary:
+                pq.write_table(table, temporary)
 
     def remove(self) -> None:
         """The table, and what killed processes left of it. Raises MachineError where that cannot be done."""

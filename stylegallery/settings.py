@@ -3,15 +3,31 @@
 import difflib
 import functools
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from stylegallery.errors import InputError, first_line
+
+MOST = 1_000_000
+
+
+def some_seconds(value: object) -> object:
+    """The value itself. Raises what pydantic reports where it is no number of seconds, such as 30, or text like 30s."""
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?s", value, re.ASCII):
+        seconds = float(value[:-1])
+    else:
+        seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    if not 0 < seconds <= MOST:
+        raise PydanticCustomError("seconds", f"it should be seconds above 0 and up to {MOST}, such as 30 or 30s")
+    return value
+
 
 Count = Annotated[int, Field(ge=1, le=10_000)]
 Number = Annotated[int, Field(ge=0, le=10_000)]
@@ -20,9 +36,9 @@ Timestep = Annotated[int, Field(ge=0, le=999)]
 Resolution = Annotated[int, Field(ge=16, le=8192)]  # px; a picture of more has not been stylised on any machine
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0, le=1e6)]
-Positive = Annotated[float, Field(gt=0, le=1e6)]
-Seconds = Positive | Annotated[str, Field(pattern=r"^\d+(\.\d+)?s$")]  # 30 or 30s
+NotNegative = Annotated[float, Field(ge=0, le=MOST)]
+Positive = Annotated[float, Field(gt=0, le=MOST)]
+Seconds = Annotated[float | str, PlainValidator(some_seconds)]  # 30 or 30s
 GuidanceScale = Annotated[float, Field(gt=1, le=1e3)]  # where the negative prompt has a part; 1 is without guidance
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 NAMES_WEIGHTS = "names weights"

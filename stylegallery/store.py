@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from stylegallery.environment import environment
 from stylegallery.errors import InputError
-from stylegallery.files import cache_folder, notice, require_file
+from stylegallery.files import cache_folder, notice, replacing_beside_others, require_file
 from stylegallery.matching import SCORING
 from stylegallery.provenance import identity
 from stylegallery.settings import Positive, checked
@@ -142,14 +141,8 @@ class Entries:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.make_room(len(data))
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=f".{key}-", suffix=".tmp", delete=False) as file:
-                try:
-                    file.write(data)
-                    file.close()
-                    Path(file.name).replace(self.path(key))
-                except BaseException:
-                    Path(file.name).unlink(missing_ok=True)
-                    raise
+            with replacing_beside_others(self.path(key)) as temporary:
+                temporary.write_bytes(data)
         except OSError as error:
             notice(
                 f"{self.folder} cannot be written ({error.strerror or error}), so that pictures are analysed again by "

@@ -73,6 +73,9 @@ class Broken(NamedTuple):
 
 BROKEN = {
     "missing": Broken("missing.png", lambda path: None, "is missing; pass the path of a"),
+    "link": Broken(
+        "link.png", lambda path: path.symlink_to("nowhere"), "is a link that leads nowhere; pass the path of a"
+    ),
     "pipe": Broken("pipe.png", os.mkfifo, "is a pipe, a socket or a device; pass the path of a"),
     "truncated_png": Broken("half.png", lambda path: truncate(path, "PNG"), "restore it"),
     "truncated_jpeg": Broken("half.jpg", lambda path: truncate(path, "JPEG"), "restore it"),

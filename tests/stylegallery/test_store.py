@@ -331,6 +331,17 @@ def values(seed: int) -> dict[str, Tensor]:
     return {"values": torch.rand(3, 3, generator=draw), "names": torch.arange(3)}
 
 
+def test_an_entry_is_for_whoever_the_umask_lets_read(tmp_path: Path) -> None:
+    """Else several users of one store would each analyse what another one has."""
+    before = os.umask(0o022)
+    try:
+        kept = entries(tmp_path)
+        kept.put("a", values(0))
+    finally:
+        os.umask(before)
+    assert kept.path("a").stat().st_mode & 0o777 == 0o644
+
+
 def test_an_entry_is_what_was_put(tmp_path: Path) -> None:
     kept, put = entries(tmp_path / "new" / "folder"), values(0)
     assert kept.get("a", FORMS) is None
