@@ -38,7 +38,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0, le=MOST)]
 Positive = Annotated[float, Field(gt=0, le=MOST)]
-Seconds = Annotated[float | str, PlainValidator(some_seconds)]  # 30 or 30s
+Seconds = Annotated[float | str, PlainValidator(some_seconds, json_schema_input_type=Positive | str)]  # 30 or 30s
 GuidanceScale = Annotated[float, Field(gt=1, le=1e3)]  # where the negative prompt has a part; 1 is without guidance
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 NAMES_WEIGHTS = "names weights"
