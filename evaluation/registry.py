@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from evaluation.metric import STYLEGALLERY, Direction, Metric, SetMetric, is_of_sets
+from harness.building import build
 from stylegallery.errors import InputError
 from stylegallery.overrides import CONFIGS
+from stylegallery.settings import check_values
 
 METRICS = CONFIGS / "metric"
 COSTS = ("seconds", "peak_memory_mib")  # columns of tables that records hold, beside the metrics
+SAID = {"direction": Direction, "kind": Literal["structure", "style", "regional", "set"], "version": int}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def metric_info(metric: str) -> MetricInfo:
     """Direction, kind and version of a metric, as the class that its config names says them.
 
     Raises:
-        InputError: this code does not know the metric, or the class does not say them.
+        InputError: this code does not know the metric, or the class does not say them, or says what no metric has.
     """
     if metric in COSTS:
         return MetricInfo("down", "cost", None)
@@ -58,10 +60,13 @@ def metric_info(metric: str) -> MetricInfo:
     says = constants(str(OmegaConf.select(config, "_target_")))
     ordered = OmegaConf.select(config, "over") != "mean"
     annotator = str(OmegaConf.select(config, "annotator", default=STYLEGALLERY))
-    try:
-        return MetricInfo(says["direction"], says["kind"], says["version"], ordered, annotator)
-    except KeyError as missing:
-        raise InputError(f"the class of the metric {metric} does not say its {missing.args[0]}; add it there") from None
+    if missing := [name for name in SAID if name not in says]:
+        raise InputError(
+            f"the class of the metric {metric} does not say its {missing[0]}; add it there, as in "
+            "evaluation/metrics/edge_f1.py (tables read the body of this class alone, not of those it inherits from)"
+        )
+    check_values({name: says[name] for name in SAID}, SAID, f"metric.{metric}")
+    return MetricInfo(says["direction"], says["kind"], says["version"], ordered, annotator)
 
 
 def constants(target: str) -> dict[str, Any]:
@@ -86,11 +91,23 @@ def build_metrics(names: Sequence[str] | None = None) -> tuple[list[Metric], lis
     """The metrics of conf/metric, or the named ones: those of single items and those of sets.
 
     Raises:
-        InputError: there is no metric of a name.
+        InputError: there is no metric of a name, or one cannot be built.
     """
     paths = metric_files()
     for name in names or ():
         if name not in paths:
             raise InputError(f"{name} is not a metric; pass some of: {', '.join(paths)}")
-    metrics = [instantiate(OmegaConf.load(paths[name]), _convert_="all") for name in names or paths]
+    metrics = [build_metric(name, paths[name]) for name in names or paths]
     return [m for m in metrics if not is_of_sets(m)], [m for m in metrics if is_of_sets(m)]
+
+
+def build_metric(name: str, path: Path) -> Any:
+    """The metric of a config. Raises InputError where it cannot be built or is not what `evaluation.metric` says."""
+    made = build(OmegaConf.load(path), f"metric.{name}")
+    metric_info(name)
+    if getattr(made, "name", None) != name:
+        raise InputError(f"{path} makes a metric with name={getattr(made, 'name', None)!r}; give both one name")
+    if not callable(made) or not hasattr(made, "bounds"):
+        lacks = "bounds" if callable(made) else "__call__(samples)"
+        raise InputError(f"the class of the metric {name} has no {lacks}; add it, as in evaluation/metrics/edge_f1.py")
+    return made

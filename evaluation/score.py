@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -28,6 +29,7 @@ from evaluation.registry import build_metrics
 from evaluation.samples import LostInput, ReadWhenIndexed, Result
 from evaluation.score_files import Score, Scores, SetScores, add_scores, is_about, stored, stored_scores
 from evaluation.statistics import FEWEST, estimate_set
+from harness.building import place_of
 from harness.folder import RECORD, RunFolder
 from harness.pictures import Pictures, root_of
 from harness.record import own_record
@@ -35,6 +37,7 @@ from stylegallery.command import explained_errors, listing, plain_console
 from stylegallery.decoding import SMALLEST_SIDE
 from stylegallery.errors import InputError, printable, require
 
+ANNOUNCED = (ValueError, RuntimeError, OSError)  # what a metric raises of samples and weights it cannot work with
 ANNOTATE = "python -m evaluation.annotations OUT --annotator"
 AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
 
@@ -42,14 +45,28 @@ AnyMetric = TypeVar("AnyMetric", Metric, SetMetric)
 # --- one metric ---
 
 
-def reason_of(error: Exception) -> str:
-    return str(error) if isinstance(error, MissingWeights) else printable(f"failed: {' '.join(str(error).split())}")
+def reason_of(error: Exception, metric: Metric | SetMetric | None = None) -> str:
+    """Why there is no score. Of a bug in a metric it names the line."""
+    if isinstance(error, MissingWeights):
+        return str(error)
+    bug = "" if isinstance(error, ANNOUNCED) else f"{type(error).__name__} at {place_of(error, type(metric))}: "
+    return printable(f"failed: {bug}{' '.join(str(error).split())}")
 
 
 def score_of(metric: Metric | SetMetric, value: float | None, reason: str | None = None) -> Score:
     if value is not None and not math.isfinite(value):
         value, reason = None, f"failed: the value is {value}"
     return Score(value, metric.version, reason)
+
+
+def values_of(metric: Metric, samples: Sequence[Sample]) -> list[float]:
+    """Raises ValueError where a metric does not return one number per sample."""
+    values = metric(samples)
+    other = [value for value in values if not isinstance(value, Real)] if isinstance(values, list) else [values]
+    if other or len(values) != len(samples):
+        found = type(other[0]).__name__ if other else f"{len(values)} for {len(samples)}"
+        raise ValueError(f"a metric returns a list with one float per sample, not {found}")
+    return [float(value) for value in values]
 
 
 def evaluate(metric: Metric, samples: Sequence[Sample]) -> list[Score]:
@@ -59,12 +76,12 @@ def evaluate(metric: Metric, samples: Sequence[Sample]) -> list[Score]:
         missing = score_of(metric, None, f"missing: {ANNOTATE} {annotator_of(metric)}")
         return [next(scored) if sample.annotation else missing for sample in samples]
     try:
-        return [score_of(metric, value) for value in metric(samples)]
+        return [score_of(metric, value) for value in values_of(metric, samples)]
     except MissingWeights as error:
         return [score_of(metric, None, reason_of(error)) for _ in samples]
-    except (ValueError, RuntimeError, OSError) as error:
+    except Exception as error:
         if len(samples) == 1:
-            return [score_of(metric, None, reason_of(error))]
+            return [score_of(metric, None, reason_of(error, metric))]
         return [scored for sample in samples for scored in evaluate(metric, [sample])]
 
 
@@ -72,8 +89,8 @@ def evaluate_set(metric: SetMetric, samples: Sequence[Sample], contents: Sequenc
     """The score with its interval; `contents` says which content each sample has."""
     try:
         found = estimate_set(metric(samples), contents, metric.bounds)
-    except (ValueError, RuntimeError, OSError) as error:
-        return score_of(metric, None, reason_of(error))
+    except Exception as error:
+        return score_of(metric, None, reason_of(error, metric))
     few = f"no interval: {found.contents} different contents, fewer than {FEWEST}" if found.low is None else None
     return replace(score_of(metric, found.value, few), low=found.low, high=found.high, contents=found.contents)
 

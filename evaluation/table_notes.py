@@ -20,7 +20,10 @@ def above(results: Results) -> list[str]:
     """What has to be known before any number is read: benchmark, models, what the labels have in common, what one
     label mixes."""
     by_model = Counter(results.models.values())
-    models = [model if len(by_model) == 1 else f"{model} ({count} labels)" for model, count in by_model.items()]
+    models = [
+        model if len(by_model) == 1 else f"{model} ({count} {'label' if count == 1 else 'labels'})"
+        for model, count in by_model.items()
+    ]
     benchmarks = sorted({name or "of lost settings" for name in results.benchmarks.values()})
     return [f"Benchmark: {', '.join(benchmarks)}. Model: {', '.join(models)}.", *common(results), *results.mixed]
 

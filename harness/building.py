@@ -1,6 +1,9 @@
-"""Objects from nodes of the config: a method, a launcher, a tracker."""
+"""Objects from nodes of the config: a method, a metric, a launcher, a tracker."""
 
-from collections.abc import Mapping
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -23,8 +26,10 @@ def build(node: Any, name: str = "method", store: Mapping[str, Any] | None = Non
     """
     settings: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     check(settings, name)
-    takes = store and "store" in parameters_of(located(settings["_target_"], name))
+    target = located(settings["_target_"], name)
+    takes = store and "store" in parameters_of(target)
     given = {"store": build(store, "store")(settings)} if takes else {}
+    require_complete(target, {**settings, **given}, name)
     with enough_memory():
         try:
             made = instantiate(settings, _convert_="all", **given)
@@ -33,9 +38,28 @@ def build(node: Any, name: str = "method", store: Mapping[str, Any] | None = Non
             if isinstance(cause, InputError) or ran_out(cause):
                 raise cause from None
             raise InputError(
-                f"{node['_target_']} cannot be built ({type(cause).__name__}: {first_line(cause)}); "
-                "check its settings and its weights"
+                f"{node['_target_']} cannot be built ({type(cause).__name__} at {place_of(cause, target)}: "
+                f"{first_line(cause)}); check its settings and its weights"
             ) from error
     if name == "method":
         require_method(made, node["_target_"])
     return made
+
+
+def require_complete(target: Callable[..., Any], settings: Mapping[str, Any], name: str) -> None:
+    """Raises InputError where a parameter without a default has no setting; a partial node may leave some for later."""
+    if not settings.get("_partial_"):
+        try:
+            inspect.signature(target).bind(**{key: value for key, value in settings.items() if key[:1] != "_"})
+        except TypeError as error:
+            raise InputError(
+                f"{settings['_target_']} cannot be built ({error}); add this setting to the config of {name}"
+            ) from error
+
+
+def place_of(error: BaseException, owner: Callable[..., Any]) -> str:
+    """FILE:LINE where an error was raised: the last place in the file of `owner`, if there is one, else anywhere."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    frame = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
+    return f"{frame.filename}:{frame.lineno}"

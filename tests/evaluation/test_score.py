@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,36 @@ def test_a_value_that_is_not_finite_is_a_failure(out: Path, console: Console, mo
     score(out, ["ms_ssim"], None, console)
     row = rows(out / "cells" / "identity" / "0001__a")["ms_ssim"]
     assert (row["value"], row["reason"]) == (None, "failed: the value is nan")
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (lambda samples: [0.5] * (len(samples) + 1), "2 for 1"),
+        (lambda samples: torch.ones(len(samples)), "Tensor"),
+        (lambda samples: [torch.ones(())] * len(samples), "Tensor"),
+        (lambda samples: 0.5, "float"),
+    ],
+)
+def test_a_metric_that_returns_something_else_is_told_what_to_return(
+    returned: Callable[[list], object], says: str, out: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MsSsim, "__call__", lambda self, samples: returned(samples))
+    score(out, NAMES, None, console)
+    found = rows(out / "cells" / "identity" / "0001__a")
+    assert found["ms_ssim"]["reason"] == f"failed: a metric returns a list with one float per sample, not {says}"
+    assert found["histogram"]["value"] is not None
+
+
+def test_a_bug_in_a_metric_is_its_reason_with_the_line_and_leaves_the_others(
+    out: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MsSsim, "__call__", lambda self, samples: [sample.picture for sample in samples])
+    score(out, NAMES, None, console)
+    found = rows(out / "cells" / "identity" / "0001__a")
+    says = r"failed: AttributeError at .+/test_score\.py:\d+: 'Sample' object has no attribute 'picture'"
+    assert re.fullmatch(says, found["ms_ssim"]["reason"])
+    assert found["histogram"]["value"] is not None
 
 
 def test_one_sample_a_metric_cannot_do_leaves_the_others(

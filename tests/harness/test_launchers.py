@@ -116,6 +116,10 @@ def debug_mode() -> Iterator[None]:
     torch.set_deterministic_debug_mode(before)
 
 
+def mistaken() -> None:
+    undefined  # noqa: B018, F821
+
+
 def out_of_memory() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nGPU 0 has")
 
@@ -133,8 +137,22 @@ def out_of_memory() -> None:
             r"^method names no_such\.Method, which does not exist; check",
         ),
         (
-            {"_target_": "fake_method.Fake", "strength": {"_target_": "test_launchers.out_of_memory"}},
+            {
+                "_target_": "fake_method.Fake",
+                "strength": {"_target_": "test_launchers.out_of_memory"},
+                "seconds": 0,
+                "broken": [],
+                "log": None,
+            },
             r"out of memory; pass model\.dtype=bfloat16",
+        ),
+        (
+            {"_target_": "baselines.color_transfer.ColorTransfer", "resolution": 64, "resizing": "square"},
+            r"cannot be built \(missing a required argument: 'mode'\); add this setting to the config of method$",
+        ),
+        (
+            {"_target_": "test_launchers.mistaken"},
+            r"NameError at .+/test_launchers\.py:\d+: name 'undefined' is not defined\); check its settings",
         ),
     ],
 )

@@ -1,6 +1,8 @@
 """Metrics that need no downloaded weights: identities, bounds, closed forms, and how values move with the picture."""
 
 import math
+import re
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -480,6 +482,36 @@ def test_a_metric_says_itself_what_it_measures(monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "distance.yaml").write_text("_target_: evaluation.metrics.references.ToReferences\n")
     with pytest.raises(InputError, match="the class of the metric distance does not say its direction; add it there"):
         metric_info.__wrapped__("distance")
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "says"),
+    [
+        ({"kind": "strucure"}, "", "metric.mine.kind is 'strucure'; it should be 'structure', 'style', 'regional' or"),
+        ({"direction": "lower"}, "", "metric.mine.direction is 'lower'; it should be 'up' or 'down'"),
+        ({"version": None}, "", "the class of the metric mine does not say its version; add it there"),
+        ({"name": "other"}, "", "mine.yaml makes a metric with name='other'; give both one name"),
+        ({"bounds": None}, "", "the class of the metric mine has no bounds; add it, as in"),
+        ({}, "\nside: 3", "metric.mine.side is not a setting of made_metric.Mine"),
+        ({}, "s", "metric.mine names made_metric.Mines, which does not exist; check _target_ in its config"),
+        ({"def __init__(self, side)": "pass"}, "", "missing a required argument: 'side'"),
+    ],
+)
+def test_a_metric_that_is_none_is_refused_with_what_to_mend(
+    change: dict[str, str | None], config: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"name": "mine", "version": 1, "direction": "up", "bounds": (0.0, 1.0), "kind": "style"} | change
+    calls = {"def __call__(self, samples)": "return [0.0 for _ in samples]"}
+    calls |= {line: str(said.pop(line)) for line in change if line.startswith("def")}
+    body = [f"{key} = {value!r}" for key, value in said.items() if value] + [": ".join(one) for one in calls.items()]
+    (tmp_path / "made_metric.py").write_text("class Mine:\n" + "".join(f"    {line}\n" for line in body))
+    (tmp_path / "mine.yaml").write_text(f"_target_: made_metric.Mine{config}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "made_metric", raising=False)
+    monkeypatch.setattr("evaluation.registry.metric_files", lambda: {"mine": tmp_path / "mine.yaml"})
+    metric_info.cache_clear()
+    with pytest.raises(InputError, match=re.escape(says)):
+        build_metrics(["mine"])
 
 
 @pytest.mark.parametrize("metric", [Fid("art"), Kid("art")])
