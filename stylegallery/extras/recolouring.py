@@ -5,7 +5,7 @@ and values. There the cure is to match channel statistics of the whole latent; h
 pixels, so that borders stay as sharp as the content's.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -30,6 +30,9 @@ def recolour(
     """Content (1, 3, H, W) in [0, 1] whose regions have the colour mean and covariance of their matches, and most of
     their own contrast; the mean, where a region has several matches.
 
+    Regions that take from one region of a reference have its palette together: where they share a wall or a sky, it
+    keeps one colour. Apart, the part of a wall that a region of hair and wall has would become as light as its palette
+    goes, and a halo.
     `labels` and `reference_labels` are label maps on the latent grids; `strength` in [0, 1] fades the change in.
     Regions meet along the content's own edges, not along the cells of the grid.
     """
@@ -37,14 +40,17 @@ def recolour(
     cell = image.shape[-1] // labels.shape[1]
     pixel_labels = resize_labels(labels, size)
     masks = soft_masks(image, pixel_labels, 1.5 * cell)
-    result, count = torch.zeros_like(image), Counter(match.content_region for match in matches)
+    count, taking = Counter(match.content_region for match in matches), defaultdict[tuple[int, int], list[int]](list)
     for match in matches:
-        reference = references[match.reference - 1]
-        taken = resize_labels(reference_labels[match.reference - 1], (reference.shape[-2], reference.shape[-1]))
-        inside = pixel_labels == match.content_region
-        coloured = transport(image, image[0][:, inside], reference[0][:, taken == match.reference_region])
+        taking[match.reference, match.reference_region].append(match.content_region)
+    result = torch.zeros_like(image)
+    for (number, region), takers in taking.items():
+        reference = references[number - 1]
+        taken = resize_labels(reference_labels[number - 1], (reference.shape[-2], reference.shape[-1])) == region
+        inside = torch.isin(pixel_labels, torch.tensor(takers))
+        coloured = transport(image, image[0][:, inside], reference[0][:, taken])
         coloured = coloured + lost_contrast(image, coloured, inside)
-        result += masks[match.content_region - 1] * coloured / count[match.content_region]
+        result += sum(masks[taker - 1] / count[taker] for taker in takers) * coloured
     return torch.lerp(image, result.clamp(0, 1), strength)
 
 

@@ -64,6 +64,19 @@ def test_a_match_with_contrast_of_its_own_is_taken_as_it_is() -> None:
     assert torch.allclose(result, transport(content, SOURCE, TARGET).clamp(0, 1), atol=1e-5)
 
 
+def test_regions_of_one_match_are_recoloured_as_if_they_were_one() -> None:
+    """A thing and a strip of the wall beside it are no region of their own palette: the wall has one colour."""
+    content, reference = SOURCE.reshape(1, 3, 64, 64).clone(), TARGET.reshape(1, 3, 64, 64)
+    content[..., 24:] = torch.tensor([0.9, 0.85, 0.8]).view(1, 3, 1, 1)  # the thing ends, the wall begins
+    whole, halves = torch.ones(8, 8, dtype=torch.long), torch.ones(8, 8, dtype=torch.long)
+    halves[:, 4:] = 2  # of the wall columns 24 to 31 are in the thing's region
+    one = recolour(content, whole, [reference], [whole], [match(1, 1, 1)], 1.0)
+    two = recolour(content, halves, [reference], [whole], [match(1, 1, 1), match(2, 1, 1)], 1.0)
+    assert torch.allclose(one, two, atol=1e-5)
+    apart = recolour(content, halves, [reference] * 2, [whole] * 2, [match(1, 1, 1), match(2, 2, 1)], 1.0)
+    assert (apart - one).abs().max() > 0.1
+
+
 def red_and_green_halves(edge: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A content that turns light at column `edge`, its halves recoloured red and green; and the references."""
     content = torch.zeros(1, 3, 64, 64)
