@@ -18,6 +18,7 @@ CHARACTERS = {
 LETTERS = re.compile(r"[ -~À-ÖØ-öø-ÿ]")  # what the fonts of LaTeX have, whatever a document loads
 COMMANDS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
 COUNT = re.compile(r" \((N=[^()]*)\)$")  # at the end of a heading
+SUBSCRIPT = re.compile(r"\$\\lambda\$\\_(\w)")  # of the escaped λ_c, the paper's content weight
 MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 
 
@@ -98,4 +99,5 @@ def heading(column: str, counted: bool) -> str:
 def escape(text: str) -> str:
     """A text as LaTeX sets it; characters that no usual font has become question marks."""
     escaped = "".join(CHARACTERS.get(one) or (one if LETTERS.fullmatch(one) else "?") for one in text)
+    escaped = SUBSCRIPT.sub(r"$\\lambda_\1$", escaped)
     return escaped.replace("--", "-{}-")  # no dash of an option

@@ -74,10 +74,13 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
     for counts, names in alike.items():
         lines.append(f"{', '.join(names)}: items left out because another method lacks them: {counts}.")
     failed = results.items[results.items["reason"].fillna("").str.startswith(("failed: ", "outdated: "))]
+    whose: dict[str, list[str]] = {}
     for (label, reason), group in failed.groupby(["label", "reason"], sort=True):
         some = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
         metrics = ", ".join(sorted(set(group["metric"]) - {*COSTS, ""})) or "the item itself"
-        lines.append(f"{label}: {metrics} {reason} ({group['item'].nunique()} items: {some}).")
+        what = f"{metrics} {reason} ({group['item'].nunique()} items: {some})."
+        whose.setdefault(what, []).append(str(label))
+    lines += [f"{', '.join(labels)}: {what}" for what, labels in whose.items()]
     for metric, numbers in different_items(results.sets):
         shown = f"N {' and '.join(map(str, numbers))}" if len(numbers) > 1 else "other items of the same number"
         lines.append(f"{metric}: the methods were scored on different items ({shown}), so none is marked.")

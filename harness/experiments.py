@@ -200,9 +200,13 @@ def of_result(job: Job, record: Record) -> Table:
 
 
 def of_labels(jobs: Sequence[Job], tally: Counter[str]) -> Table:
-    """How many items of a benchmark were done, under one label or several."""
+    """How many items of a benchmark were done, under one label or several, and how many labels were not run."""
     labels = jobs[0].label if len(jobs) == 1 else f"{len(jobs)} labels"
-    table = Table(title=f"{labels} · {len(jobs[0].items)} items", title_justify="left", show_header=False)
+    items = len(jobs[0].items)
+    title = f"{labels} · {items} item{'' if items == 1 else 's'}"
+    table = Table(title=title, title_justify="left", show_header=False, min_width=len(title))  # or the title wraps
     for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
         table.add_row(name, str(tally[number]))
+    if tally["not run"]:  # said above, label by label, and what the exit code is for
+        table.add_row("labels not run", str(tally["not run"]))
     return table

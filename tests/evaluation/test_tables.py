@@ -139,6 +139,16 @@ def test_methods_are_compared_on_the_items_all_have(out: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_reason_that_labels_share_is_one_line(out: Path) -> None:
+    """A score that asks about references alone fails for all labels in the same way."""
+    for label in ("styleid", "stylegallery"):
+        rescore(out, label, "lpips_alex", score(None, "failed: one region in all"), ITEMS[:1])
+    write_tables(out, "stylegallery")
+    text = (out / "tables" / "table.md").read_text()
+    assert "- styleid, stylegallery: lpips_alex failed: one region in all (1 items: 0000__VanGogh__1__a)." in text
+
+
+@pytest.mark.slow
 def test_failed_and_unscored_items_have_their_reason(out: Path) -> None:
     write_cell(out, "ccpl", ITEMS[0], None, error="out of memory")
     for item in ITEMS[1:3]:
@@ -269,7 +279,9 @@ def test_latex_names_model_benchmark_and_units_and_fits_a_page(out: Path) -> Non
     assert r"\caption{Structure (1 of 2). " in text and r"\caption{Cost. " in text
     assert r"\textbf{0.3" in text and r"\underline{0.4" in text and r"$\downarrow$" in text
     assert r"seconds (s) $\downarrow$" in text and r"peak\_memory\_mib (MiB)" in text and "(N=12)" in text
-    assert not re.search(r"(?<!\\)_", text[text.index(r"\begin") :]) and "csd" not in text[text.index(r"\begin") :]
+    assert r"StyleGallery, $\lambda_c$ 0.26 (reported)" in text  # a subscript, as in the paper
+    plain = text[text.index(r"\begin") :].replace(r"$\lambda_c$", "")
+    assert not re.search(r"(?<!\\)_", plain) and "csd" not in text[text.index(r"\begin") :]
     assert text.isascii()
 
 

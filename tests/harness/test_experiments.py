@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -94,6 +95,8 @@ def test_an_experiment_runs(
     assert complete == (not NEEDS_WEIGHTS.intersection(labels))
     output = console.file.getvalue()  # type: ignore[attr-defined]
     assert output.count("was not run") == len(NEEDS_WEIGHTS.intersection(labels))
+    not_run = re.findall(r"labels not run .* (\d+)", output)
+    assert [int(number) for number in not_run] == ([] if complete else [output.count("was not run")])
     assert output.count("stylegallery.weights fetch") >= len(NEEDS_WEIGHTS.intersection(labels))
 
 
