@@ -5,6 +5,7 @@ from stylegallery.interrupt import end_interrupted, explain_interrupts
 if __name__ == "__main__":
     explain_interrupts()  # before the imports that take seconds
 
+import os
 import sys
 
 import hydra
@@ -31,7 +32,7 @@ def run(config: DictConfig, console: Console) -> bool:
         return True
     jobs, tally = run_labels(config, console)
     for out in dict.fromkeys(job.out for job in jobs):
-        console.print(of_labels(jobs, tally))
+        console.print(of_labels(out, jobs, tally))
         console.print(f"all jobs: python -m harness.status {out}", markup=False, soft_wrap=True)
     return not (tally["failed"] + tally["lost"] + tally["not run"])
 
@@ -62,8 +63,13 @@ if __name__ == "__main__":
             if not_composed:
                 raise not_composed[0]
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        exit_codes.append(2)
+        if not isinstance(error.__cause__, BrokenPipeError):  # of Hydra's --help, see below
+            print(f"error: {error}", file=sys.stderr)
+            exit_codes.append(2)
     except KeyboardInterrupt:
         end_interrupted()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads what is printed, such as head, has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(max(exit_codes))

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from data.benchmark import load_items, safe_name
 from harness.building import build
-from harness.folder import ResultFolder
+from harness.folder import ResultFolder, RunFolder
 from harness.frozen import settings_of
 from harness.jobs import Job
 from harness.record import Record, Request
@@ -192,6 +192,8 @@ def of_result(job: Job, record: Record) -> Table:
     table.add_row("references", str(len(item.references)))
     if record.steps is not None:
         table.add_row("steps", str(record.steps))
+    if record.updates is not None:
+        table.add_row("updates", str(record.updates))
     for stage, seconds in record.seconds.items():
         table.add_row(stage, f"{seconds:.1f} s")
     table.add_row("peak memory", f"{record.peak_memory_mib / 1024:.2f} GiB")
@@ -199,12 +201,16 @@ def of_result(job: Job, record: Record) -> Table:
     return table
 
 
-def of_labels(jobs: Sequence[Job], tally: Counter[str]) -> Table:
-    """How many items of a benchmark were done, under one label or several, and how many labels were not run."""
+def of_labels(out: Path, jobs: Sequence[Job], tally: Counter[str]) -> Table:
+    """How many items of a benchmark were done, under one label or several, how many labels were not run, and where the
+    results in `out` are."""
     labels = jobs[0].label if len(jobs) == 1 else f"{len(jobs)} labels"
     items = len(jobs[0].items)
     title = f"{labels} · {items} item{'' if items == 1 else 's'}"
     table = Table(title=title, title_justify="left", show_header=False, min_width=len(title))  # or the title wraps
+    table.add_column()
+    table.add_column(overflow="fold")  # never shortened, so that the path can be copied
+    table.add_row("results", str(RunFolder(out).cells / (jobs[0].label if len(jobs) == 1 else "")))
     for name, number in (("done now", "done"), ("done before", "there"), ("failed", "failed"), ("lost", "lost")):
         table.add_row(name, str(tally[number]))
     if tally["not run"]:  # said above, label by label, and what the exit code is for

@@ -104,6 +104,7 @@ def test_success_shows_where_the_result_is(finished: Finished) -> None:
     assert "content · 72x56 px" in finished.process.stdout
     assert "stylised.png" in "".join(re.findall(r"[\w./]", finished.process.stdout))  # long paths are wrapped
     assert "segmentation" in finished.process.stdout
+    assert re.search(rf"\bupdates\W+{record_of(finished.folder).updates}\b", finished.process.stdout)
 
 
 def test_folder_is_complete(finished: Finished) -> None:

@@ -53,6 +53,7 @@ def test_run_prints_a_table_and_fails_for_failed_items(fake_config: Compose, out
     assert isinstance(console.file, io.StringIO)
     printed = console.file.getvalue()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
+    assert ["results", str(out / "cells" / "fake")] in rows
     assert {("done now", "11"), ("done before", "0"), ("failed", "1")} <= {tuple(row) for row in rows}
     assert "c3__set1 failed: RuntimeError: no luck with c3__set1" in printed
 

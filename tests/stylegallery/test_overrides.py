@@ -1,9 +1,12 @@
 """What the command line says of settings that Hydra cannot use: one sentence, exit code 2."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
-from conftest import RunCli
+from conftest import ROOT, RunCli
 
 CASES = {
     "unknown name": (["foo=1"], "foo is not a setting; python run.py --help lists all"),
@@ -78,3 +81,15 @@ def test_help_explains_what_is_asked_most(run_script: RunCli) -> None:
     assert "data=folder are square unless you pass resizing=keep" in words
     assert "256 is a draft of the embedded model's 512" in words
     assert "method: attention_distillation, " in printed and "HYDRA_FULL_ERROR=1" in printed
+
+
+@pytest.mark.slow
+def test_help_may_be_read_in_part() -> None:
+    """As by `python run.py --help | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        process = subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), "--help"], stdout=closed, stderr=subprocess.PIPE, text=True
+        )
+    assert (process.returncode, process.stderr) == (0, "")
