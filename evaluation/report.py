@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "places", nargs="*", metavar="data.root=FOLDER", help="where the pictures are now, if elsewhere"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     with explained_errors():
         path = write_report(options.out, options.side, root_of(options.places), options.without)
     print(f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")

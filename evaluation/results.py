@@ -48,9 +48,10 @@ class Results:
 
 def model_name(config: Mapping[str, Any], weights: Collection[str]) -> str:
     """What settings load of `weights`, the dotted names of those that name any: their diffusion model, or all there are
-    beside one."""
+    beside one. Of a path the last two parts: where a machine keeps its files is nothing for a published page."""
     part = "model." if config.get("model") else ""
-    names = [str(value) for key, value in (config.get("model") or config).items() if f"{part}{key}" in weights]
+    found = [str(value) for key, value in (config.get("model") or config).items() if f"{part}{key}" in weights]
+    names = ["/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name for name in found]
     return printable(" + ".join(names)) or "none"
 
 

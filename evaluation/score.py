@@ -289,7 +289,7 @@ def main() -> None:
     parser.add_argument(
         "places", nargs="*", metavar="data.root=FOLDER", help="where the pictures are now, if elsewhere"
     )
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     with explained_errors():
         names, root = options.metrics and options.metrics.split(","), root_of(options.places)
         whole = score(options.out, names, options.size, plain_console(), root, options.anew)

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from data.benchmark import load_items, safe_name
 from harness.building import build
+from harness.experiment_files import experiment_of
 from harness.folder import ResultFolder, RunFolder
 from harness.frozen import settings_of
 from harness.jobs import Job
@@ -123,24 +124,24 @@ def runs(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
         label = HydraConfig.get().runtime.choices["method"] if config.label is None else config.label
         yield f"{label}{job}", config
         return
-    labels = [str(label) for label in config.experiment.runs]
+    values: Any = OmegaConf.to_container(config.experiment)
+    experiment = experiment_of(values, str(HydraConfig.get().runtime.choices["experiment"]))
+    labels = list(experiment.runs)
     given_only = config.only if OmegaConf.is_list(config.only) else [config.only]
     only = labels if config.only is None else [str(label) for label in given_only]
     if unknown := sorted(set(only).difference(labels)):
         raise InputError(f"only= names {unknown[0]}, but the runs of this experiment are {', '.join(labels)}")
     given = [override for override in HydraConfig.get().overrides.task if not override.startswith("experiment=")]
     some = [override for override in given if override.lstrip("+").startswith(("method.", "preset"))]
-    differ = {key_of(override) for overrides in config.experiment.runs.values() for override in overrides}
+    differ = {key_of(override) for overrides in experiment.runs.values() for override in overrides}
     if clash := sorted(differ & {key_of(override) for override in given}):
         raise InputError(
             f"{clash[0]} is what the runs of this experiment differ in, so it cannot be given for all of them; "
             "leave it out, or run without experiment="
         )
-    data = (
-        [] if any(override.startswith("data=") for override in given) else [f"data={config.experiment.benchmarks[0]}"]
-    )
-    for label, overrides in config.experiment.runs.items():
-        if str(label) not in only:
+    data = [] if any(override.startswith("data=") for override in given) else [f"data={experiment.benchmarks[0]}"]
+    for label, overrides in experiment.runs.items():
+        if label not in only:
             continue
         of_all = [*data, *overrides, *(override for override in given if override not in some)]
         composed = compose("config", overrides=of_all, return_hydra_config=bool(some))

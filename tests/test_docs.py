@@ -17,7 +17,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from stylegallery.overrides import as_hydra_reads
 
-MADE_BY_THE_READER = {"method=blend", "data=tiny", "model=mine"}  # docs/extending.md, run by test_extending.py
+MADE_BY_THE_READER = {
+    "method=blend",
+    "data=tiny",
+    "model=mine",
+    "experiment=mine",
+}  # docs/extending.md, run by test_extending.py
 each_written_page = pytest.mark.parametrize("page", WRITTEN, ids=name_of)
 
 

@@ -30,7 +30,7 @@ def copy(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         paint(folder / name, number, (96, 64))
     files = re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", PAGE.read_text(), re.S | re.M)
-    assert len(files) == 8
+    assert len(files) == 9
     for name, text in files:
         (folder / name).write_text(text)
     for group in (folder / "conf" / "preset").iterdir():
@@ -50,5 +50,8 @@ def test_the_page_runs(copy: Path, environment: dict[str, str]) -> None:
     assert sorted(path.name for path in (out / "cells").iterdir()) == ["blend", "identity"]
     table = (out / "tables" / "table.md").read_text()
     assert re.search(r"\| *blend", table) and "brightness" in table
+    page = (copy / "outputs" / "table" / "docs" / "mine.md").read_text()
+    assert "| blend@strength=0.8 | `method=blend method.strength=0.8` | 1 of 1 |" in page
+    assert re.search(r"\| blend \| [\d.]+ \|", page.partition("## Cost")[2])  # what the page's method measures
     assert "content_weight: 0.3" in done.stdout  # of the new model
     assert len(list((copy / "outputs" / "tiny").rglob("stylised.png"))) == 1

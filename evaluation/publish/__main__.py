@@ -27,7 +27,7 @@ from evaluation.publish.gallery import card, choose, gallery_page
 from evaluation.publish.grids import choose_items, draw_grid, grids_page
 from evaluation.publish.groups import grouped, groups_page
 from evaluation.publish.groups import panels as group_panels
-from evaluation.publish.studies import Experiment, Study, find_studies, model_lines, read_experiments, read_sweep
+from evaluation.publish.studies import Study, find_studies, model_lines, read_sweep
 from evaluation.publish.study_page import Sheet, item_scores, make_sheet, paper_page, study_page
 from evaluation.publish.text import (
     GENERATED,
@@ -41,6 +41,7 @@ from evaluation.publish.text import (
     write_pages,
 )
 from evaluation.tables import require_known
+from harness.experiment_files import Experiment, read_experiments
 from harness.folder import RunFolder, labels_with_results
 from stylegallery.command import explained_errors
 from stylegallery.errors import require

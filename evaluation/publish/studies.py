@@ -4,65 +4,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from data.benchmark import load_items
 from evaluation.calibration import CALIBRATION
 from evaluation.records import Records, read_records
 from evaluation.report import warning
 from evaluation.results import Results, read_results
+from harness.experiment_files import Experiment
 from harness.folder import RunFolder
 from harness.frozen import read_frozen
 from stylegallery.contract import Item
 from stylegallery.errors import InputError
-from stylegallery.overrides import CONFIGS
 from stylegallery.provenance import nodes
 from stylegallery.weights import FETCH, find
-
-EXPERIMENTS = CONFIGS / "experiment"
-
-
-@dataclass(frozen=True)
-class Reported:
-    """Rows of evaluation/reported.yaml that stand below an experiment's: of one of its tables, `all` or those of the
-    experiment's `runs`."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    table: Literal["comparison", "ablation"]
-    rows: Literal["all", "runs"]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """conf/experiment/<name>.yaml.
-
-    about: the comment at its head; benchmarks: those it is published on; against: the label that paired tests hold the
-    others against; runs: label -> overrides, in order; oracle: the score by which a row takes the best run of every
-    item; pictures: whether its items are shown; groups: by what its scores are broken down; cost: whether its runs are
-    compared by what they cost.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    name: str
-    about: str
-    reproduces: str
-    benchmarks: list[str]
-    against: str
-    runs: dict[str, list[str]]
-    reported: Reported | None = None
-    oracle: str | None = None
-    pictures: bool = False
-    groups: tuple[Literal["references", "family"], ...] = ()
-    cost: bool = False
-
-
-EXPERIMENT = TypeAdapter(Experiment)
 
 
 @dataclass(frozen=True)
@@ -122,29 +79,6 @@ class Study:
         """The planned items that every run with results has finished."""
         done = [self.sweep.records.done(label) for label in self.ran]
         return [item for item in self.items() if all(item in records for records in done)]
-
-
-def read_experiments() -> list[Experiment]:
-    """Everything in conf/experiment that has runs, in the order of names, the one whose items are shown first.
-
-    Raises:
-        InputError: one lacks something or has what no experiment has.
-    """
-    found = []
-    for path in sorted(EXPERIMENTS.glob("*.yaml")):
-        values: Any = OmegaConf.to_container(OmegaConf.load(path))
-        if values["experiment"]:
-            comments = [
-                line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
-            ]
-            about = " ".join(comment for comment in comments if not comment.startswith("@package"))
-            try:
-                found.append(EXPERIMENT.validate_python({"name": path.stem, "about": about, **values["experiment"]}))
-            except ValidationError as error:
-                problem = error.errors()[0]
-                where = ".".join(map(str, problem["loc"]))
-                raise InputError(f"{path}: experiment.{where}: {problem['msg']}; correct this line") from error
-    return sorted(found, key=lambda experiment: not experiment.pictures)
 
 
 def read_sweep(out: Path, without: frozenset[str] = frozenset()) -> Sweep:

@@ -24,7 +24,7 @@ from evaluation.publish.claims import PATH as CLAIMS
 from evaluation.publish.claims import Claim, decide, read_claims
 from evaluation.publish.commands import commands
 from evaluation.publish.grids import COLUMNS, GAP, STRIP, choose_items
-from evaluation.publish.studies import Reported, Study, find_studies, read_experiments, read_sweep
+from evaluation.publish.studies import Study, find_studies, read_sweep
 from evaluation.publish.study_page import find_oracle, item_scores, make_sheet, study_page
 from evaluation.publish.text import GENERATED, bullets, pipe_table
 from evaluation.registry import metric_info
@@ -32,6 +32,7 @@ from evaluation.results import ITEM_COLUMNS, SET_COLUMNS, Results
 from evaluation.statistics import compare, estimate
 from evaluation.table_notes import INFERENCE
 from evaluation.tables import COLUMNS as TABLE_COLUMNS
+from harness.experiment_files import Reported, read_experiments
 from stylegallery.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -481,8 +482,8 @@ def test_an_experiment_says_what_it_reports(monkeypatch: pytest.MonkeyPatch, tmp
     assert [one.name for one in others if one.oracle] == ["ablation_matching"]
     assert {one.against for one in (first, *others)} == {"stylegallery"}
     (tmp_path / "mine.yaml").write_text("experiment: {benchmarks: [x], reproduces: y, against: z, runs: {}, orakle: w}")
-    monkeypatch.setattr("evaluation.publish.studies.EXPERIMENTS", tmp_path)
-    with pytest.raises(InputError, match=r"mine.yaml: experiment\.orakle: "):
+    monkeypatch.setattr("harness.experiment_files.EXPERIMENTS", tmp_path)
+    with pytest.raises(InputError, match=r"experiment=mine: experiment\.orakle: .+; mend conf/experiment/mine\.yaml"):
         read_experiments()
 
 

@@ -18,7 +18,7 @@ from hydra.utils import get_class
 
 from evaluation.registry import METRICS, metric_info
 from evaluation.reported import read_reported
-from evaluation.results import read_results
+from evaluation.results import model_name, read_results
 from evaluation.statistics import estimate
 from evaluation.table_page import number
 from evaluation.tables import build, main, write_tables
@@ -118,6 +118,13 @@ def test_means_intervals_and_counts_are_those_of_the_items(out: Path) -> None:
     ]  # fmt: skip
     assert table.loc["stylegallery", "mean_rank"] == 1
     assert np.isnan(table.loc["identity", "mean_rank"])
+
+
+def test_a_model_in_a_folder_has_its_name_without_the_place_on_this_machine(tmp_path: Path) -> None:
+    mine = {"model": {"path": str(tmp_path / "models" / "mine")}}
+    assert model_name(mine, ["model.path"]) == "models/mine"
+    assert model_name({"path": str(tmp_path / "linear" / "embedded")}, ["path"]) == "linear/embedded"
+    assert model_name({"model": {"path": "sd15"}}, ["model.path"]) == "sd15"
 
 
 def test_costs_stand_beside_the_scores(out: Path) -> None:

@@ -22,10 +22,11 @@ from evaluation.publish.gallery import APART, BOX, GAP, MOST, SIDE, Shown, card,
 from evaluation.publish.groups import COLUMNS, grouped, groups_page
 from evaluation.publish.groups import panels as group_panels
 from evaluation.publish.headlines import HEADLINES, headlines
-from evaluation.publish.studies import find_studies, read_experiments, read_sweep
+from evaluation.publish.studies import find_studies, read_sweep
 from evaluation.registry import metric_info
 from evaluation.report_pictures import COLOURS, UNTAKEN
 from evaluation.statistics import FEWEST, estimate
+from harness.experiment_files import read_experiments
 from harness.folder import RunFolder
 from stylegallery.contract import Item, Match
 from stylegallery.provenance import file_digest

@@ -169,9 +169,32 @@ def test_masks_that_a_benchmark_lacks_stop_their_run_alone(
 ) -> None:
     config = settings("experiment=ablation_regions", *gallery.overrides(), "limit=1", f"out={tmp_path / 'out'}")
     config.experiment.runs = {"identity": ["method=identity"], "x": ["method=identity", "data.masks=stylegallery"]}
+    config.experiment.against = "identity"
     console = Console(file=io.StringIO(), width=300)
     assert not run.run(config, console)
     assert "x was not run: masks stylegallery: 4 files are missing (c0.json, c1.json, c2.json, ...)" in (
         console.file.getvalue()  # type: ignore[attr-defined]
     )
     assert [path.name for path in (tmp_path / "out" / "cells").iterdir()] == ["identity"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"runs": None}, "experiment=table1: experiment.runs: Input should be a valid dictionary; mend conf/"),
+        ({"runs": {}}, "experiment=table1: experiment.runs is empty; mend conf/experiment/table1.yaml"),
+        ({"runs": {"mine": "method=mine"}}, "experiment=table1: experiment.runs.mine: Input should be a valid list"),
+        ({"benchmarks": []}, "experiment=table1: experiment.benchmarks is empty; mend"),
+        ({"grups": ["family"]}, "experiment=table1: experiment.grups: Unexpected keyword argument; mend"),
+        ({"against": "nobody"}, "experiment=table1: experiment.against is nobody; make it one of identity, ref"),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_told_before_its_first_run(
+    composed_experiment: None, change: dict[str, object], says: str
+) -> None:
+    config = settings("experiment=table1")
+    OmegaConf.set_struct(config, False)
+    for key, value in change.items():
+        config.experiment[key] = value
+    with pytest.raises(InputError, match=re.escape(says)):
+        list(runs(config))
