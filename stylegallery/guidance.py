@@ -1,7 +1,8 @@
 """Stage 3: optimise the latent under a regional style loss and a global content loss (paper §3.3).
 
 Energy = λ_s · RSL + λ_c · GCL; the paper's λ_s is 1. Attention is sparse by gathering: every content region's
-queries meet the keys and values of its matched reference region and nothing else, Σ n_i m_j logits instead of K N².
+queries meet the keys and values of its matched reference region and nothing else, Σ n_i m_j logits (n_i queries, m_j
+keys) instead of K N² (K references, N tokens).
 How a GPU does the same without waiting for Python is in grouped_attention.py, fixed_attention.py and replay.py.
 """
 
@@ -103,7 +104,7 @@ def optimise_together(
     for found in updates_together(model, scenes, config, shared, execution):
         newest = max(energies[-1].step for _, energies in found)
         for (latent, energies), advance in zip(found, advances, strict=True):
-            if energies[-1].step == newest:  # others have settled
+            if energies[-1].step == newest:  # a scene that settled earlier has no new energy
                 advance(energies[-1], partial(model.decode, latent))
     return [(ended(model, scene, one[0], config), one[1]) for scene, one in zip(scenes, found, strict=True)]
 
@@ -146,7 +147,7 @@ def updates_together(
 
 
 def ended(model: DiffusionModel, scene: Scene, latent: Tensor, config: GuidanceConfig) -> Tensor:
-    """The stylised latent (1, C, h, w) that an update's ends as."""
+    """The stylised latent (1, C, h, w) that the latent of the last update becomes."""
     return finished(model, latent, initial_latent(scene.content, config), scene.content.labels, config.extras)
 
 
@@ -170,10 +171,13 @@ class SceneLosses:
         self.layers, keeps = guided_layers(model, config), shared is not None and shared.limit > 0
         whose = shared.of_each if shared and keeps else model.self_attention_of_each
         of_each = partial(whose, layers=self.layers, batched=config.batched)
-        replayed = execution.replayed and not keeps  # what is kept is found by numbers
+        replayed = (
+            execution.replayed and not keeps
+        )  # a graph reads fixed addresses; what `shared` keeps is looked up in Python
         contents = [scene.content.latent for scene in scenes]
         styles = [[scene.references[number - 1].latent for number in scene.used] for scene in scenes]
-        # Latents that start at contents must find their queries equal: in other company they differ by rounding.
+        # A latent that starts at its content must have its queries to the bit, else the L1 loss pulls at once: contents
+        # run in a batch of the same shape as latents.
         apart = config.extras.initial == "content"
         batches = [contents, *styles] if apart else [[c, *rest] for c, rest in zip(contents, styles, strict=True)]
         self.fixed = FixedAttention(batches, of_each, timesteps, config.refresh, replayed)
@@ -237,8 +241,8 @@ def regional_style_loss(
 
     `reference_attention[number]` holds the layers of that reference. A content region that has no token left on a
     layer's coarser grid takes no part in that layer (SDXL's last six all halve the grid, so that a region on odd rows
-    alone has no style there); nor does the match of a reference region that has none, where
-    outside keys are excluded. Where they are zeroed, as published, outside queries are too and meet the mean value of
+    alone has no style there). With outside keys `excluded`, the match of a reference region without tokens takes none
+    either. With them `zeroed`, as published, queries outside of region i are zero too and meet the mean value of
     region j: a constant without gradient.
     """
     total = attention[0].query.new_zeros(())

@@ -1,6 +1,7 @@
 """Stage 2: give every content region the best region of any reference (paper §3.2).
 
-score = 0.25 · statistics + 1 · semantics + 0.125 · geometry; the user's vetoes beat scores, and pins beat both.
+score = w_s · statistics + w_e · semantics + w_g · geometry, with 0.25, 1 and 0.125 in the paper; the user's vetoes
+beat scores, and pins beat both.
 """
 
 import itertools
@@ -22,7 +23,7 @@ from stylegallery.errors import InputError, require
 from stylegallery.regions import region_count, resize_labels
 from stylegallery.settings import NotNegative, check_fields
 
-BLOCK = 64  # pictures whose regions are scored together: few enough that what they have in float64 stays in caches
+BLOCK = 64  # pictures whose regions are scored together: few enough that their float64 copies fit in a CPU's caches
 SCORING = ("statistics", "semantics", "geometry", "assignment")  # settings that decide matches alone, no descriptors
 
 
@@ -82,7 +83,8 @@ def describe(
 def region_statistics(labels: Tensor, features: Tensor, config: MatchingConfig, seed: int = 0) -> Tensor:
     """Mean and variance (R, 2C') of every region's tokens F (n, C'), aggregated inside the region first.
 
-    `attention` is parameter-free: softmax(F Fᵀ / √C') F. `random_transformer` never was trained.
+    `attention` is parameter-free: softmax(F Fᵀ / √C') F. `random_transformer` has random weights, as the
+    published code's never was trained.
     """
     rows = []
     for label in range(1, region_count(labels) + 1):
@@ -151,8 +153,8 @@ def region_semantics(
 def enclosing_circles(labels: Tensor, circle: Literal["minimum", "centroid"] = "minimum") -> np.ndarray:
     """Enclosing circle (row, column, radius) of every region's cells, (R, 3), on a grid of side 1.
 
-    `minimum` is the smallest one; `centroid` has its centre at the mean of the cells. OpenCV gets cell units: it
-    takes triangles that are small in absolute terms for straight lines.
+    `minimum` is the smallest one; `centroid` has its centre at the mean of the cells. OpenCV gets cells and no
+    fractions of the side: it takes triangles of less than about a unit for straight lines.
     """
     side = max(labels.shape)
     circles = []
@@ -172,7 +174,7 @@ def circle_overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     area."""
     distance = np.hypot(first[..., 0] - second[..., 0], first[..., 1] - second[..., 1])
     large, small = np.maximum(first[..., 2], second[..., 2]), np.minimum(first[..., 2], second[..., 2])
-    with np.errstate(divide="ignore", invalid="ignore"):  # of discs that are apart or one in the other
+    with np.errstate(divide="ignore", invalid="ignore"):  # values of discs that do not cross; replaced below
         along_large = (distance**2 + large**2 - small**2) / (2 * distance)
         along_small = distance - along_large
         lens = (

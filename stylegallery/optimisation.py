@@ -47,7 +47,8 @@ def minimise(
     betas: tuple[float, float] = (0.9, 0.999),
     replayed: bool = False,
 ) -> Iterator[tuple[Tensor, list[Energy]]]:
-    """The latents (B, C, h, w) after every update, and the energy before it: one of all, or one of each.
+    """The latents (B, C, h, w) after every update, and the energy before it: one of all, or one of each, as
+    `losses` returns them.
 
     Energies of each latent are separate, and Adam works on every value by itself: the latents do not mix.
 
@@ -58,7 +59,7 @@ def minimise(
         FloatingPointError: energy or gradient are not finite; the message names the timestep.
     """
     latents = start.clone().requires_grad_(True)
-    in_place = replayed or latents.is_cuda  # the rate too, and Adam's count of updates
+    in_place = replayed or latents.is_cuda  # rate and Adam's count of updates are tensors too, which a graph can read
     first = torch.zeros((), device=latents.device) if in_place else 0.0
     optimizer = torch.optim.Adam([latents], lr=first, betas=betas, capturable=in_place)
 
@@ -79,7 +80,7 @@ def minimise(
             with torch.no_grad():
                 losses.prepare(timestep)
         set_rate(optimizer, learning_rate(number))
-        told = updates().tolist()  # of an update the one moment that waits for the device
+        told = updates().tolist()  # the only wait for the device in an update
         if not all(finite and math.isfinite(energy) for energy, _, _, finite in told):
             raise FloatingPointError(f"the energy or its gradient is not finite at timestep {timestep}")
         yield latents.detach().clone(), [Energy(number, timestep, *values[:3]) for values in told]

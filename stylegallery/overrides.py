@@ -19,7 +19,7 @@ from stylegallery.files import cache_folder, notice
 from stylegallery.settings import Positive, check_values
 
 CONFIGS = Path(__file__).parent.parent / "conf"
-LIBRARIES = ("hydra.", "omegaconf.", "antlr4.")
+LIBRARIES = ("hydra.", "omegaconf.", "antlr4.", "yaml.")
 FULL = "HYDRA_FULL_ERROR"
 STORE = {"folder": str | None, "limit": Positive}
 OF_A_RUN = ("seed", "out", "label", "shard", "limit", "only", "data", "experiment", "launcher", "tracker")

@@ -44,8 +44,8 @@ from stylegallery.store import AnalysisStore
 
 
 class Update(NamedTuple):
-    """A step of `render_stepwise`: the energy of every update so far, of how many, the picture now as (1, 3, H, W), and
-    what `render` would give with `guidance.extras.updates` so many. Both are computed where they are called."""
+    """A step of `render_stepwise`: the energy of every update so far, of how many; `picture` gives the picture now as
+    (1, 3, H, W), and `result` what `render` gives that stops after this update. Either is computed when called."""
 
     energies: tuple[Energy, ...]
     updates: int
@@ -56,7 +56,7 @@ class Update(NamedTuple):
 class StyleGallery:
     """Training-free, semantic-aware style transfer from any number of references (CVPR 2026, arXiv 2603.10354)."""
 
-    draws_for_items = False  # but for pictures, see `analyse`, and a random assignment, see `match`
+    draws_for_items = False  # `analyse` draws for a picture, and `match` only where assignment=random
 
     @checked
     def __init__(
@@ -80,9 +80,9 @@ class StyleGallery:
         store: AnalysisStore | None = None,  # where analyses are kept for other runs
     ) -> None:
         require(resolution >= 4 * model.multiple, f"resolution is at least {4 * model.multiple}", resolution)
-        starts = recolouring == 0 or guidance.extras.initial == "content"
+        allowed = recolouring == 0 or guidance.extras.initial == "content"
         require(
-            starts,
+            allowed,
             "recolouring needs guidance.extras.initial=content, where its colours are what is optimised",
             recolouring,
         )
@@ -218,7 +218,7 @@ class StyleGallery:
     def render(self, plan: Plan, progress: Progress = Silent(), watch: Stopwatch | None = None) -> Stylization:
         """Stage 3: optimise the latent under the regional energy (paper §3.3), and decode it.
 
-        A time budget begins with the watch: that of `stylize` with its stage 1.
+        A time budget counts from the start of the watch; in `stylize` that is before stage 1.
 
         Raises:
             FloatingPointError: energy, gradient or picture are not finite.

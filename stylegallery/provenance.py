@@ -260,8 +260,15 @@ def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = package_of(path)[: -node.level + 1 or None] if node.level else []
+            module = ".".join([*package, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def package_of(path: Path) -> list[str]:
+    """Names of the folders below the repository that a source file is in; none of one that is elsewhere."""
+    return list(path.parent.relative_to(ROOT).parts) if path.is_relative_to(ROOT) else []
 
 
 def modules_named(path: Path) -> Iterator[str]:

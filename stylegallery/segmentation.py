@@ -1,6 +1,6 @@
 """Stage 1: cut an image into semantic regions by clustering diffusion features (paper §3.1).
 
-fused features of the inversion → smooth → standardise, PCA, K-means with silhouette → merge by latent colour
+fused features of the inversion → smooth → standardise, PCA, K-means with silhouette → merge by mean latent
 → split and merge by depth → borders on the picture's edges → clean up → user masks on top.
 The paper has neither the smoothing nor the edges.
 """
@@ -166,8 +166,8 @@ def cluster(points: np.ndarray, config: SegmentationConfig, seed: int) -> np.nda
         kmeans = KMeans(k, init="random", n_init=config.restarts, max_iter=64, random_state=seed).fit(points)
         labels = np.unique(kmeans.labels_, return_inverse=True)[1].reshape(-1)  # fewer than K where points coincide
         labellings.append(labels)
-        known = distances is not None and labels.any()
-        scores.append(silhouette_score(distances, labels, metric="precomputed") if known else -1.0)
+        defined = distances is not None and labels.any()  # a silhouette takes two clusters
+        scores.append(silhouette_score(distances, labels, metric="precomputed") if defined else -1.0)
     return labellings[int(np.argmax(scores))]
 
 

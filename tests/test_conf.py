@@ -155,3 +155,13 @@ def test_a_default_stands_in_conf_alone(target: str) -> None:
     parameters = [one for owner in owners for one in inspect.signature(owner).parameters.values()]
     with_default = {one.name for one in parameters if one.default not in (one.empty, None, ())}
     assert with_default <= FIXED_BY_WEIGHTS
+
+
+def test_a_config_that_is_no_yaml_is_one_sentence_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 0\nmethod: [a\n")
+    with (
+        initialize_config_dir(str(tmp_path), version_base="1.3"),
+        pytest.raises(InputError, match=r"cannot be resolved .*config\.yaml.*line 3"),
+        in_one_sentence([]),
+    ):
+        compose("config")

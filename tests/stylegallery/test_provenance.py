@@ -205,6 +205,18 @@ def test_code_is_also_what_no_method_imports(tmp_path: Path, monkeypatch: pytest
     assert digests[0] != digests[1]
 
 
+def test_relative_imports_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    (tmp_path / "methods" / "deep").mkdir(parents=True)
+    texts = {"methods/mine.py": "from .deep import a\nfrom . import b\n", "methods/deep/a.py": "from ..c import X\n"}
+    for name in ("methods/mine.py", "methods/deep/a.py", "methods/b.py", "methods/c.py"):
+        (tmp_path / name).write_text(texts.get(name, ""))
+    found = provenance.reachable(frozenset({"methods.mine.Mine"}))
+    assert {path.relative_to(tmp_path).as_posix() for path in found} == {
+        "methods/mine.py", "methods/deep/a.py", "methods/b.py", "methods/c.py",
+    }  # fmt: skip
+
+
 def test_the_embedded_model_is_code_of_those_who_load_models() -> None:
     """Its class is named by model folders, and no method imports it."""
     embedded = provenance.ROOT / "stylegallery" / "embedded" / "autoencoder.py"
