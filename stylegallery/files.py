@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from stylegallery.errors import InputError, MachineError
+from stylegallery.errors import InputError, MachineError, printable
 
 PARTIAL = ".partial-"  # folders of files that are being written
 LARGEST_FILE = 2 * 2**30  # bytes of a picture: 100 megapixels of four floats have 1.6 GB
@@ -28,7 +28,7 @@ MOST_VALUES = 1_000_000  # in a JSON file: some 100 MB as Python objects
 @cache
 def notice(sentence: str) -> None:
     """Tell the user something that is no error, once in a process: on stderr, or by logging if that is set up."""
-    logging.getLogger("stylegallery").warning("%s", sentence)
+    logging.getLogger("stylegallery").warning("%s", printable(sentence))
 
 
 def cache_folder() -> Path:

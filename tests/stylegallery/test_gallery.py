@@ -194,12 +194,13 @@ def test_links_that_lead_nowhere_are_left_out(command: Command, folder: Path) ->
     assert code == 1 and "0 analysed now, 2 before, 3 left out, 0 gone" in says
 
 
-def test_a_name_that_is_no_text_is_said(command: Command, folder: Path) -> None:
+def test_a_name_that_is_no_text_is_said(command: Command, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     odd = folder.parent / os.fsdecode(b"\xff\n")
     folder.rename(odd)
     for name in ("build", "info", "remove"):
         code, says = command(name, odd)
         assert code == 0 and "\\udcff\\n: 3 " in says
+    assert "\\udcff\\n: taken as pictures 3" in caplog.messages[0] and caplog.messages[0].isprintable()
 
 
 def test_a_store_that_may_only_be_read(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
