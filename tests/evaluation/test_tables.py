@@ -152,7 +152,7 @@ def test_a_reason_that_labels_share_is_one_line(out: Path) -> None:
         rescore(out, label, "lpips_alex", score(None, "failed: one region in all"), ITEMS[:1])
     write_tables(out, "stylegallery")
     text = (out / "tables" / "table.md").read_text()
-    assert "- styleid, stylegallery: lpips_alex failed: one region in all (1 items: 0000__VanGogh__1__a)." in text
+    assert "- styleid, stylegallery: lpips_alex failed: one region in all (1 item: 0000__VanGogh__1__a)." in text
 
 
 @pytest.mark.slow
