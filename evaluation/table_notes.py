@@ -78,7 +78,8 @@ def notes(results: Results, table: pd.DataFrame, complaints: list[str]) -> list[
     for (label, reason), group in failed.groupby(["label", "reason"], sort=True):
         some = ", ".join(sorted(set(group["item"]))[:3]) + (" ..." if group["item"].nunique() > 3 else "")
         metrics = ", ".join(sorted(set(group["metric"]) - {*COSTS, ""})) or "the item itself"
-        what = f"{metrics} {reason} ({group['item'].nunique()} items: {some})."
+        count = group["item"].nunique()
+        what = f"{metrics} {reason} ({count} {'item' if count == 1 else 'items'}: {some})."
         whose.setdefault(what, []).append(str(label))
     lines += [f"{', '.join(labels)}: {what}" for what, labels in whose.items()]
     for metric, numbers in different_items(results.sets):

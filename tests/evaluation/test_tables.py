@@ -152,7 +152,7 @@ def test_a_reason_that_labels_share_is_one_line(out: Path) -> None:
         rescore(out, label, "lpips_alex", score(None, "failed: one region in all"), ITEMS[:1])
     write_tables(out, "stylegallery")
     text = (out / "tables" / "table.md").read_text()
-    assert "- styleid, stylegallery: lpips_alex failed: one region in all (1 item: 0000__VanGogh__1__a)." in text
+    assert "- stylegallery, styleid: lpips_alex failed: one region in all (1 item: 0000__VanGogh__1__a)." in text
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_failed_and_unscored_items_have_their_reason(out: Path) -> None:
         write_cell(out, "ccpl", item, None)
     write_tables(out, "stylegallery")
     text = (out / "tables" / "table.md").read_text()
-    assert "ccpl: the item itself failed: out of memory (1 items" in text
+    assert "ccpl: the item itself failed: out of memory (1 item:" in text
     assert "not scored: python -m evaluation.score OUT" in text
     assert ours(build(read_results(out)), "lpips_alex").loc["stylegallery", "n"] == 12
 
