@@ -317,7 +317,7 @@ def test_records_of_another_version_are_outdated(whole: Path, call: Call, monkey
     assert found["outdated"] == [path.parent.name] and not found["done"] + found["missing"]
     code, said = call("tables", whole)
     assert code == 0
-    assert "outdated: another version of this code made it; run the item again (1 items" in " ".join(said.split())
+    assert "outdated: another version of this code made it; run the item again (1 item:" in " ".join(said.split())
     code, said = call("score", whole)
     assert code == 1 and "record.json is outdated: another version of this code wrote it; run the item again" in said
     assert call("report", whole)[0] == 0
