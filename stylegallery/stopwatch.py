@@ -37,7 +37,7 @@ class Stopwatch:
 
     def costs(self) -> dict[str, Any]:
         """What a `Stylization` tells of them, by its names."""
-        seconds = {stage: round(value, 3) for stage, value in self.seconds.items()}
+        seconds = {stage: round(value, 6) for stage, value in self.seconds.items()}
         return {"seconds": seconds, "peak_memory_mib": self.peak_memory_mib()}
 
     def peak_memory_mib(self) -> float:

@@ -1,9 +1,10 @@
 """Optional, not in the paper: the result has the contrast of its references in every octave.
 
 A brush leaves its mark all over a painting: how strong fine and coarse detail are there is the hand of its painter. A
-small model moves that slowly, and a photo of stone or grass keeps a harshness that no painting has. The octaves of the
-luminance, each less its blur, get the spread that they have in the reference; colours and drawing stay. Pyramid-based
-texture synthesis (Heeger & Bergen, SIGGRAPH 1995) matches all of their histograms, which would redraw the picture.
+small model moves that slowly: stone and grass keep a harshness that no painting has, and a sky is smoother than any
+that was painted. The octaves of the luminance, each less its blur, get the spread that they have in the reference, and
+more of it where they are weak than where they are strong; colours and drawing stay. Pyramid-based texture synthesis
+(Heeger & Bergen, SIGGRAPH 1995) matches all of their histograms, which would redraw the picture.
 """
 
 from collections import Counter
@@ -11,13 +12,16 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from stylegallery.colour_statistics import luminance
 from stylegallery.contract import Match
 
 OCTAVES = 4
-GAINS = 0.5, 1.5  # bounds: detail is not wiped out, and what is flat does not turn its noise into texture
+GAINS = 0.5, 2.0  # bounds: detail is not wiped out, and what is flat does not turn its noise into texture
+NEAR = 8  # pixels, standard deviation of what is near in the finest octave; twice as many in each after it
+FLAT = 0.005  # of the range of luminance: what varies less near a pixel is as weak as that
 BINOMIAL = torch.tensor([1.0, 4, 6, 4, 1]) / 16
 
 
@@ -26,11 +30,13 @@ def match_contrast(
 ) -> Tensor:
     """A result (1, 3, H, W) in [0, 1] whose octaves have the root mean square of its references', within GAINS.
 
+    Of an octave's unevenness half is left: where it is a quarter as strong as elsewhere, its gain is twice as large.
     Regions that are matched to one reference count together, with all of that reference: some cells of a painting say
     little of its hand. `labels` (h, w) are the content's regions on the latent grid; gains change smoothly between
     cells. `strength` in [0, 1] fades the change in.
     """
     octaves = octaves_of(image)
+    uneven = [nearby(octave, NEAR * 2**index).sqrt() for index, octave in enumerate(octaves)]
     regions = Counter(match.content_region for match in matches)
     change = torch.zeros_like(octaves[0])
     for number in sorted({match.reference for match in matches}):
@@ -39,11 +45,17 @@ def match_contrast(
             if match.reference == number:
                 share[labels == match.content_region] += 1 / regions[match.content_region]
         share = F.interpolate(share[None, None], image.shape[-2:], mode="bilinear")
-        for octave, wanted in zip(octaves, octaves_of(references[number - 1]), strict=True):
-            spread = ((share * octave.square()).sum() / share.sum().clamp(min=1e-6)).sqrt()
-            gain = (wanted.square().mean().sqrt() / spread.clamp(min=1e-6)).clamp(*GAINS)
+        for octave, near, wanted in zip(octaves, uneven, octaves_of(references[number - 1]), strict=True):
+            spread = ((share * (octave / near).square()).sum() / share.sum().clamp(min=1e-6)).sqrt()
+            gain = (wanted.square().mean().sqrt() / spread.clamp(min=1e-6) / near).clamp(*GAINS)
             change += share * (gain - 1) * octave
     return (image + strength * change).clamp(0, 1)
+
+
+def nearby(octave: Tensor, deviation: float) -> Tensor:
+    """Root mean square of an octave (1, 1, H, W) around every pixel, in a Gaussian window; FLAT at least."""
+    power = gaussian_filter(octave[0, 0].square().numpy(), deviation, truncate=3)
+    return torch.from_numpy(power)[None, None].sqrt().clamp(min=FLAT)
 
 
 def octaves_of(image: Tensor) -> list[Tensor]:

@@ -16,6 +16,7 @@ from stylegallery.contract import Match
 from stylegallery.extras.borders import soft_masks
 from stylegallery.regions import resize_labels
 
+REACH = 3  # cells from a border of regions to the edge of the things they belong to
 LEAST_CONTRAST = 0.8  # of the content's own lightness: a flat match must not wipe out the drawing
 
 
@@ -39,7 +40,7 @@ def recolour(
     size = (image.shape[-2], image.shape[-1])
     cell = image.shape[-1] // labels.shape[1]
     pixel_labels = resize_labels(labels, size)
-    masks = soft_masks(image, pixel_labels, 1.5 * cell)
+    masks = soft_masks(image, pixel_labels, REACH * cell)
     count, taking = Counter(match.content_region for match in matches), defaultdict[tuple[int, int], list[int]](list)
     for match in matches:
         taking[match.reference, match.reference_region].append(match.content_region)

@@ -43,18 +43,37 @@ def test_octaves_and_what_they_leave_are_the_luminance_and_each_has_its_own_scal
     assert fine.index(max(fine)) == 0 and coarse.index(max(coarse)) == OCTAVES - 1
 
 
-def test_a_result_that_has_the_contrast_of_its_reference_stays() -> None:
-    image = noise(0)
-    assert torch.allclose(match_contrast(image, LABELS, [image], ONE, 1.0), image, atol=1e-6)
-    turned = image.flip(-1)  # another picture of the same contrast
-    assert torch.allclose(match_contrast(image, LABELS, [turned], ONE, 1.0), image, atol=1e-4)
+def changed_by(image: Tensor, reference: Tensor, gain: float) -> float:
+    """How far the change of an image is from all detail times gain - 1, as a share of that detail."""
+    missed = match_contrast(image, LABELS, [reference], ONE, 1.0) - image - (gain - 1) * detail(image)
+    return float((missed.square().mean() / detail(image).square().mean()).sqrt())
 
 
-@pytest.mark.parametrize("gain", [0.7, 1.3])
-def test_all_detail_gets_the_factor_that_the_reference_has_more(gain: float) -> None:
-    image = noise(0)
-    result = match_contrast(image, LABELS, [0.5 + gain * (image - 0.5)], ONE, 1.0)
-    assert torch.allclose(result, image + (gain - 1) * detail(image), atol=1e-5)
+@pytest.mark.parametrize("gain", [0.7, 1.0, 1.6])
+def test_even_detail_gets_the_factor_that_the_reference_has_more(gain: float) -> None:
+    image = noise(0, side=256)
+    for picture in (image, image.flip(-1)):  # another of the same contrast
+        assert changed_by(image, 0.5 + gain * (picture - 0.5), gain) < 0.05 * gain
+
+
+def test_the_whole_has_the_contrast_of_its_reference_and_weak_parts_gain_more() -> None:
+    """Half as uneven as before: what is four times as strong in one half is twice as strong then."""
+    image, reference = noise(0, side=512), noise(1, 0.036, side=512)
+    image[..., 256:] = 0.5 + (image[..., 256:] - 0.5) / 4
+    result = match_contrast(image, LABELS, [reference], ONE, 1.0)
+    finest, wanted = octaves_of(result)[0], octaves_of(reference)[0]
+    assert float(finest.std()) == pytest.approx(float(wanted.std()), rel=0.1)
+    strong, weak = (float(finest[..., columns].std()) for columns in (slice(0, 224), slice(288, None)))
+    assert strong / weak == pytest.approx(2, rel=0.05)
+
+
+def test_what_is_flat_gets_no_more_gain_than_what_is_almost_flat() -> None:
+    image = noise(0, side=256)
+    almost, flat = (0.5 + (half - 0.5) * part for half, part in zip(image.chunk(2, -1), (0.05, 0.01), strict=True))
+    picture = torch.cat([almost, flat], -1)
+    change = match_contrast(picture, LABELS, [noise(1, 0.0025, side=256)], ONE, 1.0) - picture
+    gains = change / detail(picture)
+    assert float(gains[..., 32:96].median()) == pytest.approx(float(gains[..., 160:224].median()), rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +106,7 @@ def test_each_region_has_the_contrast_of_its_own_reference_and_a_flat_picture_st
     both = matched(1.4, 0.6, [matched_to(1, 1), matched_to(2, 2)])
     for half, gain in ((slice(0, 56), 1.4), (slice(72, None), 0.6)):
         expected = (gain - 1) * detail(image)[..., half]
-        assert float((both[..., half] - expected).square().mean() / expected.square().mean()) < 0.01
+        assert float((both[..., half] - expected).square().mean() / expected.square().mean()) < 0.1
     several = matched(1.4, 0.6, [matched_to(1, 1), matched_to(1, 2), matched_to(2, 2)])
     assert float(several[..., :56].square().mean()) < 0.05 * float(both[..., :56].square().mean())
     flat = torch.full((1, 3, 128, 128), 0.5)

@@ -96,12 +96,13 @@ def test_visitors_are_apart_and_leave_nothing(studio: tuple[Visits, str]) -> Non
 
 @pytest.fixture
 def easel_is_taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[Easel], Callable[[], None]]]:
-    """Paintings that take as long as a test wants: whose they are, and what ends them all."""
-    begun, held = list[Easel](), {"on": True}
+    """Paintings that take as long as a test wants, or half a minute, so that what waits for the end of one in vain
+    fails: whose they are, and what ends them all."""
+    begun, held, latest = list[Easel](), {"on": True}, time.monotonic() + 30
 
     def waiting(easel: Easel, wishes: object) -> Iterator[Any]:
         begun.append(easel)
-        while held["on"]:
+        while held["on"] and time.monotonic() < latest:
             time.sleep(0.02)
         return iter(())
 
