@@ -23,8 +23,9 @@ if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not
 
 GREY = (0.55, 0.55, 0.55)
 # Pixels of the overview: sides of its thumbnails and details, what is between them, what is more between details of two
-# places, the room of a line of text, about the least that the longer side of a result is shown with, and the most.
-DPI, THUMBNAIL, DETAIL, GAP, APART, TEXT, LEAST_RESULT, MOST_RESULT = 100, 260, 228, 10, 30, 26, 600, 2000
+# places, the room of a line of text and of a letter, about the least that the longer side of a result is shown with, and
+# the most: beside thumbnails of this size a larger one would leave most of the page white.
+DPI, THUMBNAIL, DETAIL, GAP, APART, TEXT, LETTER, LEAST_RESULT, MOST_RESULT = 100, 260, 228, 10, 30, 26, 8, 600, 1000
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
@@ -116,6 +117,8 @@ def overview(result: Stylization, title: str) -> Figure:
         if result.matches
         else ""
     )
+    room = page.width // LETTER - len(more + note)
+    title = title if len(title) <= room else f"{title[: max(0, room - 1)]}…"
     page.figure.suptitle(title + more + note, fontsize=10, y=1 - GAP / page.height, va="top")
     return page.figure
 

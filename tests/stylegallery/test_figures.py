@@ -128,14 +128,25 @@ def test_a_small_result_is_enlarged_by_a_whole_number() -> None:
 def test_a_result_as_large_as_a_photo_is_reduced_and_its_details_are_not() -> None:
     result = replace(stylization(448, 640), image=picture(0, 1500, 4200))
     page = overview(result, "title")
-    pixels = to_pixels(result.image).reshape(500, 3, 1400, 3, 3).mean((1, 3))
-    assert np.abs(shown(page, "result, 1/3 as large") - pixels).max() < 1
-    assert max(page.canvas.get_width_height()) < 1400 + 4 * 300
+    pixels = to_pixels(result.image).reshape(300, 5, 840, 5, 3).mean((1, 3))
+    assert np.abs(shown(page, "result, 1/5 as large") - pixels).max() < 1
+    assert max(page.canvas.get_width_height()) < 840 + 4 * 300
     first, _ = details_of(result)
     assert [name for name, _ in first] == ["reference 2", "result"]  # the content has another size
     x, y = deepest_point(result.content_labels, 1, (1500, 4200))  # type: ignore[arg-type]
     top, left = place_of(first[1][1], to_pixels(result.image))
     assert (top, left) == (round(y - 114), round(x - 114))
+
+
+@pytest.mark.parametrize("title", ["short", "a rather long name of a picture, " * 8])
+def test_a_long_title_ends_before_the_page_does(title: str) -> None:
+    page = overview(stylization(448, 640), title)
+    canvas = FigureCanvasAgg(page)
+    canvas.draw()
+    (line,) = [text for text in page.texts if text.get_text().startswith(title[:5])]
+    left, right = line.get_window_extent().intervalx
+    assert left >= 0 and right <= canvas.get_width_height()[0]
+    assert line.get_text().startswith(title) == (title == "short") and "“j → i”" in line.get_text()
 
 
 def test_details_are_the_same_place_of_content_and_result_and_the_matched_region() -> None:
