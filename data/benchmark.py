@@ -13,6 +13,7 @@ from typing import Any
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from data.sources import SOURCES
 from stylegallery.contract import Item
 from stylegallery.errors import InputError, require
 from stylegallery.files import notice, require_file
@@ -21,6 +22,7 @@ from stylegallery.picture_files import SUFFIXES, list_images
 MANIFESTS = Path(__file__).parent / "manifests"
 MASKS = Path(__file__).parent / "masks"
 ID = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,200}")
+DIGEST = re.compile(r"([0-9a-f]{64})  (.+)")  # a line of sha256sum
 LONGEST = 100  # characters of a name in an id: file systems allow 255 bytes for the id of two names and a suffix
 
 
@@ -142,9 +144,17 @@ def root_of(files: str, root: str | None = None) -> Path:
 
 
 def read_digests(files: str) -> dict[str, str]:
-    """Path below the root -> sha256, of every picture of a collection; the format is that of `sha256sum`."""
-    lines = (MANIFESTS / f"{files}.sha256").read_text(encoding="utf-8").splitlines()
-    return {path: digest for digest, path in (line.split("  ", 1) for line in lines)}
+    """Path below the root -> sha256, of every picture of a collection. Raises InputError where they are not listed as
+    `sha256sum` prints them."""
+    path = MANIFESTS / f"{files}.sha256"
+    wanted = f"write it in the folder of the pictures with: find * -type f | xargs sha256sum > {path}"
+    if not path.is_file():
+        raise InputError(f"{path} is missing, the digests of the pictures; {wanted}")
+    lines = path.read_bytes().decode("utf-8-sig", "replace").splitlines()
+    found = [DIGEST.fullmatch(line) for line in lines]
+    if None in found:
+        raise InputError(f"{path}, line {found.index(None) + 1}, is no digest, two spaces and a path; {wanted}")
+    return {one[2]: one[1] for one in found if one}
 
 
 def check_files(items: Sequence[Item], files: str, root: str | None = None, data: str | None = None) -> None:
@@ -161,9 +171,10 @@ def check_files(items: Sequence[Item], files: str, root: str | None = None, data
     if missing or damaged:
         found = [describe_files(kind, some) for kind, some in (("missing", missing), ("damaged", damaged)) if some]
         where = (f" --root {root}" if root else "") + (" --force" if damaged else "")
+        get = f"get them with: python -m data.fetch {files}{where}" if files in SOURCES else "put them there"
         raise InputError(
-            f"benchmark {files} in {folder}: {' and '.join(found)}; get them with: "
-            f"python -m data.fetch {files}{where}, or pass data={data or files} data.root=FOLDER where they are"
+            f"benchmark {files} in {folder}: {' and '.join(found)}; {get}, "
+            f"or pass data={data or files} data.root=FOLDER where they are"
         )
 
 

@@ -6,9 +6,8 @@ the same name may be somebody's own: they are replaced with --force alone.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 
@@ -16,40 +15,12 @@ from rich.console import Console
 from rich.progress import track
 
 from data.benchmark import describe_files, intact, read_digests, root_of
+from data.sources import SOURCES, Source
 from stylegallery import transfer
 from stylegallery.command import explained_errors, plain_console
 from stylegallery.errors import InputError
 
 CONNECTIONS = 8
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a collection is published; `folders`: our name of a folder -> its name there, where they differ."""
-
-    url: str
-    megabytes: int
-    licence: str
-    folders: Mapping[str, str] = field(default_factory=dict)
-
-    def address(self, name: str) -> str:
-        folder, slash, rest = name.partition("/")
-        return f"{self.url}/{self.folders.get(folder, folder)}{slash}{rest}"
-
-
-SOURCES = {
-    "stylegallery": Source(
-        "https://raw.githubusercontent.com/iiiiiiiword/StyleGallery/bd31294831754e4ea6c95ba61976bdef51961a95",
-        megabytes=87,
-        licence="MIT",
-    ),
-    "styleid": Source(
-        "https://raw.githubusercontent.com/jiwoogit/StyleID/d4ea655dc1f7b19e0eac9553ad087132d18bb96f",
-        megabytes=30,
-        licence="MIT",
-        folders={"content": "data/cnt", "style": "data/sty"},
-    ),
-}
 
 
 def fetch(files: str, root: Path, source: Source, console: Console, force: bool = False) -> None:

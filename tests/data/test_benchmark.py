@@ -30,7 +30,7 @@ from data.benchmark import (
     read_digests,
     read_manifest,
 )
-from data.fetch import SOURCES, Source
+from data.sources import SOURCES, Source
 from harness.record import Request
 from stylegallery import transfer
 from stylegallery.contract import Item
@@ -87,6 +87,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [f"{content[8]}__{k},{content}," + " ".join(names[2 : 2 + k]) for content in names[:2] for k in (1, 3)]
     (lists / "tiny.csv").write_text("\n".join(["id,content,references", *rows]) + "\n")
     monkeypatch.setattr(benchmark, "MANIFESTS", lists)
+    monkeypatch.setitem(SOURCES, "tiny", Source("https://example.org", megabytes=1, licence="MIT"))
     return root
 
 
@@ -432,6 +433,34 @@ def test_a_byte_order_mark_and_more_columns_do_no_harm(tmp_path: Path) -> None:
 def test_a_picture_without_a_digest(tiny: Path) -> None:
     with pytest.raises(InputError, match=r"^more\.png has no digest in .*\.sha256; add it, as sha256sum prints it$"):
         check_files([Item("a", tiny / "more.png", (tiny / "more.png",))], "tiny", str(tiny))
+
+
+def test_pictures_that_cannot_be_fetched_are_put_there(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a benchmark of the user's: no command would know where from."""
+    monkeypatch.delitem(SOURCES, "tiny")
+    (name,) = list(read_digests("tiny"))[:1]
+    (tiny / name).unlink()
+    with pytest.raises(InputError, match=r"1 file is missing \(.*\); put them there, or pass data=tiny data\.root="):
+        check_files([Item("a", tiny / name, (tiny / name,))], "tiny", str(tiny))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, r"tiny\.sha256 is missing, the digests of the pictures; write it in the folder of the pictures with: find"),
+        (b"a.png\n", r"tiny\.sha256, line 1, is no digest, two spaces and a path; write it"),
+        (b"0" * 64 + b"  a.png\n\n" + b"0" * 64 + b"  b.png\n", r"tiny\.sha256, line 2, is no digest"),
+        (("0" * 64 + "  a.png\n").encode("utf-16"), r"tiny\.sha256, line 1, is no digest"),
+    ],
+)
+def test_digests_that_cannot_be_read(tiny: Path, text: bytes | None, says: str) -> None:
+    path = benchmark.MANIFESTS / "tiny.sha256"
+    if text is None:
+        path.unlink()
+    else:
+        path.write_bytes(text)
+    with pytest.raises(InputError, match=says):
+        read_digests("tiny")
 
 
 WRONG = (3, True, [3], [[]], {"a": 1}, -0.5)
