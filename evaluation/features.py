@@ -18,7 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from evaluation.metric import BATCH, MissingWeights
 from stylegallery.devices import pick_device
 from stylegallery.errors import InputError
-from stylegallery.weights import locate_file
+from stylegallery.weights import find, locate_file
 
 Features = dict[str, Tensor]
 
@@ -94,9 +94,13 @@ class Backbone(Extractor):
 
 
 def weights_file(name: str) -> Path:
+    """The file of an entry of weights.yaml, or a file of the user's own. Raises MissingWeights where a command gets it,
+    and InputError where none does."""
     try:
         return locate_file(name)
     except InputError as error:
+        if find(name) is None:
+            raise
         raise MissingWeights(name) from error
 
 

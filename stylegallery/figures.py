@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not
 
 GREY = (0.55, 0.55, 0.55)
 # Pixels of the overview: sides of its thumbnails and details, what is between them, what is more between details of two
-# places, the room of a line of text and of a letter, about the least that the longer side of a result is shown with, and
-# the most: beside thumbnails of this size a larger one would leave most of the page white.
+# places, the room of a line of text and of a letter, about the least that the longer side of a result is shown with,
+# and the most: beside thumbnails of this size a larger one would leave most of the page white.
 DPI, THUMBNAIL, DETAIL, GAP, APART, TEXT, LETTER, LEAST_RESULT, MOST_RESULT = 100, 260, 228, 10, 30, 26, 8, 600, 1000
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 

@@ -447,7 +447,7 @@ def test_pictures_that_cannot_be_fetched_are_put_there(tiny: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, r"tiny\.sha256 is missing, the digests of the pictures; write it in the folder of the pictures with: find"),
+        (None, r"tiny\.sha256 is missing, the digests of the pictures; write it in the folder of"),
         (b"a.png\n", r"tiny\.sha256, line 1, is no digest, two spaces and a path; write it"),
         (b"0" * 64 + b"  a.png\n\n" + b"0" * 64 + b"  b.png\n", r"tiny\.sha256, line 2, is no digest"),
         (("0" * 64 + "  a.png\n").encode("utf-16"), r"tiny\.sha256, line 1, is no digest"),

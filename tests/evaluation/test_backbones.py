@@ -24,6 +24,7 @@ from transformers import ViTConfig, ViTModel
 
 from evaluation import backbones
 from evaluation.backbones import backbone
+from evaluation.features import weights_file
 from evaluation.metric import MissingWeights, Sample
 from evaluation.metrics.cfsd import Cfsd
 from evaluation.metrics.lpips import Lpips
@@ -311,6 +312,12 @@ def test_missing_weights_name_the_command(metric: str, weights: str, place: Plac
     with pytest.raises(MissingWeights) as raised:
         (*single, *whole)[0]([sample(96)])
     assert str(raised.value) == f"missing: python -m stylegallery.weights fetch {weights}"
+
+
+def test_no_command_gets_a_file_of_ones_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"own\.pth is neither a file nor an entry of weights\.yaml") as raised:
+        weights_file(str(tmp_path / "own.pth"))
+    assert not isinstance(raised.value, MissingWeights)
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"", b"PK\x03\x04 cut off", b"."])
