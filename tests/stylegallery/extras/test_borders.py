@@ -100,6 +100,17 @@ def test_a_border_follows_a_coloured_edge_of_even_lightness() -> None:
     assert (shares[0][..., 27] > 0.9).all() and (shares[1][..., 28] > 0.9).all()
 
 
+def test_walks_that_cross_an_edge_leave_no_halo() -> None:
+    """The border of the labels is 16 pixels beside the edge, in a picture of little contrast and some noise."""
+    image = 0.1 * torch.rand(1, 3, 96, 192, generator=torch.Generator().manual_seed(0))
+    image[:, 0, :, :84] += 0.25
+    image[:, 1, :, 84:] += 0.25
+    labels = torch.ones(96, 192, dtype=torch.long)
+    labels[:, 100:] = 2
+    shares = soft_masks(image, labels, margin=24)
+    assert (shares[0][..., :84] > 0.99).all() and (shares[0][..., 84:] < 0.01).all()
+
+
 def test_a_region_of_a_single_cell_and_a_single_region_have_masks() -> None:
     labels = torch.ones(16, 16, dtype=torch.long)
     assert torch.equal(soft_masks(torch.rand(1, 3, 16, 16), labels, margin=12), torch.ones(1, 1, 1, 16, 16))

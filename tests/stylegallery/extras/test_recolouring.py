@@ -96,10 +96,11 @@ def test_two_halves_take_two_palettes_and_meet_at_the_edge() -> None:
     assert torch.allclose(result[..., 33:], green[..., 33:], atol=0.02)
 
 
-def test_an_edge_inside_a_cell_is_followed_to_the_pixel() -> None:
-    """The label border lies three pixels off the picture's edge; the colours change at the edge."""
-    result, _, _ = red_and_green_halves(edge=35)
-    assert (result[0, 0, :, 33] > 2 * result[0, 1, :, 33]).all()
+@pytest.mark.parametrize("edge", [35, 50])
+def test_an_edge_up_to_three_cells_off_is_followed_to_the_pixel(edge: int) -> None:
+    """The label border lies at column 32; the colours change at the picture's edge."""
+    result, _, _ = red_and_green_halves(edge)
+    assert (result[0, 0, :, edge - 2] > 2 * result[0, 1, :, edge - 2]).all()
 
 
 def test_a_region_with_two_matches_takes_the_mean_of_both() -> None:
