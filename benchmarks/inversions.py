@@ -6,6 +6,7 @@
 Settings are those of run.py. The sweep begins with no results and no kept analyses, and leaves none.
 """
 
+import argparse
 import os
 import runpy
 import sys
@@ -23,7 +24,9 @@ RUN = Path(__file__).parent.parent / "run.py"
 
 
 def main() -> None:
-    counts = Counter[str]()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", help="as on the command line of run.py")
+    settings, counts = parser.parse_args().settings, Counter[str]()
 
     def inverting(model: Any, images: Sequence[Any], *others: Any) -> list[Inversion]:
         counts["inverted"] += len(images)
@@ -39,7 +42,7 @@ def main() -> None:
         patch("stylegallery.analysis.invert", inverting),
         patch.object(Analyser, "__call__", analysing),
         patch.dict(os.environ, STYLEGALLERY_STORE=f"{folder}/store"),
-        patch.object(sys, "argv", [*sys.argv, f"out={folder}/out"]),
+        patch.object(sys, "argv", [str(RUN), *settings, f"out={folder}/out"]),
     ):
         try:
             runpy.run_path(str(RUN), run_name="__main__")  # which ends the process
