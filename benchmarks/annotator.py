@@ -1,6 +1,6 @@
 """What the second annotation of the regional scores is worth (evaluation/independent.py), by the labels of data/masks.
 
-    python -m benchmarks.annotator --data ../shared/data/benchmark
+    python -m benchmarks.annotator --data FOLDER
 
 Regions that it finds by itself: their adjusted Rand index with the labels. Labelled regions that it matches: how many
 take their own kind where the other picture has it, one pair of pictures at a time, as benchmarks/matching.py asks of

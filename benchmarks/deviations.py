@@ -1,6 +1,6 @@
 """What each deviation of the published code from the paper changes, one at a time, on the embedded model.
 
-python benchmarks/deviations.py --data ../shared/data/benchmark [--items 12]
+python benchmarks/deviations.py --data FOLDER [--items 12]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """How few updates reach the energy of the published schedule: rules that change its steps, rate, memory or start.
 
-    python -m benchmarks.fewer_steps --data ../shared/data/benchmark [--items 20] [--rules published fast] [--plot FILE]
+    python -m benchmarks.fewer_steps --data FOLDER [--items 20] [--rules published fast] [--plot FILE]
 
 Every rule is the paper's settings on the embedded model (150 timesteps from the inverted latent, Adam at 0.05) with
 what the table says; `fast` is conf/preset/fast.yaml. Two more are tried here alone: `L-BFGS` (nine timesteps, four

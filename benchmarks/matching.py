@@ -1,7 +1,7 @@
 """Does stage 2 match like with like? Regions labelled by hand (data/masks) in place of stage 1's, and how many are
 matched to their own kind where the other picture has it.
 
-    python -m benchmarks.matching --data ../shared/data/benchmark [--encoders SETTINGS ...] [--weights S,M,G ...]
+    python -m benchmarks.matching --data FOLDER [--encoders SETTINGS ...] [--weights S,M,G ...]
 
 Every content is matched with every other content, photo to photo, and with every labelled reference, photo to painting,
 one at a time. `--encoders` compares encoders, each as on the command line of run.py ("encoder.block=10

@@ -1,7 +1,7 @@
 """What `guidance.refresh` costs and saves: features of content and references taken once for r timesteps, against every
 timestep, on the embedded model. Printed beside it: what another seed and another rounding (`batched=false`) change.
 
-    python benchmarks/refresh.py --data ../shared/data/benchmark [--items 8] [--schedules preset] [--sheet sheet.png]
+    python benchmarks/refresh.py --data FOLDER [--items 8] [--schedules preset] [--sheet sheet.png]
 
 Items are those of data=mixed60 with two references, spread so that contents and families differ. The schedules are
 `preset`, that of the embedded model (8 timesteps 20 apart); `fine`, the paper's 150 x 1 and Adam with the embedded

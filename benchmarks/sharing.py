@@ -1,7 +1,7 @@
 """What `guidance.shared_mib` saves: stage 3 of the four mixed60 items of one content, with features of pictures kept
 between them and without, on the embedded model; and whether a batch is faster than its pictures one by one.
 
-    OMP_NUM_THREADS=1 python benchmarks/sharing.py --data ../shared/data/benchmark [--repeats 3]
+    OMP_NUM_THREADS=1 python benchmarks/sharing.py --data FOLDER [--repeats 3]
 
 Contents are not recoloured here, since a recoloured content is another picture in every item. Both sides alternate in
 this process; seconds are its CPU time. Their pictures must be equal to the byte.

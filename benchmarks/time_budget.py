@@ -1,7 +1,7 @@
 """How well `time_budget` is kept: seconds of whole items, analysis to picture, against parts of what they take without
 one, on the embedded model with the paper's 150 x 1 schedule (25 timesteps up to 150) at 256 px.
 
-    OMP_NUM_THREADS=1 python benchmarks/time_budget.py --data ../shared/data/benchmark [--items 3]
+    OMP_NUM_THREADS=1 python benchmarks/time_budget.py --data FOLDER [--items 3]
 
 The clock is this process's CPU time, so that other load on the machine changes nothing: what is measured is whether the
 choice of steps is right. Loading is left out.
