@@ -8,6 +8,7 @@ and the distance of the sorted projections averaged; times 100. No weights; the 
 from collections.abc import Callable, Sequence
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -68,7 +69,8 @@ def projections(level: Tensor, inside: Tensor | None, index: int) -> Tensor | No
             return None
     if len(patches) > PATCHES:
         patches = patches[torch.randperm(len(patches), generator=generator)[:PATCHES]]
-    ordered = (patches @ directions).sort(dim=0).values
+    # NumPy sorts the rows of a matrix four times as fast as PyTorch does its columns, to the same values.
+    ordered = torch.from_numpy(np.sort((patches @ directions).T.contiguous().numpy())).T
     places = (torch.arange(QUANTILES) + 0.5) / QUANTILES * len(ordered) - 0.5
     places = places.clamp(0, len(ordered) - 1)
     below = places.floor().long()
