@@ -1,6 +1,8 @@
 """The yardstick of the benchmarks agrees with this repository, and counts of operations with closed forms."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -307,3 +309,15 @@ def test_coarse_to_fine_ends_nearer_to_its_goal_than_it_starts() -> None:
     energy = true_energy(method, fewer_steps.segmentations(method, plan, config), plan, config)
     latent, updates = fewer_steps.coarse_to_fine(method, plan, config)
     assert updates == 18 and energy(latent) < energy(fewer_steps.segmentations(method, plan, config)[0].latent)
+
+
+@pytest.mark.slow
+def test_a_picture_of_two_items_is_inverted_once(tmp_path: Path) -> None:
+    samples, contents = ROOT / "data" / "samples", tmp_path / "contents"
+    contents.mkdir()
+    for name in ("coffee.jpg", "china.jpg"):
+        (contents / name).write_bytes((samples / "content" / name).read_bytes())
+    settings = ["data=folder", f"data.contents={contents}", f"data.references={samples}/style/mosaic_bay.jpg"]
+    command = [sys.executable, "-m", "benchmarks.inversions", *settings, "resolution=96"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("pictures asked for 4, inverted 3\n")
