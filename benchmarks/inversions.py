@@ -1,4 +1,4 @@
-"""How many pictures a sweep inverts, beside how many its results ask for: a picture of every reference and content.
+"""How many pictures a sweep inverts, and how many its results ask for: each one for its content and its references.
 
     export STYLEGALLERY_DATA=FOLDER    # of the benchmark
     python -m benchmarks.inversions experiment=ablation_matching resolution=128

@@ -22,7 +22,7 @@ from stylegallery.picture_files import SUFFIXES, list_images
 MANIFESTS = Path(__file__).parent / "manifests"
 MASKS = Path(__file__).parent / "masks"
 ID = re.compile(r"(?!\.)[A-Za-z0-9_.-]{1,200}")
-DIGEST = re.compile(r"([0-9a-f]{64})  (.+)")  # a line of sha256sum
+DIGEST = re.compile(r"([0-9a-f]{64}) [ *](.+)")  # a line of sha256sum, which writes the asterisk on Windows
 LONGEST = 100  # characters of a name in an id: file systems allow 255 bytes for the id of two names and a suffix
 
 
@@ -147,7 +147,7 @@ def read_digests(files: str) -> dict[str, str]:
     """Path below the root -> sha256, of every picture of a collection. Raises InputError where they are not listed as
     `sha256sum` prints them."""
     path = MANIFESTS / f"{files}.sha256"
-    wanted = f"write it in the folder of the pictures with: find * -type f | xargs sha256sum > {path}"
+    wanted = f"write it in the folder of the pictures with: find * -type f -exec sha256sum {{}} + > {path}"
     if not path.is_file():
         raise InputError(f"{path} is missing, the digests of the pictures; {wanted}")
     lines = path.read_bytes().decode("utf-8-sig", "replace").splitlines()
@@ -171,7 +171,11 @@ def check_files(items: Sequence[Item], files: str, root: str | None = None, data
     if missing or damaged:
         found = [describe_files(kind, some) for kind, some in (("missing", missing), ("damaged", damaged)) if some]
         where = (f" --root {root}" if root else "") + (" --force" if damaged else "")
-        get = f"get them with: python -m data.fetch {files}{where}" if files in SOURCES else "put them there"
+        get = (
+            f"get them with: python -m data.fetch {files}{where}"
+            if files in SOURCES
+            else f"put the pictures there that {MANIFESTS / f'{files}.sha256'} lists"
+        )
         raise InputError(
             f"benchmark {files} in {folder}: {' and '.join(found)}; {get}, "
             f"or pass data={data or files} data.root=FOLDER where they are"

@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # it imports the stages, which the figures of a result do not
 
 GREY = (0.55, 0.55, 0.55)
 # Pixels of the overview: sides of its thumbnails and details, what is between them, what is more between details of two
-# places, the room of a line of text and of a letter, about the least that the longer side of a result is shown with,
-# and the most: beside thumbnails of this size a larger one would leave most of the page white.
-DPI, THUMBNAIL, DETAIL, GAP, APART, TEXT, LETTER, LEAST_RESULT, MOST_RESULT = 100, 260, 228, 10, 30, 26, 8, 600, 1000
+# places, the room of a line of text, about the least that the longer side of a result is shown with, and the most:
+# beside thumbnails of this size a larger one would leave most of the page white, and half of a larger one is the least.
+DPI, THUMBNAIL, DETAIL, GAP, APART, TEXT, LEAST_RESULT, MOST_RESULT = 100, 260, 228, 10, 30, 26, 600, 1200
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
@@ -117,9 +117,7 @@ def overview(result: Stylization, title: str) -> Figure:
         if result.matches
         else ""
     )
-    room = page.width // LETTER - len(more + note)
-    title = title if len(title) <= room else f"{title[: max(0, room - 1)]}…"
-    page.figure.suptitle(title + more + note, fontsize=10, y=1 - GAP / page.height, va="top")
+    page.headline(title, more + note)
     return page.figure
 
 
@@ -146,6 +144,14 @@ class Page:
         return self.figure.add_axes(
             (x / self.width, low / self.height, width / self.width, height / self.height), label=f"{x}, {y}"
         )
+
+    def headline(self, title: str, rest: str) -> None:
+        """A line above all, of which the title loses its end where the page is too narrow for both."""
+        line = self.figure.suptitle(title + rest, fontsize=10, y=1 - GAP / self.height, va="top")
+        line.set_parse_math(False)  # a file may be called price_$5_or_$6.jpg
+        while title and line.get_window_extent().width > self.width - 2 * GAP:
+            title = title[:-1]
+            line.set_text(f"{title}…{rest}")
 
     def picture(self, x: int, y: int, pixels: np.ndarray, name: str) -> None:
         """Pixels (H, W, 3) as they are."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -440,7 +441,9 @@ def test_pictures_that_cannot_be_fetched_are_put_there(tiny: Path, monkeypatch: 
     monkeypatch.delitem(SOURCES, "tiny")
     (name,) = list(read_digests("tiny"))[:1]
     (tiny / name).unlink()
-    with pytest.raises(InputError, match=r"1 file is missing \(.*\); put them there, or pass data=tiny data\.root="):
+    with pytest.raises(
+        InputError, match=r"1 file is missing \(.*\); put the pictures there that .*tiny\.sha256 lists, "
+    ):
         check_files([Item("a", tiny / name, (tiny / name,))], "tiny", str(tiny))
 
 
@@ -461,6 +464,25 @@ def test_digests_that_cannot_be_read(tiny: Path, text: bytes | None, says: str) 
         path.write_bytes(text)
     with pytest.raises(InputError, match=says):
         read_digests("tiny")
+
+
+def test_digests_are_those_that_the_command_of_the_message_writes(tiny: Path) -> None:
+    path, folder = benchmark.MANIFESTS / "tiny.sha256", tiny / "content"
+    (folder / "two words é.png").write_bytes(b"")
+    path.unlink()
+    with pytest.raises(InputError) as raised:
+        read_digests("tiny")
+    subprocess.run(str(raised.value).split(" with: ")[1], shell=True, cwd=folder, check=True)
+    found = read_digests("tiny")
+    assert sorted(found) == ["a.png", "b.png", "two words é.png"]
+    assert found["two words é.png"] == hashlib.sha256(b"").hexdigest()
+
+
+def test_digests_may_be_written_on_windows(tiny: Path) -> None:
+    """Where sha256sum marks files as binary and an editor ends lines with a carriage return."""
+    path, found = benchmark.MANIFESTS / "tiny.sha256", read_digests("tiny")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"  ", b" *").replace(b"\n", b"\r\n"))
+    assert read_digests("tiny") == found
 
 
 WRONG = (3, True, [3], [[]], {"a": 1}, -0.5)

@@ -128,9 +128,9 @@ def test_a_small_result_is_enlarged_by_a_whole_number() -> None:
 def test_a_result_as_large_as_a_photo_is_reduced_and_its_details_are_not() -> None:
     result = replace(stylization(448, 640), image=picture(0, 1500, 4200))
     page = overview(result, "title")
-    pixels = to_pixels(result.image).reshape(300, 5, 840, 5, 3).mean((1, 3))
-    assert np.abs(shown(page, "result, 1/5 as large") - pixels).max() < 1
-    assert max(page.canvas.get_width_height()) < 840 + 4 * 300
+    pixels = to_pixels(result.image).reshape(375, 4, 1050, 4, 3).mean((1, 3))
+    assert np.abs(shown(page, "result, 1/4 as large") - pixels).max() < 1
+    assert max(page.canvas.get_width_height()) < 1050 + 4 * 300
     first, _ = details_of(result)
     assert [name for name, _ in first] == ["reference 2", "result"]  # the content has another size
     x, y = deepest_point(result.content_labels, 1, (1500, 4200))  # type: ignore[arg-type]
@@ -138,7 +138,22 @@ def test_a_result_as_large_as_a_photo_is_reduced_and_its_details_are_not() -> No
     assert (top, left) == (round(y - 114), round(x - 114))
 
 
-@pytest.mark.parametrize("title", ["short", "a rather long name of a picture, " * 8])
+@pytest.mark.parametrize(
+    ("side", "seen"),
+    [(1024, "result"), (1200, "result"), (1201, "result, 1/2 as large"), (256, "result, 2 times as large")],
+)
+def test_a_result_a_little_too_large_is_not_shown_smaller_than_a_small_one(side: int, seen: str) -> None:
+    page = overview(replace(stylization(448, 640), image=picture(0, 64, side)), "title")
+    assert shown(page, seen).shape[1] == {1201: 601, 256: 512}.get(side, side)
+
+
+def test_dollars_of_a_title_are_dollars() -> None:
+    page = overview(stylization(448, 640), r"$\price_$5_or_$6")
+    FigureCanvasAgg(page).draw()
+    assert page.get_suptitle().startswith(r"$\price_$5_or_$6  ·  ")
+
+
+@pytest.mark.parametrize("title", ["short", "a rather long name of a picture, " * 8, "W" * 255])
 def test_a_long_title_ends_before_the_page_does(title: str) -> None:
     page = overview(stylization(448, 640), title)
     canvas = FigureCanvasAgg(page)
