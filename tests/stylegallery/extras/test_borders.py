@@ -108,7 +108,7 @@ def test_walks_that_cross_an_edge_leave_no_halo() -> None:
     labels = torch.ones(96, 192, dtype=torch.long)
     labels[:, 100:] = 2
     shares = soft_masks(image, labels, margin=24)
-    assert (shares[0][..., :84] > 0.99).all() and (shares[0][..., 84:] < 0.01).all()
+    assert (shares[0][..., :84] > 0.999).all() and (shares[0][..., 84:] < 0.001).all()
 
 
 def test_a_region_of_a_single_cell_and_a_single_region_have_masks() -> None:

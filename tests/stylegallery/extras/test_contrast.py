@@ -68,6 +68,30 @@ def test_every_octave_has_the_spread_of_its_reference_and_weak_parts_gain_more()
     assert strong / weak == pytest.approx(2, rel=0.05)
 
 
+def test_parts_of_unequal_contrast_have_that_of_their_own_references() -> None:
+    image = torch.cat([noise(0, 0.02, 256), noise(1, 0.06, 256)], -1)
+    labels = torch.ones(32, 64, dtype=torch.long)
+    labels[:, 32:] = 2
+    references = [noise(2, 0.03, 256), noise(3, 0.045, 256)]
+    result = match_contrast(image, labels, references, [matched_to(1, 1), matched_to(2, 2)], 1.0)
+    for part, reference in zip((result[..., :224], result[..., 288:]), references, strict=True):
+        assert spreads(part) == pytest.approx(spreads(reference), rel=0.05)
+
+
+def test_what_white_cuts_off_is_made_up_for() -> None:
+    image, reference = noise(0, 0.03, 256) + 0.44, noise(1, 0.05, 256)
+    result = match_contrast(image, LABELS, [reference], ONE, 1.0)
+    assert spreads(result) == pytest.approx(spreads(reference), rel=0.02) and float(result.max()) == 1
+
+
+def test_a_coarse_wave_keeps_its_shape() -> None:
+    """What is near in a coarse octave is wider than its waves: else their slopes would gain more than their crests."""
+    wave = (2 * torch.pi / 48 * torch.arange(192)).sin().expand(1, 3, 192, 192)
+    result = match_contrast(0.5 + 0.1 * wave, LABELS, [0.5 + 0.14 * wave], ONE, 1.0)
+    strengths = torch.fft.rfft(result[0, 0, 96, 48:144]).abs()  # two periods
+    assert float(strengths[6] / strengths[2]) < 1e-3 and float(strengths[2]) > 1.3 * 0.1 * 48
+
+
 def test_what_is_flat_gets_no_more_gain_than_what_is_almost_flat() -> None:
     image = noise(0, side=256)
     almost, flat = (0.5 + (half - 0.5) * part for half, part in zip(image.chunk(2, -1), (0.05, 0.01), strict=True))
