@@ -9,7 +9,7 @@ iterations each) and `coarse to fine` (`fast` with its first 24 updates at half 
 `energy` is that of the final latent at features of its own timestep, mean over every eighth of the 150; the ratio is to
 the published schedule on the same item, with its standard deviation over items. The scores are evaluation/metrics', in
 the regions and matches of the item. `updates` are passes through the network that depend on z, in those of the full
-resolution. Items are spread over data=mixed60. `--plot` draws energy against updates.
+resolution. Items are spread over data=mixed60. `--plot` draws energy against updates, with that deviation.
 """
 
 import argparse
@@ -196,8 +196,10 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for rule, marker in zip(table.index, itertools.cycle("osD^v<>PX*")):
-        axes.plot(table.updates[rule], table.ratio[rule], marker, label=rule)
+    for rule, marker in zip(table.index, itertools.cycle("osD^v<>PX*ph")):
+        axes.errorbar(
+            table.updates[rule], table.ratio[rule], table["± ratio"][rule], fmt=marker, elinewidth=0.6, label=rule
+        )
     axes.axhline(1, color="grey", linewidth=0.8)
     axes.set(xlabel="updates", ylabel="final energy / that of the published schedule", xlim=(0, 160))
     axes.legend(fontsize=7, frameon=False)
