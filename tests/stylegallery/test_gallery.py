@@ -319,14 +319,15 @@ def test_two_builds_at_once_and_a_kill_in_the_middle(
 ) -> None:
     for number in range(3, 12):
         paint(folder / f"{number}.png", number)
-    store, log = tmp_path / "store", (tmp_path / "log").open("w")
+    store, log = tmp_path / "store", tmp_path / "log"
     given = [sys.executable, "-m", "stylegallery.gallery", "build", str(folder), *settings, "--store", str(store)]
-    builds = [subprocess.Popen(given, cwd=ROOT, env=environment, stdout=log, stderr=log) for _ in range(2)]
+    with log.open("wb") as output:
+        builds = [subprocess.Popen(given, cwd=ROOT, env=environment, stdout=output, stderr=output) for _ in range(2)]
     while not entries(store) and all(build.poll() is None for build in builds):
         time.sleep(0.01)
     os.kill(builds[0].pid, signal.SIGKILL)
     assert builds[0].wait() == -signal.SIGKILL
-    assert builds[1].wait() == 0, (tmp_path / "log").read_text()
+    assert builds[1].wait() == 0, log.read_text()
     rows = table_of(store).rows
     assert rows.keys() == {f"{number}.png" for number in range(12)}
     assert entries(store) == entries_of([table_of(store)]) > {row.key for row in rows.values()}
