@@ -171,9 +171,8 @@ class SceneLosses:
         self.layers, keeps = guided_layers(model, config), shared is not None and shared.limit > 0
         whose = shared.of_each if shared and keeps else model.self_attention_of_each
         of_each = partial(whose, layers=self.layers, batched=config.batched)
-        replayed = (
-            execution.replayed and not keeps
-        )  # a graph reads fixed addresses; what `shared` keeps is looked up in Python
+        # A graph reads fixed addresses; what `shared` keeps is looked up in Python.
+        replayed = execution.replayed and not keeps
         contents = [scene.content.latent for scene in scenes]
         styles = [[scene.references[number - 1].latent for number in scene.used] for scene in scenes]
         # A latent that starts at its content must have its queries to the bit, else the L1 loss pulls at once: contents
