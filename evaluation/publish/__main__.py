@@ -1,11 +1,13 @@
 """Write pages such as docs/results from the records of sweeps, and from nothing else.
 
-    python -m evaluation.publish OUT [OUT ...] [--docs DOCS] [--grids 20] [--gallery 24] [--machine "2 cores, no GPU"]
+    python -m evaluation.publish OUT [OUT ...] [--docs DOCS] [--grids 20] [--gallery 24] [--gallery-of OUT]
+        [--machine "2 cores, no GPU"]
 
 A page, two CSV files and a table in LaTeX per experiment whose runs are in one of the folders, claims.{md,csv},
 groups.{md,csv} (by number of references and style family), cost_quality.{md,csv} and costs.md, grids.md (every method,
-one picture per item), gallery.md (StyleGallery's results with references and regions), and README.md, the index. Pages
-written by hand in the same folder are linked and never touched. The same records give the same bytes. Exit code 1: a
+one picture per item), gallery.md (StyleGallery's results with references and regions; --gallery-of takes them from
+another folder, such as one of larger results), and README.md, the index. Pages written by hand in the same folder are
+linked and never touched. The same records give the same bytes. Exit code 1: a
 table contradicts itself (see `evaluation.tables`); 2: bad input.
 """
 
@@ -27,7 +29,7 @@ from evaluation.publish.gallery import card, choose, gallery_page
 from evaluation.publish.grids import choose_items, draw_grid, grids_page
 from evaluation.publish.groups import grouped, groups_page
 from evaluation.publish.groups import panels as group_panels
-from evaluation.publish.studies import Study, find_studies, model_lines, read_sweep
+from evaluation.publish.studies import Study, find_studies, model_lines, read_sweep, shown_study
 from evaluation.publish.study_page import Sheet, item_scores, make_sheet, paper_page, study_page
 from evaluation.publish.text import (
     GENERATED,
@@ -53,9 +55,10 @@ LARGEST = 14 * 10**6  # of all of docs/results
 
 def publish(
     outs: Sequence[Path], docs: Path, grids: int, side: int, machine: str, without: Collection[str] = (),
-    gallery: int = 0,
+    gallery: int = 0, gallery_of: Sequence[Path] = (),
 ) -> list[str]:  # fmt: skip
-    """Write everything `without` some labels; returns what contradicts itself or is too large.
+    """Write everything `without` some labels, the gallery of `gallery_of` if there is any; returns what contradicts
+    itself or is too large.
 
     Raises:
         InputError: a folder holds no records, damaged ones or none of an experiment; `docs` cannot be written.
@@ -80,13 +83,15 @@ def publish(
         items = choose_items(shown, grids)
         pictures: Files = {f"grids/{item}.jpg": draw_grid(shown, item, side) for item in items}
         pages["grids"] = Written(grids_page(shown, items), pictures)
-    if chosen := choose(studies, gallery):
+    shows = [shown_study(experiments, read_sweep(out)) for out in dict.fromkeys(gallery_of)]
+    if chosen := choose(shows or studies, gallery):
         pages["gallery"] = Written(gallery_page(chosen), {f"gallery/{one.item}.webp": card(one) for one in chosen})
     require_generated(docs / "README.md")
     write_pages(docs, pages)
     command = ["python", "-m", "evaluation.publish", *map(str, outs), "--docs", str(docs), "--grids", str(grids)]
     command += ["--side", str(side), "--gallery", str(gallery), *(["--machine", machine] if machine else [])]
     command += [word for label in without for word in ("--without", label)]
+    command += [word for out in gallery_of for word in ("--gallery-of", str(out))]
     write(docs / "README.md", index(docs, experiments, studies, command))
     complaints = [f"{sheet.study.experiment.name}: {one}" for sheet in sheets for one in sheet.complaints]
     return complaints + too_large(docs, pages)
@@ -180,6 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, help="where to write (default: docs in the first OUT)")
     parser.add_argument("--grids", type=int, default=20, help="items of Table 1 that get a picture (default 20)")
     parser.add_argument("--gallery", type=int, default=24, help="results that get a card of the gallery (default 24)")
+    parser.add_argument(
+        "--gallery-of", type=Path, action="append", default=[], metavar="OUT",
+        help="a folder whose results the gallery shows instead, such as larger ones (may be repeated)",
+    )  # fmt: skip
     parser.add_argument("--side", type=int, default=144, help="side of a tile in pixels (default 144)")
     parser.add_argument("--machine", default="", help="the machine in words, for the page of costs")
     parser.add_argument("--without", action="append", default=[], metavar="LABEL", help="a label to leave out")
@@ -187,8 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     docs = options.docs or RunFolder(options.outs[0]).docs
     with explained_errors():
         complaints = publish(
-            options.outs, docs, options.grids, options.side, options.machine, options.without, options.gallery
-        )
+            options.outs, docs, options.grids, options.side, options.machine, options.without, options.gallery,
+            options.gallery_of,
+        )  # fmt: skip
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
     print(docs / "README.md")

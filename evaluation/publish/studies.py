@@ -115,6 +115,22 @@ def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> 
     return studies
 
 
+def shown_study(experiments: Sequence[Experiment], sweep: Sweep) -> Study:
+    """The first experiment that has the run others are held against in the sweep, whether or not others are there too.
+
+    Raises:
+        InputError: the sweep holds no such run.
+    """
+    for experiment in experiments:
+        if experiment.against in own_labels(experiment, sweep):
+            return make_study(experiment, sweep)
+    first = experiments[0]
+    raise InputError(
+        f"{sweep.out}: has no results of {first.against} on a benchmark of conf/experiment; "
+        f"make some with: python run.py experiment={first.name} 'only=[{first.against}]' out={sweep.out}"
+    )
+
+
 def own_labels(experiment: Experiment, sweep: Sweep) -> set[str]:
     return {
         label

@@ -590,7 +590,7 @@ def test_the_printed_command_makes_the_same_pages_in_the_same_place(
         main([str(odd), "--docs", str(first), "--grids", "3", "--side", "48", "--gallery", "2", "--machine", "2 cores"])
         == 0
     )
-    assert main([str(odd), "--grids", "0", "--gallery", "0", "--without", "gatys"]) == 0
+    assert main([str(odd), "--grids", "0", "--gallery", "1", "--gallery-of", str(odd), "--without", "gatys"]) == 0
     monkeypatch.chdir(ROOT)
     for place in (first, docs):
         before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}

@@ -29,6 +29,7 @@ from evaluation.statistics import FEWEST, estimate
 from harness.experiment_files import read_experiments
 from harness.folder import RunFolder
 from stylegallery.contract import Item, Match
+from stylegallery.errors import InputError
 from stylegallery.provenance import file_digest
 from stylegallery.region_pictures import write_indexed_png
 
@@ -386,6 +387,20 @@ def test_the_gallery_page_says_its_rule_and_compares_its_items_with_all(
     (docs / "gallery" / "mine.webp").write_text("mine")
     publish([single], docs, grids=0, side=64, machine="", gallery=2)
     assert len(list((docs / "gallery").iterdir())) == 3  # two cards, and a picture that no page names
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_the_gallery_may_be_of_other_folders_than_the_tables(make: Maker, single: Path, tmp_path: Path) -> None:
+    """A folder with nothing but StyleGallery's results has no table, and can be shown."""
+    larger = make.sweep("larger", "mixed60", {"stylegallery": {STYLE: [0.5] * N}})
+    publish([single], tmp_path / "docs", grids=0, side=64, machine="", gallery=3, gallery_of=[larger])
+    text = (tmp_path / "docs" / "gallery.md").read_text()
+    assert f"mixed60: 3 of {N} results" in text and "stylegallery60" not in text
+    assert f"--gallery-of {larger}" in (tmp_path / "docs" / "README.md").read_text()
+    other = make.sweep("other", "mixed60", {"global_style": {STYLE: [0.5] * N}})
+    with pytest.raises(InputError, match="other: has no results of stylegallery on a benchmark"):
+        publish([single], tmp_path / "docs", grids=0, side=64, machine="", gallery=3, gallery_of=[other])
 
 
 def test_the_page_of_groups_names_methods_groups_and_numbers() -> None:
