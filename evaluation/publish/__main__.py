@@ -29,7 +29,7 @@ from evaluation.publish.gallery import card, choose, gallery_page
 from evaluation.publish.grids import choose_items, draw_grid, grids_page
 from evaluation.publish.groups import grouped, groups_page
 from evaluation.publish.groups import panels as group_panels
-from evaluation.publish.studies import Study, find_studies, model_lines, read_sweep, shown_study
+from evaluation.publish.studies import Study, find_studies, model_lines, read_sweep, shown_studies
 from evaluation.publish.study_page import Sheet, item_scores, make_sheet, paper_page, study_page
 from evaluation.publish.text import (
     GENERATED,
@@ -65,6 +65,7 @@ def publish(
     """
     require(grids >= 0, "--grids is at least 0", grids)
     require(gallery >= 0, "--gallery is at least 0", gallery)
+    require(gallery > 0 or not gallery_of, "--gallery is at least 1 with --gallery-of", gallery)
     require(32 <= side <= 512, "--side is from 32 to 512", side)
     outs = list(dict.fromkeys(outs))
     require_known(without, labels_with_results(outs), "label")
@@ -83,16 +84,16 @@ def publish(
         items = choose_items(shown, grids)
         pictures: Files = {f"grids/{item}.jpg": draw_grid(shown, item, side) for item in items}
         pages["grids"] = Written(grids_page(shown, items), pictures)
-    shows = [shown_study(experiments, read_sweep(out)) for out in dict.fromkeys(gallery_of)]
-    if chosen := choose(shows or studies, gallery):
-        pages["gallery"] = Written(gallery_page(chosen), {f"gallery/{one.item}.webp": card(one) for one in chosen})
+    shown_sweeps = [read_sweep(out, frozenset(without)) for out in dict.fromkeys(gallery_of)]
+    if chosen := choose(shown_studies(experiments, shown_sweeps) or studies, gallery):
+        pages["gallery"] = Written(gallery_page(chosen), {one.file: card(one) for one in chosen})
     require_generated(docs / "README.md")
     write_pages(docs, pages)
     command = ["python", "-m", "evaluation.publish", *map(str, outs), "--docs", str(docs), "--grids", str(grids)]
     command += ["--side", str(side), "--gallery", str(gallery), *(["--machine", machine] if machine else [])]
     command += [word for label in without for word in ("--without", label)]
     command += [word for out in gallery_of for word in ("--gallery-of", str(out))]
-    write(docs / "README.md", index(docs, experiments, studies, command))
+    write(docs / "README.md", index(docs, experiments, studies, pages, command))
     complaints = [f"{sheet.study.experiment.name}: {one}" for sheet in sheets for one in sheet.complaints]
     return complaints + too_large(docs, pages)
 
@@ -145,7 +146,10 @@ def too_large(docs: Path, pages: Mapping[str, Written]) -> list[str]:
     return found + ([f"{docs} has {size / 1e6:.1f} MB; pass fewer --grids or --gallery"] if size > LARGEST else [])
 
 
-def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study], command: Sequence[str]) -> str:
+def index(
+    docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study], made: Collection[str],
+    command: Sequence[str],
+) -> str:  # fmt: skip
     """README.md: the command, its pages, those written by hand, and the experiments that none of the folders holds."""
     rows = []
     for study in studies:
@@ -161,7 +165,7 @@ def index(docs: Path, experiments: Sequence[Experiment], studies: Sequence[Study
         "gallery": "results with their references and regions, for the eye",
         "grids": "what every method made of the same items",
     }
-    pages = [f"[{name}.md]({name}.md): {about}" for name, about in others.items() if (docs / f"{name}.md").is_file()]
+    pages = [f"[{name}.md]({name}.md): {about}" for name, about in others.items() if name in made]
     by_hand = [path for path in sorted(docs.glob("*.md")) if path.is_file() and not generated(path, GENERATED)]
     for path in by_hand:
         if path.name != "README.md":

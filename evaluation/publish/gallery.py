@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from evaluation.annotation_files import AGAIN, MATCHES_FILE, read_labels
+from evaluation.publish.commands import commands
 from evaluation.publish.headlines import headlines
 from evaluation.publish.studies import Study, model_lines
 from evaluation.publish.text import bullets, page
@@ -45,6 +46,11 @@ class Shown:
     @property
     def folder(self) -> ResultFolder:
         return self.study.sweep.records.run.result(self.study.experiment.against, self.item)
+
+    @property
+    def file(self) -> str:
+        """The card's path beside the page. Benchmarks share items, such as stylegallery and stylegallery60."""
+        return f"gallery/{self.study.manifest}__{self.item}.webp"
 
     @property
     def references(self) -> list[Input]:
@@ -229,7 +235,8 @@ def gallery_page(chosen: Sequence[Shown]) -> str:
         scores, own = item_scores(study), [one for one in chosen if one.study is study]
         blocks += [
             f"## {manifest}",
-            *[f"{caption(one, scores)}\n\n![{one.item}](gallery/{one.item}.webp)" for one in own],
+            "```sh\n" + "\n".join(commands(study)) + "\n```",
+            *[f"{caption(one, scores)}\n\n![{one.item}]({one.file})" for one in own],
         ]
     return page(f"Gallery: {len(chosen)} results of {label}", "\n\n".join(lines), bullets(about), *blocks)
 

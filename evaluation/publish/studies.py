@@ -115,20 +115,26 @@ def find_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> 
     return studies
 
 
-def shown_study(experiments: Sequence[Experiment], sweep: Sweep) -> Study:
-    """The first experiment that has the run others are held against in the sweep, whether or not others are there too.
+def shown_studies(experiments: Sequence[Experiment], sweeps: Sequence[Sweep]) -> list[Study]:
+    """Of every sweep the first experiment that has the run others are held against, whether or not others are there.
 
     Raises:
-        InputError: the sweep holds no such run.
+        InputError: a sweep holds no such run, or two hold one benchmark.
     """
-    for experiment in experiments:
-        if experiment.against in own_labels(experiment, sweep):
-            return make_study(experiment, sweep)
-    first = experiments[0]
-    raise InputError(
-        f"{sweep.out}: has no results of {first.against} on a benchmark of conf/experiment; "
-        f"make some with: python run.py experiment={first.name} 'only=[{first.against}]' out={sweep.out}"
-    )
+    studies: dict[str, Study] = {}
+    for sweep in sweeps:
+        asked = (one for one in experiments if one.against in own_labels(one, sweep))
+        if not (experiment := next(asked, None)):
+            first = experiments[0]
+            raise InputError(
+                f"{sweep.out}: has no results of {first.against} on a benchmark of conf/experiment; "
+                f"make some with: python run.py experiment={first.name} 'only=[{first.against}]' out={sweep.out}"
+            )
+        study = make_study(experiment, sweep)
+        if other := studies.get(study.manifest):
+            raise InputError(f"{other.sweep.out} and {sweep.out} are both of {study.manifest}; pass one of them")
+        studies[study.manifest] = study
+    return list(studies.values())
 
 
 def own_labels(experiment: Experiment, sweep: Sweep) -> set[str]:

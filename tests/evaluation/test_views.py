@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from conftest import paint
 from made_sweeps import CALIBRATION, REGIONAL, STEP, STRUCTURE, STYLE, Maker, N, listed
 from PIL import Image
 
-from evaluation.publish.__main__ import publish
+from evaluation.publish.__main__ import main, publish
 from evaluation.publish.cost_quality import front_shares, unbeaten
 from evaluation.publish.gallery import APART, BOX, GAP, MOST, SIDE, Shown, card, choose, layout
 from evaluation.publish.groups import COLUMNS, grouped, groups_page
@@ -29,7 +30,6 @@ from evaluation.statistics import FEWEST, estimate
 from harness.experiment_files import read_experiments
 from harness.folder import RunFolder
 from stylegallery.contract import Item, Match
-from stylegallery.errors import InputError
 from stylegallery.provenance import file_digest
 from stylegallery.region_pictures import write_indexed_png
 
@@ -379,8 +379,8 @@ def test_the_gallery_page_says_its_rule_and_compares_its_items_with_all(
         path.write_text(json.dumps(found))
     publish([single], docs, grids=0, side=64, machine="", gallery=4)
     text = (docs / "gallery.md").read_text()
-    cards = sorted(path.stem for path in (docs / "gallery").iterdir())
-    assert len(cards) == 4 and all(f"![{item}](gallery/{item}.webp)" in text for item in cards)
+    cards = sorted(path.stem.removeprefix("stylegallery60__") for path in (docs / "gallery").iterdir())
+    assert len(cards) == 4 and all(f"![{item}](gallery/stylegallery60__{item}.webp)" in text for item in cards)
     assert "Chosen by a rule that knows no score" in text and "SHA-256 of seed 0" in text
     own = np.mean([0.25 if "Cyberpunk" in item else 0.5 for item in cards])
     assert f"stylegallery60: 4 of {N} results, mean" in text and f"regional style ↑ {own:.4g} of these and" in text
@@ -391,16 +391,42 @@ def test_the_gallery_page_says_its_rule_and_compares_its_items_with_all(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
-def test_the_gallery_may_be_of_other_folders_than_the_tables(make: Maker, single: Path, tmp_path: Path) -> None:
+def test_the_gallery_may_be_of_other_folders_than_the_tables(
+    make: Maker, single: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A folder with nothing but StyleGallery's results has no table, and can be shown."""
+    docs = tmp_path / "docs"
     larger = make.sweep("larger", "mixed60", {"stylegallery": {STYLE: [0.5] * N}})
-    publish([single], tmp_path / "docs", grids=0, side=64, machine="", gallery=3, gallery_of=[larger])
-    text = (tmp_path / "docs" / "gallery.md").read_text()
-    assert f"mixed60: 3 of {N} results" in text and "stylegallery60" not in text
-    assert f"--gallery-of {larger}" in (tmp_path / "docs" / "README.md").read_text()
+
+    def published(*arguments: object) -> int:
+        return main([str(single), "--docs", str(docs), "--grids", "0", *map(str, arguments)])
+
+    assert published("--gallery", 3, "--gallery-of", larger) == 0
+    text = (docs / "gallery.md").read_text()
+    assert f"mixed60: 3 of {N} results" in text and "stylegallery60" not in text and f"score {larger}" in text
+    assert f"--gallery-of {larger}" in (docs / "README.md").read_text()
+    assert published("--gallery", 0) == 0 and "gallery.md" not in (docs / "README.md").read_text()
+    capsys.readouterr()
     other = make.sweep("other", "mixed60", {"global_style": {STYLE: [0.5] * N}})
-    with pytest.raises(InputError, match="other: has no results of stylegallery on a benchmark"):
-        publish([single], tmp_path / "docs", grids=0, side=64, machine="", gallery=3, gallery_of=[other])
+    twin = make.sweep("twin", "mixed60", {"stylegallery": {STYLE: [0.5] * N}})
+    for arguments, sentence in (
+        (("--gallery-of", other), f"{other}: has no results of stylegallery on a benchmark"),
+        (("--gallery-of", larger, "--gallery-of", twin), f"{larger} and {twin} are both of mixed60; pass one"),
+        (("--gallery-of", larger, "--without", "stylegallery"), f"{larger}: has no results of stylegallery"),
+        (("--gallery-of", larger, "--gallery", 0), "--gallery is at least 1 with --gallery-of"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            published(*arguments)
+        assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_an_item_of_two_benchmarks_has_a_card_of_each(make: Maker, single: Path, tmp_path: Path) -> None:
+    subset = make.sweep("all", "stylegallery", {"stylegallery": {STYLE: [0.5] * N}, "global_style": {}})
+    publish([single], tmp_path, grids=0, side=64, machine="", gallery=1000, gallery_of=[single, subset])
+    cards = re.findall(r"!\[\S+\]\((\S+)\)", (tmp_path / "gallery.md").read_text())
+    assert len(cards) == len(set(cards)) == 2 * N and all((tmp_path / card).is_file() for card in cards)
 
 
 def test_the_page_of_groups_names_methods_groups_and_numbers() -> None:
