@@ -30,9 +30,13 @@ class Page:
         self.browser, self.folder, self.plan, self.study = browser, folder, plan, read_study(folder)
         self.open()
 
-    def open(self) -> None:
+    def open(self, end: str | None = None) -> None:
+        """end: of the address, the number of the plan unless given."""
         self.browser.get("about:blank")  # or else a page at #1 would not be read again
-        self.browser.get(f"{(self.folder / 'study.html').as_uri()}#{self.plan + 1}")
+        self.browser.get((self.folder / "study.html").as_uri() + (f"#{self.plan + 1}" if end is None else end))
+
+    def begin(self) -> str:
+        return str(self.one("#begin").text)
 
     def one(self, selector: str) -> Any:
         return self.browser.find_element("css selector", selector)
@@ -122,6 +126,43 @@ def test_answers_are_saved_as_import_reads_them(page: Page, tmp_path: Path) -> N
     assert path.name == f"answers_{found['participant']}.json"
     main(["import", str(page.folder), str(path)])
     assert "1 participants; none answered a check wrongly" in (page.folder / "results.md").read_text()
+
+
+@pytest.mark.slow
+def test_every_number_keeps_its_answers(page: Page) -> None:
+    """Of three plans #5 is the second again, for another participant; without a number the page goes on with the
+    last."""
+    page.open("#5")
+    page.press(ENTER)
+    assert page.main() == "intro-style"
+    page.answer(0, first_of, by_key=True)
+    page.wait(lambda: page.one("#place").text == "2 of 8")
+    page.answer(1, first_of, by_key=True)
+    for end, begins in (("#5", "Go on at question 3"), ("", "Go on at question 3"), ("#2", "Begin"), ("#0", "Begin")):
+        page.open(end)
+        assert page.begin() == begins
+    page.press(ENTER)
+    page.wait(lambda: page.main() == "intro-content")  # #0 is the third
+    page.browser.execute_script("ballot.answers.push({chose: 'left', seconds: 1}); remember(); location.hash = '#5'")
+    page.wait(lambda: page.main() == "start" and page.begin() == "Go on at question 3")
+    page.open("#nobody")
+    assert page.begin() == "Go on at question 2"  # those of #0
+
+
+@pytest.mark.slow
+def test_who_begins_anew_takes_the_place_of_nobody_else(page: Page) -> None:
+    """Answers of all three numbers, of which the last are given up."""
+    fill = "number = arguments[0]; ballot = newcomer(); ballot.answers = Array(8).fill({chose: 'left', seconds: 1});"
+    for number in (1, 2, 3):
+        page.browser.execute_script(f"{fill} remember()", number)
+    page.open("")
+    assert page.main() == "end"
+    page.browser.execute_script("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    page.one("#again").click()
+    assert page.begin() == "Begin"
+    kept = page.browser.execute_script("return [1, 2, 3].map((number) => kept(store(number))?.answers.length ?? null)")
+    number = page.browser.execute_script("return number")
+    assert kept[:2] == [8, 8] and number > 2 and kept[2] == (0 if number == 3 else None)
 
 
 @pytest.mark.slow

@@ -24,32 +24,47 @@ const svg = (tag, attributes = {}, ...children) =>
 
 // --- what is known of the participant, kept in this browser until the answers are saved ---
 
-const STORE = `study ${data.study}`;
+const LAST = `study ${data.study} last`; // the number that was answered last in this browser
+const store = (number) => `study ${data.study} #${number}`; // answers of each number are kept apart
 const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-const asked = Number(location.hash.slice(1)); // study.html#7 asks for the seventh plan
+const asked = /^#[0-9]{1,9}$/.test(location.hash) ? Number(location.hash.slice(1)) : null; // by study.html#7
+const planOf = (number) => (number + data.plans.length - 1) % data.plans.length; // past the last it begins again
 
-function newcomer() {
-  const drawn = crypto.getRandomValues(new Uint32Array(1))[0] % data.plans.length;
-  const plan = asked >= 1 && asked <= data.plans.length ? Math.floor(asked) - 1 : drawn;
-  return { schema: 1, study: data.study, participant: hex(crypto.getRandomValues(new Uint8Array(8))), plan, answers: [] };
-}
-
-function remembered() {
+function kept(name) {
   try {
-    const found = JSON.parse(localStorage.getItem(STORE));
-    return found && (!asked || asked === found.plan + 1) ? found : null;
+    return JSON.parse(localStorage.getItem(name));
   } catch {
     return null; // a browser that keeps nothing
   }
 }
 
+/** A number by chance that nobody has used in this browser. */
+function drawn() {
+  let number = 1 + (crypto.getRandomValues(new Uint32Array(1))[0] % data.plans.length);
+  while (kept(store(number))) number += data.plans.length;
+  return number;
+}
+
+function newcomer() {
+  const participant = hex(crypto.getRandomValues(new Uint8Array(8)));
+  return { schema: 1, study: data.study, participant, plan: planOf(number), answers: [] };
+}
+
 function remember() {
   try {
-    localStorage.setItem(STORE, JSON.stringify(ballot));
+    localStorage.setItem(store(number), JSON.stringify(ballot));
+    localStorage.setItem(LAST, JSON.stringify(number));
   } catch {} // answers are lost then if the page is closed, and only then
 }
 
-let ballot = remembered() || newcomer();
+function forget() {
+  try {
+    localStorage.removeItem(store(number));
+  } catch {} // it was kept nowhere
+}
+
+let number = asked ?? kept(LAST) ?? drawn(); // without a number the page goes on with the last
+let ballot = kept(store(number)) ?? newcomer();
 let introduced = null; // the kind of question that was last explained
 let seen = null; // when both pictures of the question were there, in ms
 let turns = 0; // questions shown so far
@@ -213,6 +228,8 @@ document.querySelectorAll(".next").forEach((button) => button.addEventListener("
 byId("back").addEventListener("click", back);
 byId("undo").addEventListener("click", back);
 byId("again").addEventListener("click", () => {
+  forget();
+  number = asked ?? drawn();
   ballot = newcomer();
   introduced = null;
   remember();
@@ -227,4 +244,5 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+addEventListener("hashchange", () => location.reload()); // another number is another participant
 start();
