@@ -38,30 +38,34 @@ Amount = Annotated[float, Strict(), Field(ge=0, le=1e12)]  # what is added up st
 Shape = TypeVar("Shape")
 
 
-def read(path: Path, shape: TypeAdapter[Shape], remedy: str) -> Shape:
-    """What a file holds, of that shape.
+def read(path: Path, shape: TypeAdapter[Shape], remedy: str, *, kept: bool = False) -> Shape:
+    """What a file holds, of that shape. The error for a file of ours says to delete it and then the `remedy`; for one
+    that is `kept`, since nothing makes it again, it says the remedy alone.
 
     Raises:
         InputError: it is missing, damaged, or of another shape.
     """
-    return checked(path, read_any(path, remedy), shape, remedy)
+    return checked(path, read_any(path, remedy, kept=kept), shape, remedy, kept=kept)
 
 
-def read_any(path: Path, remedy: str) -> Any:
+def read_any(path: Path, remedy: str, *, kept: bool = False) -> Any:
     try:
         return read_json(path)
     except InputError as error:
-        raise unreadable(path, str(error).removeprefix(f"{path} ").partition("; ")[0], remedy) from error
+        reason = str(error).removeprefix(f"{path} ").partition("; ")[0]
+        raise unreadable(path, reason, remedy, kept=kept) from error
 
 
-def checked(path: Path, value: Any, shape: TypeAdapter[Shape], remedy: str) -> Shape:
+def checked(path: Path, value: Any, shape: TypeAdapter[Shape], remedy: str, *, kept: bool = False) -> Shape:
     try:
         return shape.validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
-        raise unreadable(path, f"{place}: {first['msg']}", remedy) from error
+        raise unreadable(path, f"{place}: {first['msg']}", remedy, kept=kept) from error
 
 
-def unreadable(path: Path, reason: str, remedy: str) -> InputError:
-    return InputError(f"{path} cannot be read ({reason}); delete it and {remedy}")
+def unreadable(path: Path, reason: str, remedy: str, *, kept: bool) -> InputError:
+    """What is missing cannot be deleted."""
+    deleted = "" if kept or not os.path.lexists(path) else "delete it and "
+    return InputError(f"{path} cannot be read ({reason}); {deleted}{remedy}")

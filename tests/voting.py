@@ -63,7 +63,8 @@ def ballot(study: Study, person: int, choice: Choice) -> dict[str, object]:
     def side(shown: Shown) -> str:
         return "left" if choice(study.questions[shown.question]) != shown.flipped else "right"
 
-    answers = [{"chose": side(shown), "seconds": 2.5} for shown in study.plans[plan]]
+    seconds = np.random.default_rng(person).uniform(1, 10, len(study.plans[plan])).round(3).tolist()
+    answers = [{"chose": side(shown), "seconds": own} for shown, own in zip(study.plans[plan], seconds, strict=True)]
     return {
         "schema": SCHEMA, "study": study.digest(), "participant": f"{person:016x}", "plan": plan, "answers": answers,
     }  # fmt: skip

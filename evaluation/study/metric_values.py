@@ -9,7 +9,7 @@ import pandas as pd
 from evaluation.registry import COSTS, metric_info
 from evaluation.results import read_results
 from evaluation.statistics import common_items
-from evaluation.study.files import Study
+from evaluation.study.files import KEY, Study
 from evaluation.table_page import KINDS
 from harness.folder import RunFolder
 from stylegallery.provenance import file_digest
@@ -21,12 +21,13 @@ Values = TypeVar("Values", pd.DataFrame, pd.Series)
 class MetricValues:
     """of_items: metric -> items x methods; of_sets: metric of sets -> method -> value of its whole run; both so that
     larger is better. without: metrics that have no value here. changed: results whose pictures are not those that
-    people saw, which have no values."""
+    people saw, which have no values. absent: run folders that hold no results, whose methods have no values."""
 
     of_items: dict[str, pd.DataFrame]
     of_sets: dict[str, pd.Series]
     without: list[str]
     changed: list[str]
+    absent: list[Path]
 
     def names(self) -> list[str]:
         """In the order of tables."""
@@ -36,8 +37,15 @@ class MetricValues:
         """A metric's means over the items that all methods have, or its values of whole runs."""
         return common_items(self.of_items[metric]).mean() if metric in self.of_items else self.of_sets[metric]
 
+    def left_out(self) -> list[str]:
+        return [
+            f"No results are in {out}, where {KEY} says they are, and so their metrics are left out; put the study and "
+            "its run folders where they were to each other, and import again."
+            for out in self.absent
+        ]
+
     def notes(self) -> list[str]:
-        lines = []
+        lines = self.left_out()
         if self.without:
             lines.append(f"Metrics without a value: {', '.join(self.without)}.")
         if self.changed:
@@ -46,10 +54,16 @@ class MetricValues:
 
 
 def read_metric_values(folder: Path, study: Study) -> MetricValues:
-    """Costs are no metrics. Raises InputError where a run folder or a file of scores in it cannot be read."""
-    items, sets, changed = [], [], []
+    """Costs are no metrics. Raises InputError where a file in a run folder cannot be read."""
+    items: list[pd.DataFrame] = []
+    sets: list[pd.DataFrame] = []
+    changed: list[str] = []
+    absent: list[Path] = []
     for number, run in enumerate(study.runs):
         out = (folder / run).resolve()
+        if not RunFolder(out).results():  # votes need no run
+            absent.append(out)
+            continue
         labels = [label for label, owner in study.methods.items() if owner == number]
         results = read_results(out)
         items.append(results.items[results.items["label"].isin(labels) & results.items["item"].isin(study.contents)])
@@ -61,6 +75,8 @@ def read_metric_values(folder: Path, study: Study) -> MetricValues:
                 for label, picture in pictures.items()
                 if not picture.is_file() or file_digest(picture) != digests[label]
             ]
+    if not items:
+        return MetricValues({}, {}, [], changed, absent)
     of_items, of_sets = pd.concat(items), pd.concat(sets)
     scored = of_items[(of_items["metric"] != "") & ~of_items["metric"].isin(COSTS)]
     present = scored[scored["value"].notna() & ~(scored["label"] + "/" + scored["item"]).isin(changed)]
@@ -73,6 +89,7 @@ def read_metric_values(folder: Path, study: Study) -> MetricValues:
         {str(name): upwards(str(name), rows.set_index("label")["value"]) for name, rows in measured.groupby("metric")},
         [],
         changed,
+        absent,
     )
     return replace(found, without=sorted({*scored["metric"], *of_sets["metric"]} - set(found.names())))
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from evaluation.study.design import KINDS, all_questions, draw_plans
 from evaluation.study.files import SCHEMA, Study, read_study
 from evaluation.study.outlines import outline, regions_of
 from stylegallery.contract import Match
+from stylegallery.files import notice
 
 METHODS = sorted(TASTE)
 ITEMS = [f"item{number}" for number in range(6)]
@@ -190,6 +192,45 @@ def test_what_cannot_be_asked_is_refused(out: Path, tmp_path: Path, capsys: pyte
     assert not (tmp_path / "other" / "key.json").exists()
 
 
+def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"{tmp_path / 'nope'} is no folder; pass" in refused(capsys, "export", tmp_path / "nope")
+    assert f"{tmp_path} holds no records" in refused(capsys, "export", tmp_path)
+
+
+def test_what_takes_items_from_all_methods_is_named(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A label that was run on few items, and items without regions: in an error, and where a study is written."""
+    notice.cache_clear()
+
+    def exports(name: str, *options: str) -> int:
+        main(["export", str(out), *EXPORT, "--to", str(tmp_path / name), *options])
+        return len(read_study(tmp_path / name).contents)
+
+    shutil.rmtree(out / "cells" / "rough" / "00_0")
+    assert exports("enough") == 12 and not caplog.text  # 19 of 20 have all methods, and 12 are asked about
+    first, *others = sorted((out / "cells" / "rough").iterdir())
+    for folder in others:
+        shutil.rmtree(folder)
+    because = "1 of 20 items that most methods have can be asked about: rough lacks 19 (run what is missing, or pass "
+    because += "--methods bright calm)"
+    said = refused(capsys, "export", out, *EXPORT, "--to", tmp_path / "other")
+    assert f"--questions is at most 3, the pairs of methods on all items ({because}), not 12" in said
+    said = refused(capsys, "export", out, *EXPORT, "--questions", 3, "--to", tmp_path / "other")
+    assert f"--checks is at most 1, the number of items ({because}), not 2" in said
+    assert exports("few", "--questions", "3", "--checks", "1") == 1 and because in caplog.text
+    said = refused(capsys, "export", out, *EXPORT, "--methods", "rough", "calm", "--to", tmp_path / "other")
+    assert "rough lacks 19 (run what is missing)" in said  # no two are left that could be passed
+    shutil.rmtree(out / "annotations" / "stylegallery" / first.name)
+    said = refused(capsys, "export", out, *EXPORT)
+    assert (
+        "no item has results of bright and calm and rough" in said and "1 lack regions by the annotator style" in said
+    )
+    caplog.clear()
+    assert exports("both", "--methods", "bright", "calm", "--items", "20") == 19
+    assert "19 of 20 items that most methods have can be asked about: 1 lack regions by" in caplog.text
+
+
 @pytest.mark.slow
 def test_methods_of_two_runs_are_compared(exported: Path, tmp_path: Path) -> None:
     run = shutil.copytree(exported.parent, tmp_path / "copy") / exported.name
@@ -223,9 +264,97 @@ def test_files_that_are_no_votes_of_the_study_are_refused(
     assert "participant: " in said(participant="=cmd()")
     assert "schema" in said(schema=2)
     other.write_text(good.read_text()[:100])
-    assert f"{other} cannot be read" in refused(capsys, "import", out / "study", good, other)
-    assert "key.json" in refused(capsys, "import", tmp_path, good)
+    said_last = refused(capsys, "import", out / "study", good, other)
+    assert f"{other} cannot be read" in said_last and "keep it and ask the participant for the file" in said_last
     assert not (out / "study" / "results.md").exists()
+
+
+def test_a_copy_of_a_ballot_is_refused(
+    out: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever else in it was edited: nobody takes the same milliseconds again."""
+    good, other = map(Path, write_ballots(tmp_path / "votes", study, 2, lambda asked: True))
+    copied = json.loads(good.read_text()) | {"participant": "f" * 16, "plan": 3}
+    copied["answers"][0]["chose"] = {"left": "right", "right": "left"}[copied["answers"][0]["chose"]]
+    other.write_text(json.dumps(copied))
+    assert f"{other} and {good} have the same times in all answers" in refused(
+        capsys, "import", out / "study", good, other
+    )
+
+
+@pytest.mark.slow
+def test_a_folder_stands_for_the_ballots_in_it(out: Path, study: Study, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    votes = write_ballots(tmp_path / "votes", study, 3, lambda asked: asked.check or prefers(TASTE, asked, rng))
+    main(["import", str(out / "study"), *votes])
+    alone = (out / "study" / "votes.csv").read_bytes()
+    shutil.copyfile(out / "study" / "key.json", tmp_path / "votes" / "key.json")
+    (tmp_path / "votes" / "notes.txt").touch()
+    main(["import", str(out / "study"), str(tmp_path / "votes"), votes[0]])  # a file that is passed twice counts once
+    assert (out / "study" / "votes.csv").read_bytes() == alone
+
+
+def test_keys_and_ballots_are_to_be_kept(
+    out: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (good,) = map(Path, write_ballots(tmp_path / "votes", study, 1, lambda asked: True))
+    empty, gone, key = tmp_path / "empty", tmp_path / "gone.json", out / "study" / "key.json"
+    empty.mkdir()
+    said = [refused(capsys, "import", out / "study", path) for path in (empty, gone)]
+    assert f"{empty} holds no *.json" in said[0] and f"{gone} is missing; pass" in said[1]
+    (tmp_path / "votes" / "folder.json").mkdir()
+    said.append(refused(capsys, "import", out / "study", tmp_path / "votes"))
+    text = key.read_text()
+    for damaged in (text[:100], "", text.replace('"schema": 1', '"schema": 2')):
+        key.write_text(damaged)
+        said.append(refused(capsys, "import", out / "study", good))
+        assert f"{key} cannot be read" in said[-1] and "keep it, since no vote can be read without it" in said[-1]
+    key.unlink()
+    said.append(refused(capsys, "import", out / "study", good))
+    assert f"{out / 'study'} holds no key.json; pass the folder" in said[-1]
+    assert not [sentence for sentence in said if "delete" in sentence or "export the study again" in sentence]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda key: key["results"][next(iter(key["results"]))].pop("calm"), "an item lacks the result of a method"),
+        (lambda key: key["results"].pop(next(iter(key["results"]))), "an item lacks the result of a method"),
+        (lambda key: key.update(plans=[]), "a plan does not have questions of both kinds"),
+        (lambda key: key["plans"].append([]), "a plan does not have questions of both kinds"),
+        (lambda key: key["plans"][0].clear(), "a plan does not have questions of both kinds"),
+        (lambda key: key["questions"][0].update(first="calm", second="calm"), "a question is about an item or a pair"),
+        (lambda key: key["questions"][0].update(item="nobody"), "a question is about an item or a pair"),
+        (lambda key: key["methods"].update(calm=1), "a method is of a run that it does not name"),
+        (lambda key: key["plans"][0][0].update(question=2**20), "a plan has a question that it does not name"),
+    ],
+)  # fmt: skip
+def test_a_key_whose_parts_do_not_fit_is_refused(
+    change: Callable[[dict[str, Any]], object], says: str, study: Study, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    key = json.loads(study.text())
+    change(key)
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    assert says in refused(capsys, "import", tmp_path, tmp_path / "key.json")
+
+
+@pytest.mark.slow
+def test_a_study_without_its_run_has_abilities_and_no_metrics(
+    out: Path, study: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    notice.cache_clear()
+    rng = np.random.default_rng(0)
+    votes = write_ballots(tmp_path / "votes", study, 12, lambda asked: asked.check or prefers(TASTE, asked, rng))
+    main(["import", str(out / "study"), *votes])
+    assert not caplog.text
+    moved = shutil.copytree(out / "study", tmp_path / "elsewhere" / "study")
+    main(["import", str(moved), *votes])
+    for name in ("abilities", "pairs", "votes"):
+        assert (moved / f"{name}.csv").read_bytes() == (out / "study" / f"{name}.csv").read_bytes()
+    assert set(pd.read_csv(moved / "metrics.csv")["metric"]) == {PEOPLE}
+    sentence = f"No results are in {moved.parent}, where key.json says they are, and so their metrics are left out; put"
+    assert sentence in (moved / "results.md").read_text() and sentence in caplog.text
 
 
 @pytest.mark.slow
@@ -299,7 +428,8 @@ def large() -> Study:
     questions = all_questions(items, METHODS, ["reference 1"] * 20)
     plans = draw_plans(questions, 20, 0, 40, seed=0)
     contents, methods = {item: item for item in items}, dict.fromkeys(METHODS, 0)
-    return Study(SCHEMA, 0, "independent", ["."], methods, contents, {}, questions, plans)
+    results = {item: dict.fromkeys(METHODS, "0") for item in items}
+    return Study(SCHEMA, 0, "independent", ["."], methods, contents, results, questions, plans)
 
 
 @pytest.mark.slow
