@@ -16,6 +16,7 @@ from rich.console import Console
 
 from stylegallery.command import plain_console
 from stylegallery.errors import InputError
+from stylegallery.options import require_options
 from stylegallery.overrides import as_hydra_reads, in_one_sentence
 
 
@@ -59,6 +60,7 @@ if __name__ == "__main__":
     sys.argv[1:] = [as_hydra_reads(given) for given in sys.argv[1:]]
     try:
         with in_one_sentence(sys.argv[1:]):
+            require_options(sys.argv[1:])
             main()
             if not_composed:
                 raise not_composed[0]
