@@ -10,7 +10,7 @@ from documented import has_bash
 
 pytestmark = pytest.mark.skipif(not has_bash, reason="bash runs the script")
 
-SLURM, BROWSER = "munged slurmctld slurmd sbatch srun".split(), ["chromium", "chromedriver"]
+SLURM, BROWSER = ["munged", "slurmctld", "slurmd", "sbatch", "srun"], ["chromium", "chromedriver"]
 PROGRAMS = [*SLURM, *BROWSER, "pdflatex"]
 INSTALLED = "env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "
 LATEX = "--no-install-recommends texlive-latex-base texlive-latex-recommended"

@@ -24,7 +24,7 @@ CASES = {
     "spaces and brackets": (["content=my photo (1).jpg"], "'content=my photo (1).jpg' cannot be read; a value with"),
     "tilde": (["out=~/x"], "'out=~/x' cannot be read; a value with"),
     "no value": (["seed"], "seed is not NAME=VALUE; python run.py --help"),
-    "dashes": (["--content", "photo.jpg"], "--content is no option; a setting is written without dashes: content=photo"),
+    "dashes": (["--content", "photo.jpg"], "--content is no option; a setting is written without dashes: content="),
     "no name": (["=3"], "error: these settings cannot be resolved ("),
     "added twice": (["+seed=3"], "seed is a setting already; write seed= without the +"),
     "comma without -m": (["seed=1,2"], "seed=1,2 is several values; write [a,b] for a list"),
