@@ -2,11 +2,14 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from composing import ROOT
 
 CARD = ROOT / "stylegallery" / "embedded" / "MODEL_CARD.md"
@@ -68,6 +71,20 @@ def commands(page: Path, folder: Path, home: Path = Path("/home/reader"), senten
     )
     assert done.returncode == 0, f"{page}: {done.stderr}"
     return [Command(page, tuple(call.split("\0"))) for call in log.read_text().split("\0\n")[:-1]]
+
+
+def call(argv: list[str], command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a program of this repository in this process, as the command on a page has it."""
+    monkeypatch.setattr(sys, "argv", argv)
+    code: object = 0
+    try:
+        if argv[0].endswith(".py"):
+            runpy.run_path(argv[0], run_name="__main__")
+        else:
+            runpy.run_module(argv[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    assert not code, f"{command} ends with {code}"
 
 
 has_bash = os.name == "posix" and shutil.which("bash") is not None

@@ -1,8 +1,7 @@
 """The commands of README, docs/pictures.md and docs/reproduce.md, one after the other as a reader would run them: on a
-tiny model, small pictures and the first item of each benchmark. What downloads or installs is left out here."""
+tiny model, small pictures and the first item of each benchmark. What downloads or installs is left out here. Those of
+docs/user_study.md are run by evaluation/test_study.py."""
 
-import runpy
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 from composing import ROOT
 from conftest import paint
-from documented import Command, commands, has_bash
+from documented import Command, call, commands, has_bash
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
@@ -112,16 +111,3 @@ def tiny(words: list[str], small: tuple[str, ...], model: Path) -> list[str]:
         quick = [] if "method=published" in words else QUICK
         return [*flags, "model=sd15", f"model.path={model}", *kept, *TINY, *quick, *some]
     return [*flags, *(one for one in small if one != "store=null"), *kept]
-
-
-def call(argv: list[str], command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", argv)
-    code: object = 0
-    try:
-        if argv[0].endswith(".py"):
-            runpy.run_path(argv[0], run_name="__main__")
-        else:
-            runpy.run_module(argv[0], run_name="__main__")
-    except SystemExit as end:
-        code = end.code
-    assert not code, f"{command} ends with {code}"

@@ -18,20 +18,20 @@ METRIC, OPPOSITE = "structure_efficientnet", "ms_ssim"  # exactly the taste, whe
 Choice = Callable[[Question], bool]  # whether `first` is chosen
 
 
-def paint_run(out: Path, contents: int = 10, each: int = 2) -> Path:
-    """`each` items of every content, of two references, which three methods and the calibration have done, scored by
-    two metrics that rank the methods as TASTE does and in reverse."""
+def paint_run(out: Path, contents: int = 10, each: int = 2, taste: Mapping[str, float] = TASTE) -> Path:
+    """`each` items of every content, of two references, which the methods and the calibration have done, scored by
+    two metrics that rank the methods as `taste` does and in reverse."""
     pictures = out.parent / "pictures"
     pictures.mkdir(parents=True)
     references = [paint(pictures / f"reference{number}.png", 500 + number) for number in range(2)]
-    made = {label: paint(pictures / f"{label}.png", 600 + number) for number, label in enumerate([*TASTE, "identity"])}
+    made = {label: paint(pictures / f"{label}.png", 600 + number) for number, label in enumerate([*taste, "identity"])}
     for number in range(contents):
         content = paint(pictures / f"content{number}.png", number, (80, 64))
         for version in range(each):
             request = request_of(f"{number:02d}_{version}", content, references)
             annotate(out, request, len(references))
             for label, picture in made.items():
-                ability = TASTE.get(label, 0.0)
+                ability = taste.get(label, 0.0)
                 scores: Mapping[str, float | None] = dict.fromkeys((METRIC, OPPOSITE), 2 - ability + number)
                 write_cell(out / "cells" / label / request.item, request, picture, dict(scores))
     return out

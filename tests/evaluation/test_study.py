@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from composing import ROOT
 from conftest import paint
+from documented import call, commands, has_bash
 from voting import METRIC, OPPOSITE, TASTE, paint_run, prefers, simulated, write_ballots
 
 from evaluation.study.__main__ import main
@@ -407,6 +409,27 @@ def test_pictures_that_changed_since_have_no_values(out: Path, study: Study, tmp
     metrics = table(out, "metrics").set_index(["metric", "question"])
     assert metrics.loc[(METRIC, "style"), "n"] < 10 * 12
     assert f"the pictures changed after the study: calm/{item}" in (out / "study" / "results.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_bash, reason="bash reads the commands")
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # modules are run twice in one process
+def test_a_reader_runs_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first command, which annotates the run, is that of docs/reproduce.md."""
+    monkeypatch.chdir(tmp_path)
+    page = commands(ROOT / "docs" / "user_study.md", tmp_path / "read", sentences=False)
+    annotating, exporting, importing = (command for command in page if command.words[0] == "python")
+    assert annotating.words[1:] == ("-m", "evaluation.annotations", "outputs/table1")
+    methods = exporting.words[exporting.words.index("--methods") + 1 :]
+    taste = {label: 0.3 * place for place, label in enumerate((*methods, "gatys"))}
+    out = paint_run(tmp_path / "outputs" / "table1", taste=taste)
+    shutil.copytree(out / "annotations" / "stylegallery", out / "annotations" / "independent")
+    call(list(exporting.words[2:]), exporting, monkeypatch)
+    study, rng = read_study(out / "study"), np.random.default_rng(0)
+    assert sorted(study.methods) == sorted(methods)
+    write_ballots(tmp_path / importing.words[-1], study, 12, lambda asked: asked.check or prefers(taste, asked, rng))
+    call(list(importing.words[2:]), importing, monkeypatch)
+    assert "12 participants" in (out / "study" / "results.md").read_text()
 
 
 # --- abilities ---
