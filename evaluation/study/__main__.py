@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asking.add_argument("--seed", type=int, default=0, help="of all that is drawn (default 0)")
     counting = commands.add_parser("import", help="what the votes say")
     counting.add_argument("folder", type=Path, metavar="FOLDER", help="where `export` wrote the study")
-    counting.add_argument("votes", type=Path, nargs="+", metavar="VOTES", help="files that participants sent back, or folders of them")
+    counting.add_argument("votes", type=Path, nargs="+", metavar="VOTES", help="files sent back, or folders of them")
     options = parser.parse_args(arguments)
     with explained_errors():
         if options.command == "import":
