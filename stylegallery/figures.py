@@ -39,6 +39,18 @@ def show(axes: Axes, pixels: np.ndarray, title: str = "") -> None:
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_title(title, fontsize=10)
     axes.axis("off")
+    axes.set_anchor("N")  # pictures of all shapes in a row, and their titles, begin at one height
+
+
+def write(axes: Axes, place: tuple[float, float], text: str, size: int) -> None:
+    """A label in the middle of a place of the picture, moved sideways as far as it would reach over the edge."""
+    x, y = place
+    label = axes.text(x, y, text, ha="center", va="center", fontsize=size, weight="bold", path_effects=HALO)
+    axes.apply_aspect()
+    box, frame = label.get_window_extent(), axes.get_window_extent()
+    over = max(0.0, frame.x0 - box.x0) or min(0.0, frame.x1 - box.x1)
+    left, right = axes.get_xlim()
+    label.set_x(x + over * (right - left) / frame.width)
 
 
 def show_regions(axes: Axes, image: Tensor, labels: Tensor, title: str = "") -> None:
@@ -47,8 +59,7 @@ def show_regions(axes: Axes, image: Tensor, labels: Tensor, title: str = "") -> 
     pixels = overlay(image, labels, palette)
     show(axes, pixels, title)
     for label in range(1, len(palette) + 1):
-        x, y = deepest_point(labels, label, pixels.shape[:2])
-        axes.text(x, y, str(label), ha="center", va="center", fontsize=11, weight="bold", path_effects=HALO)
+        write(axes, deepest_point(labels, label, pixels.shape[:2]), str(label), 11)
 
 
 def show_content_regions(axes: Axes, result: Stylization) -> None:
@@ -71,9 +82,8 @@ def show_reference_regions(axes: Axes, result: Stylization, number: int) -> None
     pixels = overlay(image, labels, palette)
     show(axes, pixels)
     for label in range(1, len(palette) + 1):
-        x, y = deepest_point(labels, label, pixels.shape[:2])
         text = f"{label} → {', '.join(map(str, takers[label]))}" if label in takers else str(label)
-        axes.text(x, y, text, ha="center", va="center", fontsize=9, weight="bold", path_effects=HALO)
+        write(axes, deepest_point(labels, label, pixels.shape[:2]), text, 9)
 
 
 def overview(result: Stylization, title: str) -> Figure:

@@ -50,6 +50,27 @@ def test_a_region_is_labelled_inside_itself() -> None:
     assert labels[int(y // 10), int(x // 10)] == 2
 
 
+@pytest.mark.parametrize(("height", "width"), [(128, 192), (192, 128)])
+def test_labels_stay_on_their_picture(height: int, width: int) -> None:
+    """A region at the edge with several takers has a label wider than the region."""
+    found = stylization(height, width)
+    labels = torch.full((height // 8, width // 8), 3, dtype=torch.long)
+    labels[:, :2], labels[:, -2:] = 1, 2
+    references = [picture(2, height, width), picture(3, height, width)]
+    matches = [Match(number, 1, 1 + number % 2, 1.0, 1.0, 1.0, 1.0, False) for number in (1, 2, 3)]
+    figure = overview(
+        replace(found, references=references, reference_labels=[labels, labels], matches=matches), "edges"
+    )
+    FigureCanvasAgg(figure).draw()
+    labelled = [axes for axes in figure.axes if any("→" in text.get_text() for text in axes.texts)]
+    assert labelled and "2 → 1, 3" in [text.get_text() for text in labelled[0].texts]
+    for axes in labelled:
+        frame = axes.get_window_extent()
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert frame.x0 - 1 <= box.x0 and box.x1 <= frame.x1 + 1
+
+
 def test_colours_differ() -> None:
     palette = colours(10)
     distances = np.linalg.norm(palette[:, None] - palette[None], axis=-1) + np.eye(10)
