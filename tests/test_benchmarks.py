@@ -15,7 +15,7 @@ from conftest import ROOT, normal
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from benchmarks import fewer_steps, flops, gpu_step, learning, matching, published, synthesis
+from benchmarks import blank, fewer_steps, flops, gpu_step, learning, matching, published, rows, synthesis
 from benchmarks.refresh import schedule, true_energy
 from benchmarks.speed import require_agreement
 from benchmarks.subjects import Subject, drawn, guidance
@@ -220,6 +220,57 @@ def test_the_counts_of_stable_diffusion_are_the_documented_ones() -> None:
     }
     expected = {"forward": 0.80, "floor": 1.71, "attention": 0.07, "published": 4.56, "ours": 4.13}
     assert {name: count / 1e12 for name, count in counts.items()} == pytest.approx(expected, abs=0.005)
+
+
+# --- what an item of every row of Table 1 costs ---
+
+
+def test_a_row_costs_what_all_its_steps_cost(shapes: UNetModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blank, "stable_diffusion", lambda: shapes)
+    monkeypatch.setattr(rows, "stable_diffusion", lambda: shapes)
+    settings = "resolution=64", "method.steps=8"
+    method = blank.method_of("img2img", *settings)
+
+    def run() -> None:
+        method.stylize(rows.ITEM, torch.Generator().manual_seed(0))
+
+    found = rows.baseline("img2img", *settings)
+    assert found.cost == rows.cost(run)
+    assert found.cost.flop == flops.counted(run) > 10**8
+    assert found.weights == 2 * sum(p.numel() for part in (shapes.unet, shapes.autoencoder) for p in part.parameters())
+
+
+def test_a_row_of_stylegallery_costs_its_inversions_passes_and_updates(
+    shapes: UNetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blank, "stable_diffusion", lambda: shapes)
+    monkeypatch.setattr(rows, "stable_diffusion", lambda: shapes)
+    settings = [f"method.{name}" for name in ("guidance.steps=4", "guidance.refresh=2")]
+    found = rows.regional("stylegallery", 2, 1, *settings, "method.segmentation.inversion_steps=2", side=64).cost
+    with flops.Answers():
+        one = Subject.of(shapes, [torch.zeros(1, 3, 64, 64, device=flops.META)] * 2, 2)
+
+    def run() -> None:
+        for _ in range(2):
+            shapes.encode(torch.zeros(1, 3, 64, 64))
+        list(shapes.invert(one.content.latent, 2))
+        shapes.decode(optimise(*one, guidance(*settings))[0])
+
+    expected = rows.cost(run)
+    assert found.flop == expected.flop
+    assert found.calls == pytest.approx(expected.calls, rel=0.01)  # Adam's first step makes its state
+
+
+def test_documented_costs_of_a_row_are_those_of_the_command() -> None:
+    """Of the cheapest row with a network, by the measured work that docs/reproduce.md states."""
+    section = (ROOT / "docs/reproduce.md").read_text().partition("### Time and memory")[2].partition("\n### ")[0]
+    work = re.search(r"([\d,]+) TFLOP in ([\d,]+) calls", section)
+    documented = re.search(r"^\| `stytr2` \| at most ([\d.]+), .* \| at least ([\d.]+) GiB, ", section, re.M)
+    assert work and documented
+    flop, calls = (float(number.replace(",", "")) for number in work.groups())
+    *_, seconds, memory = rows.line("stytr2", rows.Cost(flop * 1e12, calls)).strip("| ").split(" | ")
+    assert (seconds, memory) == documented.groups()
+    assert rows.line("color_transfer", rows.Cost(1, 1)) == "| `color_transfer` | no network | | | |"
 
 
 # --- matches of labelled regions ---

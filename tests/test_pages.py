@@ -136,7 +136,12 @@ def test_sections_with_measured_figures_name_a_command(page: Path) -> None:
 def test_every_row_of_table_1_has_its_costs_or_none() -> None:
     section = text_of(DOCS / "reproduce.md").partition("### Time and memory")[2].partition("###")[0]
     runs = yaml.safe_load(text_of(ROOT / "conf/experiment/table1.yaml"))["experiment"]["runs"]
-    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.M)) == sorted(runs)
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", section, re.M)
+    assert sorted(label for label, *_ in rows) == sorted(runs)
+    for label, *cells in rows:
+        for cell in cells:
+            figure = re.search(r"\d.*\*\*(measured|estimated)\*\*", cell)
+            assert figure or re.fullmatch(r"no network|no figure: .+", cell), f"{label}: {cell}"
 
 
 def test_sizes_of_downloads_are_those_of_the_table() -> None:
