@@ -159,13 +159,17 @@ def row(label: str) -> Row:
     return regional(label, *REGIONAL[label]) if label in REGIONAL else baseline(label)
 
 
+def two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def line(label: str, of_measured: Cost) -> str:
     """The row of a label in Markdown."""
     if label in WITHOUT_NETWORK:
         return f"| `{label}` | no network | | | |"
     (flop, calls), weights = row(label)
-    seconds = MEASURED_SECONDS * max(flop / of_measured.flop, calls / of_measured.calls)
-    return f"| `{label}` | {flop / 1e12:,.1f} | {calls:,.0f} | {seconds:.2g} | {weights / 2**30:.2g} |"
+    seconds = two_digits(MEASURED_SECONDS * max(flop / of_measured.flop, calls / of_measured.calls))
+    return f"| `{label}` | {flop / 1e12:,.1f} | {calls:,.0f} | {seconds} | {two_digits(weights / 2**30)} |"
 
 
 def main() -> None:

@@ -225,6 +225,7 @@ def test_the_counts_of_stable_diffusion_are_the_documented_ones() -> None:
 # --- what an item of every row of Table 1 costs ---
 
 
+@pytest.mark.slow
 def test_a_row_costs_what_all_its_steps_cost(shapes: UNetModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blank, "stable_diffusion", lambda: shapes)
     monkeypatch.setattr(rows, "stable_diffusion", lambda: shapes)
@@ -240,6 +241,7 @@ def test_a_row_costs_what_all_its_steps_cost(shapes: UNetModel, monkeypatch: pyt
     assert found.weights == 2 * sum(p.numel() for part in (shapes.unet, shapes.autoencoder) for p in part.parameters())
 
 
+@pytest.mark.slow
 def test_a_row_of_stylegallery_costs_its_inversions_passes_and_updates(
     shapes: UNetModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +263,7 @@ def test_a_row_of_stylegallery_costs_its_inversions_passes_and_updates(
     assert found.calls == pytest.approx(expected.calls, rel=0.01)  # Adam's first step makes its state
 
 
+@pytest.mark.slow
 def test_documented_costs_of_a_row_are_those_of_the_command() -> None:
     """Of the cheapest row with a network, by the measured work that docs/reproduce.md states."""
     section = (ROOT / "docs/reproduce.md").read_text().partition("### Time and memory")[2].partition("\n### ")[0]
