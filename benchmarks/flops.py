@@ -30,7 +30,7 @@ INVERSION_STEPS, TIMESTEP = 15, 501
 
 
 class Answers(TorchDispatchMode):
-    """Answers what code asks of values, which the meta device does not have: all are finite, every number is 1, and what is
+    """Answers what code asks of values, which the meta device does not have: all are finite, every number is 1, what is
     searched for is found once, in the first place."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
