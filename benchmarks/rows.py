@@ -179,7 +179,7 @@ def main() -> None:
     chosen = parser.parse_args().labels or labels
     of_measured = measured()
     pace = of_measured.flop / 1e12 / MEASURED_SECONDS
-    print(f"measured work: {of_measured.flop / 1e12:,.0f} TFLOP, {of_measured.calls:,.0f} calls, {pace:.1f} TFLOP/s\n")
+    print(f"measured work: {of_measured.flop / 1e12:,.1f} TFLOP, {of_measured.calls:,.0f} calls, {pace:.1f} TFLOP/s\n")
     print("| row | TFLOP | calls | seconds at most | GiB at least |\n|---|---|---|---|---|")
     for label in chosen:
         print(line(label, of_measured), flush=True)

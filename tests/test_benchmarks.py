@@ -267,7 +267,7 @@ def test_a_row_of_stylegallery_costs_its_inversions_passes_and_updates(
 def test_documented_costs_of_a_row_are_those_of_the_command() -> None:
     """Of the cheapest row with a network, by the measured work that docs/reproduce.md states."""
     section = (ROOT / "docs/reproduce.md").read_text().partition("### Time and memory")[2].partition("\n### ")[0]
-    work = re.search(r"([\d,]+) TFLOP in ([\d,]+) calls", section)
+    work = re.search(r"([\d,.]+) TFLOP in ([\d,]+) calls", section)
     documented = re.search(r"^\| `stytr2` \| at most ([\d.]+), .* \| at least ([\d.]+) GiB, ", section, re.M)
     assert work and documented
     flop, calls = (float(number.replace(",", "")) for number in work.groups())
