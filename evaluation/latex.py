@@ -19,27 +19,31 @@ LETTERS = re.compile(r"[ -~À-ÖØ-öø-ÿ]")  # what the fonts of LaTeX have, w
 COMMANDS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
 COUNT = re.compile(r" \((N=[^()]*)\)$")  # at the end of a heading
 SUBSCRIPT = re.compile(r"\$\\lambda\$\\_(\w)")  # of the escaped λ_c, the paper's content weight
+FOLDER = re.compile(r"(?<![\w.:/~])/(?:[^\s/]+/)+")  # an absolute one is nothing for a paper: names of files stay
 MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 
 
-def latex(page: Page) -> str:
-    """Every section in as many floats as it needs, narrowed to the width of a line; the notes follow as comments."""
+def latex(page: Page, name: str = "") -> str:
+    """Every section in as many floats as it needs, narrowed to the width of a line; the notes follow as comments.
+
+    name: of the run, with which the labels of the floats begin, so that tables of two runs fit into one paper.
+    """
     comments = [r"\usepackage{booktabs,graphicx} % in the head of the document", *map(escape, page.notes)]
-    tables = [table for section in page.sections for table in floats(section, page)]
+    tables = [table for section in page.sections for table in floats(section, page, name)]
     return "".join(f"% {line.replace('**', '')}\n" for line in comments) + "".join(tables)
 
 
-def floats(section: Section, page: Page) -> list[str]:
+def floats(section: Section, page: Page, name: str) -> list[str]:
     cells, size = section.cells, section.cells.shape
     columns = size[1] if section.chosen else COLUMNS
     corners = [(row, column) for column in range(0, size[1], columns) for row in range(0, size[0], ROWS)]
     return [
-        one_float(section, cells.iloc[row : row + ROWS, column : column + columns], place, len(corners), page)
+        one_float(section, cells.iloc[row : row + ROWS, column : column + columns], place, len(corners), page, name)
         for place, (row, column) in enumerate(corners, 1)
     ]
 
 
-def one_float(section: Section, cells: pd.DataFrame, place: int, count: int, page: Page) -> str:
+def one_float(section: Section, cells: pd.DataFrame, place: int, count: int, page: Page, name: str) -> str:
     """One float. Its caption names benchmark and model; names of metrics, items, mixtures and reasons stand below."""
     cells = cells[(cells != "").any(axis=1)]  # reported rows have gaps
     counts = {found[1] if (found := COUNT.search(column)) else "" for column in cells.columns}
@@ -50,13 +54,14 @@ def one_float(section: Section, cells: pd.DataFrame, place: int, count: int, pag
         "to the better side, the best method is bold, the second underlined, calibration and reported rows are not "
         "ranked."
     )
-    name = "-".join([*re.findall("[a-z0-9]+", section.title.lower()), *([str(place)] if count > 1 else [])])
+    words = re.findall("[a-z0-9]+", f"{name} {section.title}".lower())
+    label = "-".join([*words, *([str(place)] if count > 1 else [])])
     used = {text.removeprefix("– ") for text in cells.to_numpy().ravel() if text.startswith("– [")}
     below = [*page.above[1:], *(note for note in page.notes if note.partition(" ")[0] in used)]
     kind = "table*" if len(cells.columns) > COLUMNS else "table"
     lines = [
         rf"\begin{{{kind}}}[tp]", r"\centering\footnotesize", rf"\caption{{{escape(caption)}}}",
-        rf"\label{{tab:{name}}}", r"\par\smallskip",
+        rf"\label{{tab:{label}}}", r"\par\smallskip",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(cells.columns)}}}", r"\toprule",
         " & ".join(["", *(heading(str(column), not shared) for column in cells.columns)]) + r" \\",
@@ -97,7 +102,12 @@ def heading(column: str, counted: bool) -> str:
 
 
 def escape(text: str) -> str:
-    """A text as LaTeX sets it; characters that no usual font has become question marks."""
-    escaped = "".join(CHARACTERS.get(one) or (one if LETTERS.fullmatch(one) else "?") for one in text)
+    """A text as LaTeX sets it, without absolute folders; characters that no usual font has become question marks."""
+    escaped = "".join(CHARACTERS.get(one) or ("?" if lacking(one) else one) for one in FOLDER.sub("", text))
     escaped = SUBSCRIPT.sub(r"$\\lambda_\1$", escaped)
     return escaped.replace("--", "-{}-")  # no dash of an option
+
+
+def lacking(text: str) -> str:
+    """The characters of a text that LaTeX's usual fonts do not have."""
+    return "".join(one for one in text if one not in CHARACTERS and not LETTERS.fullmatch(one))

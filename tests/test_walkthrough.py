@@ -1,7 +1,8 @@
-"""The commands of README, docs/pictures.md and docs/reproduce.md, one after the other as a reader would run them: on a
-tiny model, small pictures and the first item of each benchmark. What downloads or installs is left out here. Those of
-docs/user_study.md are run by evaluation/test_study.py."""
+"""The commands of README, docs/pictures.md, docs/reproduce.md and docs/metrics.md, one after the other as a reader
+would run them: on a tiny model, small pictures and the first item of each benchmark. What downloads or installs is left
+out here. Those of docs/user_study.md are run by evaluation/test_study.py."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,8 @@ SOME, OTHERS = (
     "only=[identity,reference_copy,stylegallery]",
 )
 NOT_SMALL = ("model=", "resolution=", "launcher", "data.root=")  # replaced by what is tiny, or left out
+
+NO_DOWNLOAD = {"lpips_alex": "edge_f1", "style_blocks_vgg19": "style_blocks_efficientnet"}  # of columns of a table
 
 
 @pytest.fixture
@@ -78,8 +81,31 @@ def test_a_reader_runs_the_page(
     name: str, desk: Path, small: tuple[str, ...], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     blank_figures: None,
 ) -> None:  # fmt: skip
+    done = read_and_run(ROOT / name, desk, small, tiny_model, tmp_path, monkeypatch)
+    assert len(done) >= 3
+    if name == "docs/reproduce.md":
+        assert (desk / "outputs/table1/tables/table.tex").is_file()
+        assert (desk / "outputs/table1/docs/claims.md").is_file()
+
+
+def test_a_reader_scores_a_run(
+    desk: Path, small: tuple[str, ...], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/metrics.md begins where a benchmark was run."""
+    page = ROOT / "docs/metrics.md"
+    first = Command(page, ("python", "run.py", "data=stylegallery60", "method=color_transfer", "out=outputs/run"))
+    call([str(ROOT / "run.py"), *tiny(list(first.words[2:]), small, tiny_model)], first, monkeypatch)
+    assert len(read_and_run(page, desk, small, tiny_model, tmp_path, monkeypatch)) == 2
+    (scores,) = desk.glob("outputs/run/cells/color_transfer/*/scores.json")
+    assert json.loads(scores.read_text())["metrics"]["edge_f1"]["value"] is not None
+
+
+def read_and_run(
+    page: Path, desk: Path, small: tuple[str, ...], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[Command]:
+    """The commands of the blocks of a page that were run."""
     done: list[Command] = []
-    for command in commands(ROOT / name, tmp_path / "read", home=desk, sentences=False):
+    for command in commands(page, tmp_path / "read", home=desk, sentences=False):
         program, *words = command.words
         if program != "python" or any("FOLDER" in word for word in words):  # of weights that are nowhere here
             continue
@@ -87,16 +113,19 @@ def test_a_reader_runs_the_page(
             call([str(ROOT / "run.py"), *tiny(words[1:], small, tiny_model)], command, monkeypatch)
         elif words[1] in RUN:
             more = [one for one in small if one != "store=null"] if words[2:3] == ["build"] else []
-            call([*words[1:], *more], command, monkeypatch)
+            call([*map(without_download, words[1:]), *more], command, monkeypatch)
         elif words[1:] == ["stylegallery.weights", "status"]:
             call(words[1:], command, monkeypatch)
         else:
             continue
         done.append(command)
-    assert len(done) >= 3
-    if name == "docs/reproduce.md":
-        assert (desk / "outputs/table1/tables/table.tex").is_file()
-        assert (desk / "outputs/table1/docs/claims.md").is_file()
+    return done
+
+
+def without_download(word: str) -> str:
+    """A column of a table, `lpips_alex:LPIPS`, as one of a metric that has values here."""
+    metric, colon, name = word.partition(":")
+    return f"{NO_DOWNLOAD[metric]}:{name}" if colon and metric in NO_DOWNLOAD else word
 
 
 def tiny(words: list[str], small: tuple[str, ...], model: Path) -> list[str]:

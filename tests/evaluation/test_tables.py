@@ -314,7 +314,7 @@ def test_a_page_shows_the_rows_and_columns_that_are_chosen(out: Path) -> None:
 
 
 CHOSEN = {
-    "rows": ["stylegallery:[Ours] *50 %* {a}_b", "stytr2:--3 # ~é北", "styleid", "identity", "reference_copy", "cast"],
+    "rows": ["stylegallery:[Ours] *50 %* {a}_b", "stytr2:--3 # ~é", "styleid", "identity", "reference_copy", "cast"],
     "columns": ["lpips_alex:LPIPS", "style_blocks_efficientnet:Style & co.", "fid_art", "artfid:Art^FID", "seconds:s"],
 }  # fmt: skip
 
@@ -324,12 +324,12 @@ def test_latex_of_chosen_columns_is_one_float_of_whole_rows(out: Path) -> None:
     rescore(out, "styleid", "lpips_alex", score(None, "failed: C:\\tmp\\ä_100%_北.png"))
     write_tables(out, "stylegallery", **CHOSEN)
     text = (out / "tables" / "table.tex").read_text()
-    assert text.count(r"\begin{table*}[tp]") == text.count(r"\end{table*}") == 1 and r"\label{tab:results}" in text
+    assert text.count(r"\begin{table*}[tp]") == text.count(r"\end{table*}") == 1
     table = text[text.index(r"\begin{tabular}{lrrrrr}") : text.index(r"\end{tabular}")]
     rows = [line for line in table.splitlines() if line.endswith(r"\\")]
     assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [5] * len(rows)
     assert [row.partition(" & ")[0] for row in rows[:7]] == [
-        "", r"{}[Ours] *50 \%* \{a\}\_b", r"-{}-3 \# \~{}é?", "styleid", "identity (calibration)",
+        "", r"{}[Ours] *50 \%* \{a\}\_b", r"-{}-3 \# \~{}é", "styleid", "identity (calibration)",
         r"reference\_copy (calibration)", "CAST (reported)",
     ]  # fmt: skip
     assert table.count(r"\midrule") == 3  # methods, calibration rows, reported rows
@@ -339,6 +339,44 @@ def test_latex_of_chosen_columns_is_one_float_of_whole_rows(out: Path) -> None:
     assert re.search(r"\\textbf\{0\.3\d+\} \{\\scriptsize \[0\.3\d+, 0\.3\d+\]\} &", rows[1])
     assert rows[3].startswith(r"styleid & \textendash{} [1] & ") and r"[1] failed: C:\textbackslash{}tmp" in text
     assert "(N=12); the arrow" in text and "(N=" not in table and "LPIPS is lpips\\_alex v1, Style" in text
+
+
+def test_tables_of_two_runs_fit_into_one_paper(out: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Labels of LaTeX begin with the benchmark and the name of the folder."""
+    found = []
+    for name in ("Main run", "stylegallery"):
+        copy = shutil.copytree(out, tmp_path_factory.mktemp("runs") / name)
+        write_tables(copy, rows=["styleid"], columns=["lpips_alex", "seconds"])
+        found += re.findall(r"\\label\{(.+)\}", (copy / "tables" / "table.tex").read_text())
+    assert found == ["tab:stylegallery-main-run-results", "tab:stylegallery-results"]
+
+
+def test_only_what_is_shown_is_named_and_no_folder_of_this_machine(out: Path) -> None:
+    model = {"_target_": "x.Model", "model": {"path": "/home/me/models/linear"}}
+    change(out, "stytr2", ITEMS[0], config=model, weights={"model.path": "digest"})
+    change(out, "stytr2", ITEMS[1], seed=3)
+    for label in ("stytr2", "styleid"):
+        rescore(out, label, "lpips_alex", score(None, f"failed: /home/me/{label}/a.png cannot be read"), ITEMS[:1])
+    shutil.rmtree(out / "cells" / "stytr2" / ITEMS[2])
+    write_tables(out)
+    text = (out / "tables" / "table.tex").read_text()
+    assert "models/linear" in text and "stytr2 mixes results" in text and "stytr2 has least (11)" in text
+    assert "failed: a.png cannot be read" in text and "/home/me" not in text
+    write_tables(out, rows=["styleid", "stylegallery"])
+    text = (out / "tables" / "table.tex").read_text()
+    assert "a label that is not shown has least (11)" in text and "styleid: lpips" in text
+    assert "stytr2" not in text.replace("StyTR-2", "") and "linear" not in text
+
+
+def test_letters_that_latex_has_not_are_refused_in_names_and_said_of_labels(out: Path) -> None:
+    with pytest.raises(InputError, match=r"Ours 日本: the usual fonts of LaTeX have no 日本; pass styleid:NAME with"):
+        write_tables(out, rows=["styleid:Ours 日本"])
+    for part in ("cells/{}", "config/{}.yaml"):
+        (out / part.format("styleid")).rename(out / part.format("北"))
+    page = write_tables(out)[1]
+    assert "table.tex has ? for letters of 北; pass --rows with names, 北:NAME." in page.notes
+    page = write_tables(out, rows=["北:North"])[1]
+    assert "for letters of" not in " ".join(page.notes)
 
 
 @pytest.mark.slow
@@ -351,10 +389,11 @@ def test_latex_compiles_into_a_paper(out: Path, tmp_path: Path, style: str, chos
     rescore(out, "styleid", "lpips_alex", score(-1.5))
     rescore(out, "stytr2", "lpips_alex", score(None, "failed: <a> | {\\x} ä_100%_北.png $&#^~"))
     write_tables(out, "stylegallery", **chosen)
+    label = re.findall(r"\\label\{(.+)\}", (out / "tables" / "table.tex").read_text())[0]
     paper = rf"""\documentclass[{style}]{{article}}
 \usepackage{{booktabs,graphicx}}
 \begin{{document}}
-Table~\ref{{tab:results}}.
+Table~\ref{{{label}}}.
 \input{{{out}/tables/table.tex}}
 \end{{document}}
 """
@@ -365,7 +404,7 @@ Table~\ref{{tab:results}}.
         said = process.stdout.decode(errors="replace")
         assert process.returncode == 0, said[-3000:]
     assert "Overfull" not in said and "Missing character" not in said and "Output written on paper.pdf" in said
-    assert ("LaTeX Warning: Reference" in said) == (not chosen)
+    assert "LaTeX Warning: Reference" not in said
 
 
 @pytest.mark.slow
@@ -476,9 +515,13 @@ def test_paired_tests_against_the_chosen_method(out: Path) -> None:
     assert row["p_holm"] == pytest.approx(2 * row["p"])  # two methods
     assert row["low"] < row["mean_difference"] < row["high"] < 0
     assert "identity" not in tests.index.get_level_values("method")
-    write_tables(out, "nobody")
+    for unknown in ("nobody", "identity"):  # rows of calibration are not compared
+        says = f"{unknown} is no method to compare with here; pass some of: styleg"
+        with pytest.raises(InputError, match=says):
+            write_tables(out, unknown)
+    write_tables(out, without=["stylegallery"])
     assert len(pd.read_csv(out / "tables" / "tests.csv")) == 0
-    assert "No paired tests" in (out / "tables" / "table.md").read_text()
+    assert "No paired tests: there are no results of stylegallery" in (out / "tables" / "table.md").read_text()
 
 
 # --- calibration ---
@@ -578,6 +621,27 @@ def test_the_command_prints_the_table_and_names_an_empty_folder(
         main()
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {empty} holds no records")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        (
+            ["--columns", "csd"],
+            f"error: there is no value to show (csd: {COMMAND}); mend this, and then run python -m ",
+        ),
+        (["--against", "nope"], "error: nope is no method to compare with here; pass some of: stylegallery, styleid"),
+        (["--rows", "styleid:日本"], "error: 日本: the usual fonts of LaTeX have no 日本; pass styleid:NAME with"),
+    ],
+)
+def test_a_page_that_cannot_be_as_asked_is_refused(
+    out: Path, chosen: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tables", str(out), *chosen])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and not (out / "tables").exists()
+    assert capsys.readouterr().err.startswith(says)
 
 
 # --- reported numbers ---

@@ -78,7 +78,7 @@ def one_process(gallery: Gallery, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @cache  # those of the single process are asked for by every test
 def tables(out: Path) -> dict[str, bytes]:
-    write_tables(out, "stylegallery")
+    write_tables(out)
     return {path.name: path.read_bytes() for path in (out / "tables").iterdir()}
 
 
