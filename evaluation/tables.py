@@ -149,8 +149,6 @@ def write_tables(
     if rival not in methods:
         lines.append(f"No paired tests: there are no results of {rival}; pass --against with another method.")
     shown = [label for label in results.models if label in (chosen[0] or results.models)]
-    if odd := [label for label in shown if not chosen[0] and lacking(label)]:
-        lines.append(f"table.tex has ? for letters of {', '.join(odd)}; pass --rows with names, {odd[0]}:NAME.")
     page = Page.of(table, CALIBRATION, above(results, chosen[0]), lines, *chosen)
     if not page.sections:
         raise InputError(nothing(table, *chosen, out))

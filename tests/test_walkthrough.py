@@ -94,7 +94,7 @@ def test_a_reader_scores_a_run(
     """docs/metrics.md begins where a benchmark was run."""
     page = ROOT / "docs/metrics.md"
     first = Command(page, ("python", "run.py", "data=stylegallery60", "method=color_transfer", "out=outputs/run"))
-    call([str(ROOT / "run.py"), *tiny(list(first.words[2:]), small, tiny_model)], first, monkeypatch)
+    call([str(ROOT / "run.py"), *first.words[2:], *TINY], first, monkeypatch)
     assert len(read_and_run(page, desk, small, tiny_model, tmp_path, monkeypatch)) == 2
     (scores,) = desk.glob("outputs/run/cells/color_transfer/*/scores.json")
     assert json.loads(scores.read_text())["metrics"]["edge_f1"]["value"] is not None

@@ -368,17 +368,6 @@ def test_only_what_is_shown_is_named_and_no_folder_of_this_machine(out: Path) ->
     assert "stytr2" not in text.replace("StyTR-2", "") and "linear" not in text
 
 
-def test_letters_that_latex_has_not_are_refused_in_names_and_said_of_labels(out: Path) -> None:
-    with pytest.raises(InputError, match=r"Ours 日本: the usual fonts of LaTeX have no 日本; pass styleid:NAME with"):
-        write_tables(out, rows=["styleid:Ours 日本"])
-    for part in ("cells/{}", "config/{}.yaml"):
-        (out / part.format("styleid")).rename(out / part.format("北"))
-    page = write_tables(out)[1]
-    assert "table.tex has ? for letters of 北; pass --rows with names, 北:NAME." in page.notes
-    page = write_tables(out, rows=["北:North"])[1]
-    assert "for letters of" not in " ".join(page.notes)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="needs pdflatex: apt-get install texlive-latex-recommended"
