@@ -37,7 +37,6 @@ SOME, OTHERS = (
     "only=[identity,reference_copy,stylegallery]",
 )
 NOT_SMALL = ("model=", "resolution=", "launcher", "data.root=")  # replaced by what is tiny, or left out
-
 NO_DOWNLOAD = {"lpips_alex": "edge_f1", "style_blocks_vgg19": "style_blocks_efficientnet"}  # of columns of a table
 
 
