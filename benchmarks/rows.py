@@ -175,8 +175,10 @@ def line(label: str, of_measured: Cost) -> str:
 def main() -> None:
     labels = list(yaml.safe_load((CONFIGS / "experiment" / "table1.yaml").read_text())["experiment"]["runs"])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("labels", nargs="*", choices=labels, metavar="LABEL", help="rows; all, if none is given")
-    chosen = parser.parse_args().labels or labels
+    parser.add_argument("labels", nargs="*", metavar="LABEL", help="rows; all, if none is given")
+    chosen = parser.parse_args().labels or labels  # argparse would hold no label at all against `choices`
+    if unknown := [label for label in chosen if label not in labels]:
+        parser.error(f"Table 1 has no row {unknown[0]}; pass some of {', '.join(labels)}")
     of_measured = measured()
     pace = of_measured.flop / 1e12 / MEASURED_SECONDS
     print(f"measured work: {of_measured.flop / 1e12:,.1f} TFLOP, {of_measured.calls:,.0f} calls, {pace:.1f} TFLOP/s\n")

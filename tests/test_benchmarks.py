@@ -273,7 +273,26 @@ def test_documented_costs_of_a_row_are_those_of_the_command() -> None:
     flop, calls = (float(number.replace(",", "")) for number in work.groups())
     *_, seconds, memory = rows.line("stytr2", rows.Cost(flop * 1e12, calls)).strip("| ").split(" | ")
     assert (seconds, memory) == documented.groups()
-    assert rows.line("color_transfer", rows.Cost(1, 1)) == "| `color_transfer` | no network | | | |"
+
+
+def test_the_command_prints_every_row_or_those_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "measured", lambda: rows.Cost(27e12, 1e5))
+    monkeypatch.setattr(rows, "row", lambda label: rows.Row(rows.Cost(54e12, 1e5), 2**30))
+
+    def printed(*labels: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["rows", *labels])
+        rows.main()
+        return capsys.readouterr().out.splitlines()
+
+    found = printed()
+    assert found[0] == "measured work: 27.0 TFLOP, 100,000 calls, 1.0 TFLOP/s"
+    assert len(found) == 4 + 16 and "| `styleid` | 54.0 | 100,000 | 54 | 1 |" in found
+    assert printed("identity")[4:] == ["| `identity` | no network | | | |"]
+    with pytest.raises(SystemExit) as stopped:
+        printed("styled")
+    assert stopped.value.code == 2 and "no row styled" in capsys.readouterr().err
 
 
 # --- matches of labelled regions ---
