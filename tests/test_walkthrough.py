@@ -36,7 +36,9 @@ SOME, OTHERS = (
     "only=[identity,reference_copy,color_transfer,stylegallery]",
     "only=[identity,reference_copy,stylegallery]",
 )
-NOT_SMALL = ("model=", "resolution=", "launcher", "data.root=")  # replaced by what is tiny, or left out
+# Replaced by what is tiny, or left out: of one item no second shard has any.
+NOT_SMALL = ("model=", "resolution=", "launcher", "data.root=", "shard=", "only=")
+CALIBRATION = "only=[identity,reference_copy]"
 NO_DOWNLOAD = {"lpips_alex": "edge_f1", "style_blocks_vgg19": "style_blocks_efficientnet"}  # of columns of a table
 
 
@@ -136,6 +138,8 @@ def tiny(words: list[str], small: tuple[str, ...], model: Path) -> list[str]:
     if any(word.startswith(("experiment=", "data=")) for word in words):
         some = [OTHERS] if any(word.startswith("experiment=") for word in words) else []
         some = [SOME] if "experiment=table1" in words else some
+        if "experiment=acceleration" in words:  # its other runs set what QUICK does
+            return [*flags, "model=sd15", f"model.path={model}", *kept, *TINY, CALIBRATION]
         quick = [] if "method=published" in words else QUICK
         return [*flags, "model=sd15", f"model.path={model}", *kept, *TINY, *quick, *some]
     return [*flags, *(one for one in small if one != "store=null"), *kept]
