@@ -150,7 +150,7 @@ def write_tables(
         lines.append(f"No paired tests: there are no results of {rival}; pass --against with another method.")
     shown = [label for label in results.models if label in (chosen[0] or results.models)]
     page = Page.of(table, CALIBRATION, above(results, chosen[0]), lines, *chosen)
-    if not page.sections:
+    if columns and not page.sections:  # without a choice, the notes say of every metric why it has no value
         raise InputError(nothing(table, *chosen, out))
     run = " ".join(dict.fromkeys([*sorted({results.benchmarks[label] for label in shown}), out.absolute().name]))
     writers: dict[str, Callable[[Path], object]] = {
