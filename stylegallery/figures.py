@@ -26,6 +26,7 @@ GREY = (0.55, 0.55, 0.55)
 # places, the room of a line of text, about the least that the longer side of a result is shown with, and the most:
 # beside thumbnails of this size a larger one would leave most of the page white, and half of a larger one is the least.
 DPI, THUMBNAIL, DETAIL, GAP, APART, TEXT, LEAST_RESULT, MOST_RESULT = 100, 260, 228, 10, 30, 26, 600, 1200
+EDGE = 5  # pixels between a label and the edge of its picture, of which its halo takes two
 HALO = [patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
@@ -48,7 +49,7 @@ def write(axes: Axes, place: tuple[float, float], text: str, size: int) -> None:
     label = axes.text(x, y, text, ha="center", va="center", fontsize=size, weight="bold", path_effects=HALO)
     axes.apply_aspect()
     box, frame = label.get_window_extent(), axes.get_window_extent()
-    over = max(0.0, frame.x0 - box.x0) or min(0.0, frame.x1 - box.x1)
+    over = max(0.0, frame.x0 + EDGE - box.x0) or min(0.0, frame.x1 - EDGE - box.x1)
     left, right = axes.get_xlim()
     label.set_x(x + over * (right - left) / frame.width)
 
