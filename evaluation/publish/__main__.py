@@ -7,8 +7,8 @@ A page, two CSV files and a table in LaTeX per experiment whose runs are in one 
 groups.{md,csv} (by number of references and style family), cost_quality.{md,csv} and costs.md, grids.md (every method,
 one picture per item), gallery.md (StyleGallery's results with references and regions; --gallery-of takes them from
 another folder, such as one of larger results), and README.md, the index. Pages written by hand in the same folder are
-linked and never touched. The same records give the same bytes. Exit code 1: a
-table contradicts itself (see `evaluation.tables`); 2: bad input.
+linked and never touched. The same records give the same bytes. Exit code 1: a table contradicts itself (see
+`evaluation.tables`); 2: bad input.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from evaluation.publish.text import (
     page,
     pipe_table,
     require_generated,
+    shell,
     write,
     write_pages,
 )
@@ -176,7 +177,7 @@ def index(
     return page(
         "Results",
         "\n\n".join(model_lines(sweep)),
-        f"```sh\n{shlex.join(command)}\n```",
+        shell([shlex.join(command)]),
         pipe_table(["page", "reproduces", "benchmark", "runs with results", "items that all these have"], rows),
         bullets(pages),
         f"Not run: {', '.join(missing)}." if missing else "",

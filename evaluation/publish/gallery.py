@@ -17,7 +17,7 @@ from evaluation.annotation_files import AGAIN, MATCHES_FILE, read_labels
 from evaluation.publish.commands import commands
 from evaluation.publish.headlines import headlines
 from evaluation.publish.studies import Study, model_lines
-from evaluation.publish.text import bullets, page
+from evaluation.publish.text import bullets, page, shell
 from evaluation.registry import metric_info
 from evaluation.report import families
 from evaluation.report_pictures import COLOURS, UNTAKEN, shrunk
@@ -235,7 +235,7 @@ def gallery_page(chosen: Sequence[Shown]) -> str:
         scores, own = item_scores(study), [one for one in chosen if one.study is study]
         blocks += [
             f"## {manifest}",
-            "```sh\n" + "\n".join(commands(study)) + "\n```",
+            shell(commands(study)),
             *[f"{caption(one, scores)}\n\n![{one.item}]({one.file})" for one in own],
         ]
     return page(f"Gallery: {len(chosen)} results of {label}", "\n\n".join(lines), bullets(about), *blocks)

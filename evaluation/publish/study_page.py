@@ -10,7 +10,7 @@ from evaluation.calibration import CALIBRATION, different_items, out_of_order, w
 from evaluation.publish.commands import commands
 from evaluation.publish.headlines import headlines
 from evaluation.publish.studies import Study, model_lines, same_but_seed
-from evaluation.publish.text import bullets, page, pipe_table
+from evaluation.publish.text import bullets, page, pipe_table, shell
 from evaluation.registry import COSTS, metric_info
 from evaluation.reported import other_scales, read_reported
 from evaluation.statistics import ALPHA, common_items, estimate, side
@@ -115,7 +115,7 @@ def study_page(sheet: Sheet) -> str:
         "with results have. "
         f"[Table as CSV]({experiment.name}.csv), [scores of every item]({experiment.name}_items.csv), "
         f"[few columns in LaTeX]({experiment.name}.tex).",
-        "```sh\n" + "\n".join(commands(study)) + "\n```",
+        shell(commands(study)),
         *tables,
         "## Notes\n\n" + bullets(sheet_notes(sheet)),
         paired_block(sheet),

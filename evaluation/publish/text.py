@@ -33,6 +33,11 @@ def one_line(text: str) -> str:
     return re.sub(r"<(?!/?u>)", "&lt;", " ".join(text.split()))
 
 
+def shell(lines: Sequence[str]) -> str:
+    """Command lines as a block."""
+    return "\n".join(["```sh", *lines, "```"])
+
+
 def bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {one_line(line)}" for line in lines)
 

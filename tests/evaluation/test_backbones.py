@@ -165,7 +165,7 @@ def test_vgg19_features_gram_and_cfsd(place: Place) -> None:
     rows = [(found[2].flatten(1).T / 256).double() for found in maps]
     own, *others = (F.softmax(features @ features.T, dim=1) for features in rows)
     expected = [float((own * (own / other).log()).sum()) for other in others]
-    compare(Cfsd()(samples), expected, 1e-4)  # features are float32, and processors round them differently
+    compare(Cfsd()(samples), expected, 3e-5)  # the metric computes in float32: 1.5e-5 on an Intel Xeon
     assert min(expected) > 1e-2
     assert Cfsd()([Sample("same", content, [image], content.clone())]) == [0.0]
 
